@@ -1,0 +1,1 @@
+//! Room: one order of messages for a subnet.

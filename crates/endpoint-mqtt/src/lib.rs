@@ -1,0 +1,1 @@
+//! Devices over MQTT: an embedded broker.

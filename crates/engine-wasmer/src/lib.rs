@@ -1,0 +1,1 @@
+//! Applets on wasmer.

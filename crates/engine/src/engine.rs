@@ -1,0 +1,141 @@
+//! The traits that an engine implements.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Debug};
+use std::sync::Arc;
+
+use w3bstream_types::{Digest, EventType, GuestLimits, Output};
+
+use crate::Error;
+
+/// One handler call.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// The exported function, `fn(i32) -> i32`.
+    pub handler: &'a str,
+    /// What `ws_get_event_type` gives.
+    pub event_type: &'a EventType,
+    /// What `ws_get_data` gives.
+    pub payload: &'a [u8],
+    /// The resource id that the handler gets: positive, the same on every node.
+    pub rid: i32,
+    /// The project's settings, sorted by name.
+    pub env: &'a [(String, String)],
+    /// Limits of this call.
+    pub limits: &'a GuestLimits,
+}
+
+/// What a running guest may read of the project's state. Implemented by the pipeline. The key is the
+/// guest's own; the implementation adds namespace, applet and partition.
+pub trait HostState {
+    /// The value of a key as it was before this call.
+    ///
+    /// # Errors
+    /// If the state cannot be read. The call is then abandoned without an outcome.
+    fn kv_get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, Error>;
+}
+
+/// Why a handler did not return. The text is stable and part of what a subnet agrees on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum GuestError {
+    /// The module does not export the handler as `fn(i32) -> i32`.
+    NoHandler,
+    /// The gas of the call was used up.
+    OutOfGas,
+    /// Calls were nested too deeply, or frames too large.
+    StackOverflow,
+    /// `unreachable`, a division by zero, an access outside memory, a wrong indirect call, …
+    Trap,
+    /// The guest called `proc_exit`.
+    Exit,
+    /// The memory would have grown over its limit when the module was started.
+    MemoryLimit,
+    /// More outputs than the limit.
+    OutputLimit,
+    /// More key-value bytes than the limit.
+    KvLimit,
+    /// More host calls than the limit.
+    HostCallLimit,
+}
+
+impl GuestError {
+    /// The stable code.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::NoHandler => "no-handler",
+            Self::OutOfGas => "out-of-gas",
+            Self::StackOverflow => "stack-overflow",
+            Self::Trap => "trap",
+            Self::Exit => "exit",
+            Self::MemoryLimit => "memory-limit",
+            Self::OutputLimit => "output-limit",
+            Self::KvLimit => "kv-limit",
+            Self::HostCallLimit => "host-call-limit",
+        }
+    }
+}
+
+impl fmt::Display for GuestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+/// A line that a guest logged. Not part of what a subnet agrees on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// As the guest gave it: 2 error, 3 warn, 4 info, 5 debug, 6 trace; anything else counts as info.
+    pub level: i32,
+    /// The text; bytes that are not UTF-8 are replaced.
+    pub text: String,
+}
+
+/// What a call gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// What the handler returned, or why it did not.
+    pub result: Result<i32, GuestError>,
+    /// Gas used.
+    pub gas: u64,
+    /// The guest's keys that it set. Empty if it failed.
+    pub writes: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Side effects that it asked for, in order. Empty if it failed.
+    pub outputs: Vec<Output>,
+    /// What it logged, up to its limit, also if it failed.
+    pub logs: Vec<LogLine>,
+}
+
+/// A way to run WebAssembly.
+pub trait Engine: Send + Sync + Debug {
+    /// The engine's name, such as `wasmer`.
+    fn name(&self) -> &str;
+
+    /// Instruments, checks and compiles a program, or finds it in the cache. Takes CPU time; callers on async
+    /// threads hand it to a blocking one.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::BadProgram`] naming what is wrong with the module: no WebAssembly, a feature that is
+    /// not admitted, no `memory` or `alloc` export, an unknown import with the nearest known one.
+    fn load(&self, program: &[u8]) -> Result<Arc<dyn Module>, Error>;
+}
+
+/// A program that is ready to run.
+pub trait Module: Send + Sync + Debug {
+    /// SHA-256 of the program as it was given.
+    fn program(&self) -> Digest;
+
+    /// SHA-256 of the program as it runs.
+    fn instrumented(&self) -> Digest;
+
+    /// The exported functions of type `fn(i32) -> i32`.
+    fn handlers(&self) -> Vec<String>;
+
+    /// Runs a handler in a fresh instance. Blocks until it is done.
+    ///
+    /// # Errors
+    /// [`Error`] only for what is not the guest's doing: state that cannot be read, a host limit. What the
+    /// guest did wrong is in the outcome.
+    fn call(&self, call: Call<'_>, state: &mut dyn HostState) -> Result<Outcome, Error>;
+}

@@ -1,0 +1,1 @@
+//! A W3bstream node: builder, registry, config, admin API, command line.

@@ -1,0 +1,1 @@
+//! Device data in SQLite.

@@ -1,0 +1,1 @@
+//! Named tasks, shutdown and drain order.

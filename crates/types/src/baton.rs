@@ -1,0 +1,348 @@
+//! Batons: what one room hands to the next. Each contains the evidence that the room before gave, and its
+//! constructor checks that evidence where that is pure. So "stored before checked" does not compile:
+//!
+//! ```compile_fail,E0308
+//! # use w3bstream_types::*;
+//! fn store_unchecked(received: Received) -> Stored {
+//!     Stored::new(received, Position(1)) // expects Verified
+//! }
+//! ```
+//!
+//! and neither does ordering what is not stored:
+//!
+//! ```compile_fail,E0308
+//! # use w3bstream_types::*;
+//! fn order_unstored(verified: Verified, block: &Block) -> Result<Ordered, Invalid> {
+//!     Ordered::new(verified, block, 0) // expects Stored
+//! }
+//! ```
+//!
+//! nor executing what is not ordered:
+//!
+//! ```compile_fail,E0308
+//! # use w3bstream_types::*;
+//! fn execute_unordered(block: Block, stored: Vec<Stored>) -> Result<Executed, Invalid> {
+//!     Executed::new(block, stored, Digest::ZERO, Digest::ZERO, vec![]) // expects Vec<Ordered>
+//! }
+//! ```
+//!
+//! nor attesting what was not executed:
+//!
+//! ```compile_fail,E0308
+//! # use w3bstream_types::*;
+//! fn attest_unexecuted(block: &Block, a: Attestation, g: &Genesis) -> Result<Attested, Invalid> {
+//!     Attested::new(block, a, g) // expects &Executed
+//! }
+//! ```
+//!
+//! nor making one up from its fields, which are private:
+//!
+//! ```compile_fail,E0451
+//! # use w3bstream_types::*;
+//! fn forge(record: Record) -> Verified {
+//!     Verified { record, trust: Trust::Signature, received_at: Timestamp(0) }
+//! }
+//! ```
+//!
+//! This guards against mistakes, not against a hostile integrator, who can always write other code.
+
+use std::fmt;
+
+use crate::{
+    Attestation, Block, Digest, Entry, EventType, Form, Genesis, Invalid, Output, ProjectId, ProjectName,
+    PublicKey, PublisherName, Record, Statement, Timestamp, TokenMessage, message, output,
+};
+
+/// What a sender handed in, not yet judged.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Submission {
+    /// A message with its own signature.
+    Signed(Record),
+    /// A raw body with a publisher token.
+    Token {
+        /// The token, a secret.
+        token: String,
+        /// The sender's own id of the event.
+        event_id: String,
+        /// What kind of event it is.
+        event_type: EventType,
+        /// The sender's time; [`Timestamp::NONE`] if it gave none.
+        time: Timestamp,
+        /// The bytes that an applet gets.
+        payload: Vec<u8>,
+    },
+}
+
+impl fmt::Debug for Submission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Signed(record) => f.debug_tuple("Signed").field(&record.id()).finish(),
+            // The token is a secret.
+            Self::Token { event_id, .. } => write!(f, "Token {{ event_id: {event_id:?}, .. }}"),
+        }
+    }
+}
+
+/// Bytes that an endpoint has read as a message. Nobody has judged them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// The project that the sender addressed, by topic or path.
+    pub project: ProjectName,
+    /// The message.
+    pub submission: Submission,
+    /// When it arrived.
+    pub received_at: Timestamp,
+}
+
+/// What the identity of a message's sender rests on. Ordered: the first is the weakest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Trust {
+    /// Whoever held the publisher's token, as this node says.
+    Token,
+    /// The device's signature.
+    Signature,
+}
+
+/// A message whose sender was checked against the project's registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    record: Record,
+    trust: Trust,
+    received_at: Timestamp,
+}
+
+impl Verified {
+    /// Checks the record's signature with the key that the registry holds for its device.
+    ///
+    /// # Errors
+    /// [`Invalid`] if the signature is not that key's.
+    pub fn by_signature(record: Record, key: &PublicKey, received_at: Timestamp) -> Result<Self, Invalid> {
+        record.verify(key)?;
+        Ok(Self { record, trust: Trust::Signature, received_at })
+    }
+
+    /// Checks a token against the hash that the registry holds for `publisher`, and makes the record.
+    ///
+    /// # Errors
+    /// [`Invalid`] if it is not that token, the submission carries none, or its event id is malformed.
+    pub fn by_token(
+        submission: Submission,
+        (project, publisher, registered): (ProjectId, PublisherName, Digest),
+        received_at: Timestamp,
+    ) -> Result<Self, Invalid> {
+        let Submission::Token { token, event_id, event_type, time, payload } = submission else {
+            return Err(Invalid::new("token", "a signed message carries none"));
+        };
+        message::check_event_id(&event_id).map_err(|e| Invalid::new("event id", e.why))?;
+        let token_hash = message::token_hash(&token);
+        if token_hash != registered {
+            return Err(Invalid::new("token", "is not the registered one"));
+        }
+        let message =
+            TokenMessage { project, publisher, event_id, event_type, time, payload, token_hash };
+        Ok(Self { record: Record::new(Form::Token(message)), trust: Trust::Token, received_at })
+    }
+
+    /// The message.
+    #[must_use]
+    pub const fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// What the sender's identity rests on.
+    #[must_use]
+    pub const fn trust(&self) -> Trust {
+        self.trust
+    }
+
+    /// When it arrived at this node.
+    #[must_use]
+    pub const fn received_at(&self) -> Timestamp {
+        self.received_at
+    }
+}
+
+/// A record's place in this node's store: rises with each append, never used twice. Local to the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Position(pub u64);
+
+/// A message that is durable on this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    verified: Verified,
+    position: Position,
+}
+
+impl Stored {
+    /// Made by the storage room's wrapper, after the backend has said that the record is durable.
+    #[must_use]
+    pub const fn new(verified: Verified, position: Position) -> Self {
+        Self { verified, position }
+    }
+
+    /// Made by the storage room's wrapper, from what a backend has read: it was verified before it was
+    /// stored, and its id binds its bytes.
+    #[must_use]
+    pub const fn from_store(record: Record, trust: Trust, received_at: Timestamp, position: Position) -> Self {
+        Self { verified: Verified { record, trust, received_at }, position }
+    }
+
+    /// The message.
+    #[must_use]
+    pub const fn record(&self) -> &Record {
+        &self.verified.record
+    }
+
+    /// What the sender's identity rests on.
+    #[must_use]
+    pub const fn trust(&self) -> Trust {
+        self.verified.trust
+    }
+
+    /// When it arrived at this node.
+    #[must_use]
+    pub const fn received_at(&self) -> Timestamp {
+        self.verified.received_at
+    }
+
+    /// Its place in this node's store.
+    #[must_use]
+    pub const fn position(&self) -> Position {
+        self.position
+    }
+}
+
+/// A stored message with its place in a final block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ordered {
+    stored: Stored,
+    block: Digest,
+    height: u64,
+    index: u64,
+}
+
+impl Ordered {
+    /// Checks that entry `index` of `block` names this message.
+    ///
+    /// # Errors
+    /// [`Invalid`] with link `order`.
+    pub fn new(stored: Stored, block: &Block, index: u64) -> Result<Self, Invalid> {
+        let entry = usize::try_from(index).ok().and_then(|i| block.entries().get(i));
+        if entry != Some(&Entry::Message(stored.record().id())) {
+            let why = format!("entry {index} of block {} is not {}", block.header().height, stored.record().id());
+            return Err(Invalid::new("order", why));
+        }
+        Ok(Self { stored, block: block.id(), height: block.header().height, index })
+    }
+
+    /// The message.
+    #[must_use]
+    pub const fn record(&self) -> &Record {
+        self.stored.record()
+    }
+
+    /// The stored message.
+    #[must_use]
+    pub const fn stored(&self) -> &Stored {
+        &self.stored
+    }
+
+    /// The height of its block.
+    #[must_use]
+    pub const fn height(&self) -> u64 {
+        self.height
+    }
+
+    /// Its place in its block.
+    #[must_use]
+    pub const fn index(&self) -> u64 {
+        self.index
+    }
+}
+
+/// A final block and what executing it gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Executed {
+    block: Block,
+    manifest: Digest,
+    state_root: Digest,
+    outputs: Vec<Output>,
+    outputs_root: Digest,
+}
+
+impl Executed {
+    /// Checks that `ordered` are exactly the block's messages, in order, and computes the outputs' root.
+    ///
+    /// # Errors
+    /// [`Invalid`] with link `execution`.
+    pub fn new(
+        block: Block,
+        ordered: Vec<Ordered>,
+        manifest: Digest,
+        state_root: Digest,
+        outputs: Vec<Output>,
+    ) -> Result<Self, Invalid> {
+        let messages = (0..).zip(block.entries()).filter(|(_, e)| matches!(e, Entry::Message(_)));
+        let places: Vec<u64> = messages.map(|(i, _)| i).collect();
+        let (id, given): (_, Vec<u64>) = (block.id(), ordered.iter().map(Ordered::index).collect());
+        if places != given || ordered.iter().any(|o| o.block != id) {
+            return Err(Invalid::new("execution", "the messages are not those of the block"));
+        }
+        let outputs_root = output::outputs_root(&outputs);
+        Ok(Self { block, manifest, state_root, outputs, outputs_root })
+    }
+
+    /// The block.
+    #[must_use]
+    pub const fn block(&self) -> &Block {
+        &self.block
+    }
+
+    /// The outputs, in order.
+    #[must_use]
+    pub fn outputs(&self) -> &[Output] {
+        &self.outputs
+    }
+
+    /// What this node attests.
+    #[must_use]
+    pub fn statement(&self, subnet: ProjectId) -> Statement {
+        let header = self.block.header();
+        Statement {
+            subnet,
+            genesis: header.genesis,
+            epoch: header.epoch,
+            height: header.height,
+            block: self.block.id(),
+            manifest: self.manifest,
+            state_root: self.state_root,
+            outputs_root: self.outputs_root,
+        }
+    }
+}
+
+/// An executed block whose results a quorum has signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attested {
+    attestation: Attestation,
+}
+
+impl Attested {
+    /// Checks that a quorum of the genesis' members signed what this node found.
+    ///
+    /// # Errors
+    /// [`Invalid`] if the quorum is short, a signature wrong, or the results differ from ours.
+    pub fn new(executed: &Executed, attestation: Attestation, genesis: &Genesis) -> Result<Self, Invalid> {
+        if attestation.statement != executed.statement(genesis.project) {
+            return Err(Invalid::new("attestation", "differs from what this node found"));
+        }
+        attestation.verify(genesis)?;
+        Ok(Self { attestation })
+    }
+
+    /// The statement and its signatures.
+    #[must_use]
+    pub const fn attestation(&self) -> &Attestation {
+        &self.attestation
+    }
+}

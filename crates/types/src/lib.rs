@@ -1,0 +1,54 @@
+//! Vocabulary of a W3bstream node: batons, ids, digests, canonical encoding, receipt.
+//!
+//! **Takes** bytes and values; **gives** values that are checked as far as that is pure. Every room
+//! speaks in these types and in nothing else.
+//!
+//! # Invariants
+//! - No I/O, no async, no clock but a trait, no random numbers, no third-party types in the interface.
+//! - One value has one encoding ([`Canonical`]), and what is not in that form is refused.
+//! - A baton ([`Verified`], [`Stored`], [`Ordered`], [`Executed`], [`Attested`]) contains its evidence.
+//!
+//! # Where to start
+//! [`MessageHeader`] is what a device signs; [`Statement`] is what a node signs; the module [`baton`] tells
+//! the way between them.
+
+pub mod baton;
+
+mod attestation;
+mod block;
+mod canonical;
+mod control;
+mod did;
+mod digest;
+mod error;
+mod genesis;
+mod ids;
+mod key;
+mod manifest;
+pub mod merkle;
+mod message;
+mod output;
+mod refusal;
+mod sequence;
+pub mod time;
+
+pub use attestation::{Attestation, DOMAIN_TYPE, STATEMENT_TYPE, Statement};
+pub use baton::{Attested, Executed, Ordered, Position, Received, Stored, Submission, Trust, Verified};
+pub use block::{Block, BlockHeader, Certificate, CertifiedBlock, Entry, Place};
+pub use canonical::{Canonical, Decoder, Encoder, MAX_CANONICAL_BYTES};
+pub use control::{Control, ControlTx, DeviceRegistration, TokenRegistration};
+pub use did::{Did, KeyId, MAX_DID_BYTES};
+pub use digest::Digest;
+pub use error::{Disposition, Invalid, Malformed};
+pub use genesis::{Genesis, Member, quorum};
+pub use ids::{AppletName, EventType, MessageId, ProjectId, ProjectName, PublisherName, SourceId};
+pub use key::{Address, Algorithm, PublicKey, SecretKey, keccak256};
+pub use manifest::{Applet, BlockRules, GuestLimits, Manifest, Route};
+pub use message::{
+    Draft, Envelope, Form, JWS_TYPE, Jws, MAX_EVENT_ID_BYTES, MAX_PAYLOAD_BYTES, MessageHeader, Record,
+    TokenMessage, check_event_id, payload_digest, token_hash,
+};
+pub use output::{Output, OutputKind, ResultRecord, output_leaves, outputs_root};
+pub use refusal::{Accepted, AckMode, HandlerResult, MessageState, Refusal, RefusalKind, StateChange};
+pub use sequence::{Sequence, SequenceWindow, WINDOW_BITS, WindowVerdict};
+pub use time::{Clock, ManualClock, SystemClock, Timestamp};

@@ -1,0 +1,277 @@
+//! A project's manifest: what its owner signs when it is deployed.
+//!
+//! People write `w3bstream.toml`; the command line reads it into this type, and the owner signs its
+//! canonical bytes inside a control transaction.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{AckMode, AppletName, Canonical, Decoder, Did, Digest, Encoder, EventType, Malformed, ProjectId, ProjectName};
+
+/// Limits of one handler call. An operator's own table caps each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct GuestLimits {
+    /// Gas for one call: about one unit per WebAssembly instruction, host calls by weight.
+    pub gas: u64,
+    /// Linear memory, in bytes, rounded down to pages of 64 KiB.
+    pub memory_bytes: u64,
+    /// Elements in all tables together.
+    pub table_elements: u64,
+    /// Stack: value slots of 8 bytes, locals included, over all frames.
+    pub stack_slots: u64,
+    /// Bytes that one call may write to the log.
+    pub log_bytes: u64,
+    /// Bytes of outputs (MQTT messages and the like) of one call.
+    pub output_bytes: u64,
+    /// Bytes of keys and values that one call may write.
+    pub kv_bytes: u64,
+    /// Host calls in one handler call.
+    pub host_calls: u64,
+}
+
+impl Default for GuestLimits {
+    fn default() -> Self {
+        Self {
+            gas: 100_000_000,
+            memory_bytes: 16 * 1024 * 1024,
+            table_elements: 10_000,
+            stack_slots: 64 * 1024,
+            log_bytes: 16 * 1024,
+            output_bytes: 256 * 1024,
+            kv_bytes: 1024 * 1024,
+            host_calls: 10_000,
+        }
+    }
+}
+
+impl GuestLimits {
+    /// Each limit is the smaller of the two.
+    #[must_use]
+    pub fn capped_by(self, cap: &Self) -> Self {
+        Self {
+            gas: self.gas.min(cap.gas),
+            memory_bytes: self.memory_bytes.min(cap.memory_bytes),
+            table_elements: self.table_elements.min(cap.table_elements),
+            stack_slots: self.stack_slots.min(cap.stack_slots),
+            log_bytes: self.log_bytes.min(cap.log_bytes),
+            output_bytes: self.output_bytes.min(cap.output_bytes),
+            kv_bytes: self.kv_bytes.min(cap.kv_bytes),
+            host_calls: self.host_calls.min(cap.host_calls),
+        }
+    }
+}
+
+impl Canonical for GuestLimits {
+    const DOMAIN: &'static str = "w3b/limits";
+    const VERSION: u16 = 1;
+    const FIELDS: u64 = 8;
+
+    fn encode_fields(&self, e: &mut Encoder) {
+        e.u64(self.gas).u64(self.memory_bytes).u64(self.table_elements).u64(self.stack_slots);
+        e.u64(self.log_bytes).u64(self.output_bytes).u64(self.kv_bytes).u64(self.host_calls);
+    }
+
+    fn decode_fields(d: &mut Decoder<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            gas: d.u64()?,
+            memory_bytes: d.u64()?,
+            table_elements: d.u64()?,
+            stack_slots: d.u64()?,
+            log_bytes: d.u64()?,
+            output_bytes: d.u64()?,
+            kv_bytes: d.u64()?,
+            host_calls: d.u64()?,
+        })
+    }
+}
+
+/// Sends an event type to an exported function. The event type `default` takes what no other route names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// The event type.
+    pub event_type: EventType,
+    /// The exported function, `fn(i32) -> i32`.
+    pub handler: String,
+}
+
+/// One applet of a project.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applet {
+    /// Its name, unique in the project.
+    pub name: AppletName,
+    /// SHA-256 of its WebAssembly module as it was uploaded.
+    pub program: Digest,
+    /// Its routes, in the order in which handlers of one event run.
+    pub routes: Vec<Route>,
+    /// Limits of each call.
+    pub limits: GuestLimits,
+}
+
+/// When a block is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct BlockRules {
+    /// Most entries in a block.
+    pub max_entries: u32,
+    /// How long the first waiting message waits for company, in milliseconds.
+    pub max_delay_ms: u32,
+}
+
+impl Default for BlockRules {
+    fn default() -> Self {
+        Self { max_entries: 1024, max_delay_ms: 20 }
+    }
+}
+
+/// What a project is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The project's name.
+    pub name: ProjectName,
+    /// Who owns it: signs its manifests, registrations and revocations.
+    pub owner: Did,
+    /// Counts the deployments; each must be higher than the last.
+    pub version: u64,
+    /// What an acknowledgement promises.
+    pub ack: AckMode,
+    /// The largest payload that the project takes, in bytes.
+    pub max_payload_bytes: u64,
+    /// Whether publishers with a token (no signature per message) may send.
+    pub allow_tokens: bool,
+    /// When a block is closed.
+    pub blocks: BlockRules,
+    /// Settings that guests read with `ws_get_env`, sorted by name.
+    pub env: Vec<(String, String)>,
+    /// The applets, in the order in which they run.
+    pub applets: Vec<Applet>,
+}
+
+impl Manifest {
+    /// The project's id.
+    #[must_use]
+    pub fn project(&self) -> ProjectId {
+        ProjectId::new(&self.owner, &self.name)
+    }
+
+    /// Checks what the types do not: unique applets, sorted settings, sane limits.
+    ///
+    /// # Errors
+    /// [`Malformed`] naming the field.
+    pub fn check(&self) -> Result<(), Malformed> {
+        let bad = |why: String| Err(Malformed::new("manifest", why));
+        if self.env.windows(2).any(|w| w[0].0 >= w[1].0) {
+            return bad("env must be sorted by name, each name once".into());
+        }
+        for (i, applet) in self.applets.iter().enumerate() {
+            if self.applets[..i].iter().any(|a| a.name == applet.name) {
+                return bad(format!("the applet {} stands twice", applet.name));
+            }
+            if applet.routes.is_empty() {
+                return bad(format!("the applet {} has no route, so it would never run", applet.name));
+            }
+            for (j, route) in applet.routes.iter().enumerate() {
+                if route.handler.is_empty() || route.handler.len() > 255 {
+                    return bad(format!("a handler of {} must have 1 to 255 bytes", applet.name));
+                }
+                if applet.routes[..j].contains(route) {
+                    return bad(format!("{} routes {} twice to {}", applet.name, route.event_type, route.handler));
+                }
+            }
+        }
+        if self.blocks.max_entries == 0 || self.blocks.max_entries > 65_536 {
+            return bad("blocks.max-entries must be 1 to 65536".into());
+        }
+        Ok(())
+    }
+
+    /// The (applet, route) pairs that an event type reaches, in order: all routes that name it, or, if
+    /// none does, all that name `default`.
+    #[must_use]
+    pub fn routes(&self, event_type: &EventType) -> Vec<(&Applet, &Route)> {
+        let matching = |wanted: &str| -> Vec<(&Applet, &Route)> {
+            let pairs = self.applets.iter().flat_map(|a| a.routes.iter().map(move |r| (a, r)));
+            pairs.filter(|(_, r)| r.event_type.as_str() == wanted).collect()
+        };
+        let named = matching(event_type.as_str());
+        if named.is_empty() { matching("default") } else { named }
+    }
+}
+
+impl Canonical for Route {
+    const DOMAIN: &'static str = "w3b/route";
+    const VERSION: u16 = 1;
+    const FIELDS: u64 = 2;
+
+    fn encode_fields(&self, e: &mut Encoder) {
+        e.text(self.event_type.as_str()).text(&self.handler);
+    }
+
+    fn decode_fields(d: &mut Decoder<'_>) -> Result<Self, Malformed> {
+        Ok(Self { event_type: d.parse()?, handler: d.text()?.to_owned() })
+    }
+}
+
+impl Canonical for Applet {
+    const DOMAIN: &'static str = "w3b/applet";
+    const VERSION: u16 = 1;
+    const FIELDS: u64 = 4;
+
+    fn encode_fields(&self, e: &mut Encoder) {
+        e.text(self.name.as_str()).digest(&self.program);
+        e.list(&self.routes, |e, r| {
+            e.item(r);
+        });
+        e.item(&self.limits);
+    }
+
+    fn decode_fields(d: &mut Decoder<'_>) -> Result<Self, Malformed> {
+        Ok(Self { name: d.parse()?, program: d.digest()?, routes: d.list(|d| d.item())?, limits: d.item()? })
+    }
+}
+
+const ACK_MODES: [AckMode; 3] = [AckMode::Durable, AckMode::Committed, AckMode::Executed];
+
+impl Canonical for Manifest {
+    const DOMAIN: &'static str = "w3b/manifest";
+    const VERSION: u16 = 1;
+    const FIELDS: u64 = 10;
+
+    fn encode_fields(&self, e: &mut Encoder) {
+        e.text(self.name.as_str()).text(self.owner.as_str()).u64(self.version).u64(self.ack as u64);
+        e.u64(self.max_payload_bytes).bool(self.allow_tokens);
+        e.u64(u64::from(self.blocks.max_entries)).u64(u64::from(self.blocks.max_delay_ms));
+        e.list(&self.env, |e, (name, value)| {
+            e.list(&[name, value], |e, text| {
+                e.text(text);
+            });
+        });
+        e.list(&self.applets, |e, a| {
+            e.item(a);
+        });
+    }
+
+    fn decode_fields(d: &mut Decoder<'_>) -> Result<Self, Malformed> {
+        let manifest = Self {
+            name: d.parse()?,
+            owner: d.parse()?,
+            version: d.u64()?,
+            ack: usize::try_from(d.u64()?)
+                .ok()
+                .and_then(|i| ACK_MODES.get(i).copied())
+                .ok_or_else(|| Malformed::new(Self::DOMAIN, "has an unknown ack mode"))?,
+            max_payload_bytes: d.u64()?,
+            allow_tokens: d.bool()?,
+            blocks: BlockRules { max_entries: d.u32()?, max_delay_ms: d.u32()? },
+            env: d.list(|d| {
+                let pair: [String; 2] = d
+                    .list(|d| d.text().map(str::to_owned))?
+                    .try_into()
+                    .map_err(|_| Malformed::new(Self::DOMAIN, "env must hold pairs"))?;
+                Ok(pair.into())
+            })?,
+            applets: d.list(|d| d.item())?,
+        };
+        manifest.check()?;
+        Ok(manifest)
+    }
+}

@@ -1,0 +1,1 @@
+//! Programs and state on the local disk.

@@ -1,0 +1,84 @@
+//! Keys of a project's replicated state. The first byte is the namespace; the parts behind it are each
+//! preceded by their length, so that no two different names give one key.
+
+use w3bstream_types::{AppletName, Did, Digest, PublisherName};
+
+/// Namespaces.
+const GUEST: u8 = 1;
+const MANIFEST: u8 = 2;
+const DEVICE: u8 = 3;
+const REVOKED_DEVICE: u8 = 4;
+const WINDOW: u8 = 5;
+const PUBLISHER: u8 = 6;
+const TOKEN: u8 = 7;
+const NONCE: u8 = 8;
+
+fn key(namespace: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let mut key = vec![namespace];
+    for part in parts {
+        // Parts are far below 64 KiB; the engine's limits see to it for a guest's keys.
+        key.extend_from_slice(&u16::try_from(part.len()).unwrap_or(u16::MAX).to_be_bytes());
+        key.extend_from_slice(part);
+    }
+    key
+}
+
+/// A guest's own key.
+#[must_use]
+pub fn guest(applet: &AppletName, partition: &[u8], name: &[u8]) -> Vec<u8> {
+    key(GUEST, &[applet.as_str().as_bytes(), partition, name])
+}
+
+/// The manifest in force.
+#[must_use]
+pub fn manifest() -> Vec<u8> {
+    key(MANIFEST, &[])
+}
+
+/// A device's registration.
+#[must_use]
+pub fn device(did: &Did) -> Vec<u8> {
+    key(DEVICE, &[did.as_str().as_bytes()])
+}
+
+/// All device registrations start with this.
+#[must_use]
+pub fn devices() -> Vec<u8> {
+    vec![DEVICE]
+}
+
+/// There if a device was revoked.
+#[must_use]
+pub fn revoked_device(did: &Did) -> Vec<u8> {
+    key(REVOKED_DEVICE, &[did.as_str().as_bytes()])
+}
+
+/// A device's sequence window.
+#[must_use]
+pub fn window(did: &Did) -> Vec<u8> {
+    key(WINDOW, &[did.as_str().as_bytes()])
+}
+
+/// A publisher's token registration.
+#[must_use]
+pub fn publisher(name: &PublisherName) -> Vec<u8> {
+    key(PUBLISHER, &[name.as_str().as_bytes()])
+}
+
+/// All publishers start with this.
+#[must_use]
+pub fn publishers() -> Vec<u8> {
+    vec![PUBLISHER]
+}
+
+/// From a token's hash to its publisher.
+#[must_use]
+pub fn token(hash: &Digest) -> Vec<u8> {
+    key(TOKEN, &[hash.as_bytes()])
+}
+
+/// The nonce of the last applied control transaction.
+#[must_use]
+pub fn control_nonce() -> Vec<u8> {
+    key(NONCE, &[])
+}

@@ -1,0 +1,100 @@
+//! The trait that a backend implements.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use w3bstream_types::{Digest, MessageId, Output, ProjectId};
+
+use crate::Error;
+
+/// Changes of a project's state: a value to set, or `None` to delete. See [`crate::key`] for the keys.
+pub type Writes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
+/// What executing a block gave, to be stored as one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// The block's height; must be the state's height plus one (or one that was applied before).
+    pub height: u64,
+    /// Changes of the state.
+    pub writes: Writes,
+    /// The block's outputs, in order.
+    pub outputs: Vec<Output>,
+    /// Digest of the manifest in force after the block.
+    pub manifest: Digest,
+    /// Which outputs are about which message: (message, first output, number of outputs).
+    pub index: Vec<(MessageId, u64, u64)>,
+}
+
+/// Programs and replicated state.
+#[async_trait]
+pub trait Vfs: Send + Sync + Debug {
+    /// The backend's name.
+    fn name(&self) -> &str;
+
+    /// Keeps a program and gives its digest. Durable when it returns. Idempotent.
+    ///
+    /// # Errors
+    /// [`Error`].
+    async fn put_program(&self, bytes: Vec<u8>) -> Result<Digest, Error>;
+
+    /// A program, verified against its digest.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::NotFound`], [`crate::ErrorKind::WrongDigest`] if the disk holds other bytes.
+    async fn program(&self, digest: Digest) -> Result<Vec<u8>, Error>;
+
+    /// Height and root of a project's state; height 0 and the root of nothing for a new project.
+    ///
+    /// # Errors
+    /// [`Error`].
+    async fn head(&self, project: ProjectId) -> Result<(u64, Digest), Error>;
+
+    /// The value of a key, as of [`Vfs::head`].
+    ///
+    /// # Errors
+    /// [`Error`].
+    async fn get(&self, project: ProjectId, key: &[u8]) -> Result<Option<Vec<u8>>, Error>;
+
+    /// Up to `limit` keys that start with `prefix`, above `after` (empty: from the first), with their
+    /// values, by rising key.
+    ///
+    /// # Errors
+    /// [`Error`].
+    async fn scan(
+        &self,
+        project: ProjectId,
+        prefix: &[u8],
+        after: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error>;
+
+    /// Stores the result of a block and gives the state's new root. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::WrongHeight`] if the height is neither the next nor one that was applied.
+    async fn apply(&self, project: ProjectId, applied: Applied) -> Result<Digest, Error>;
+
+    /// (state root, manifest digest, outputs) of an applied height; `None` if it was not applied.
+    ///
+    /// # Errors
+    /// [`Error`].
+    async fn result(
+        &self,
+        project: ProjectId,
+        height: u64,
+    ) -> Result<Option<(Digest, Digest, Vec<Output>)>, Error>;
+
+    /// Which outputs of which height are about a message: (height, first output, number of outputs).
+    ///
+    /// # Errors
+    /// [`Error`].
+    async fn outputs_of(&self, project: ProjectId, id: MessageId)
+    -> Result<Option<(u64, u64, u64)>, Error>;
+
+    /// Waits for what is under way and releases files and threads. Idempotent.
+    ///
+    /// # Errors
+    /// [`Error`].
+    async fn close(&self) -> Result<(), Error>;
+}

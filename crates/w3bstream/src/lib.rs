@@ -1,0 +1,1 @@
+//! What an integrator needs, re-exported.

@@ -1,0 +1,1 @@
+//! The wallet's keys in one encrypted file.

@@ -1,0 +1,52 @@
+//! What the wallet asks of a project's replicated registry. Implemented by the pipeline.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use w3bstream_types::{
+    DeviceRegistration, Did, Digest, Manifest, ProjectId, ProjectName, SequenceWindow, TokenRegistration,
+};
+
+/// A project that this node serves.
+#[derive(Clone, Debug)]
+pub struct ProjectView {
+    /// Its id.
+    pub id: ProjectId,
+    /// The manifest in force.
+    pub manifest: Arc<Manifest>,
+}
+
+/// What the registry knows of a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeviceStatus {
+    /// Nothing.
+    Unknown,
+    /// It is registered.
+    Registered(Arc<DeviceRegistration>),
+    /// It was revoked.
+    Revoked,
+}
+
+/// What the registry knows of a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenStatus {
+    /// Nothing.
+    Unknown,
+    /// It is registered.
+    Registered(Arc<TokenRegistration>),
+}
+
+/// The replicated registry as of the last applied block. Answers from memory; never blocks.
+pub trait Registry: Send + Sync + Debug {
+    /// The project with this name; `None` if this node does not serve it.
+    fn project(&self, name: &ProjectName) -> Option<ProjectView>;
+
+    /// A device of a project.
+    fn device(&self, project: ProjectId, did: &Did) -> DeviceStatus;
+
+    /// The token with this hash.
+    fn token(&self, project: ProjectId, hash: &Digest) -> TokenStatus;
+
+    /// A device's sequence window.
+    fn window(&self, project: ProjectId, did: &Did) -> SequenceWindow;
+}

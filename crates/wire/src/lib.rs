@@ -1,0 +1,1 @@
+//! Protobuf and JWS forms of a device message.

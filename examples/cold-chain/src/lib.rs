@@ -1,0 +1,1 @@
+//! Cold-chain applet: daily minimum, maximum, count and alarms per device.

@@ -1,0 +1,1 @@
+//! A storage backend of one's own, in a node of one's own.
