@@ -14,7 +14,7 @@
 //! readable reference.
 
 mod admit;
-#[cfg(feature = "conformance")]
+#[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod error;
 mod memory;
@@ -26,4 +26,4 @@ pub use async_trait::async_trait;
 pub use error::{Error, ErrorKind};
 pub use memory::{MemoryRegistry, MemorySigner};
 pub use registry::{DeviceStatus, ProjectView, Registry, TokenStatus};
-pub use signer::{Role, Signer};
+pub use signer::{Role, Signer, member, node_did};
