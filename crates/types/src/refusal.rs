@@ -1,10 +1,11 @@
 //! Why a message was not accepted, and what became of one that was.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AppletName, MessageId, Timestamp};
+use crate::{AppletName, Malformed, MessageId, Timestamp};
 
 /// Why a message is refused. The [`code`](Self::code) is stable and appears in MQTT reason strings,
 /// problem+json and metrics.
@@ -96,6 +97,20 @@ impl fmt::Display for RefusalKind {
         f.write_str(self.code())
     }
 }
+
+impl FromStr for RefusalKind {
+    type Err = Malformed;
+
+    /// Reads the stable code.
+    fn from_str(s: &str) -> Result<Self, Malformed> {
+        Self::ALL
+            .into_iter()
+            .find(|k| k.code() == s)
+            .ok_or_else(|| Malformed::new("refusal code", format!("{s:?} is none that is known")))
+    }
+}
+
+crate::ids::text_serde!(RefusalKind);
 
 /// A refusal with what happened and the line that fixes it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,1 +1,0 @@
-//! Automation: tidy, code generation, artefacts.
