@@ -1,0 +1,302 @@
+//! A host in memory, so that an applet's handlers can be tested natively.
+//!
+//! It behaves as a node does towards one applet: state is kept between events, a read sees what the same
+//! call wrote, a handler that panics changes nothing, one that returns an error keeps what it wrote.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use crate::{Error, Event, event};
+
+/// A line that the applet logged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// 2 error, 3 warn, 4 info, 5 debug, 6 trace.
+    pub level: i32,
+    /// The text.
+    pub text: String,
+}
+
+/// An MQTT message that the applet asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// The topic.
+    pub topic: String,
+    /// The payload.
+    pub payload: Vec<u8>,
+}
+
+impl Published {
+    /// The payload as text, replacing what is not UTF-8.
+    #[must_use]
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.payload).into_owned()
+    }
+}
+
+/// What one call did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// What the handler's export would return: 0, or the error's code.
+    pub code: i32,
+    /// The keys that it set.
+    pub writes: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// The messages that it asked for, in order.
+    pub published: Vec<Published>,
+    /// The metrics that it submitted, in order.
+    pub metrics: Vec<String>,
+    /// What it logged.
+    pub logs: Vec<LogLine>,
+    /// How many host calls it made; a project limits them.
+    pub host_calls: u64,
+}
+
+/// A host in memory.
+#[derive(Clone, Debug, Default)]
+pub struct Host {
+    kv: BTreeMap<Vec<u8>, Vec<u8>>,
+    env: BTreeMap<String, String>,
+    calls: i32,
+}
+
+impl Host {
+    /// A host without state and settings.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a setting.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.insert(name.into(), value.into());
+        self
+    }
+
+    /// The value of a key.
+    #[must_use]
+    pub fn kv(&self, key: impl AsRef<[u8]>) -> Option<&[u8]> {
+        self.kv.get(key.as_ref()).map(Vec::as_slice)
+    }
+
+    /// The value of a key, if it is text.
+    #[must_use]
+    pub fn kv_text(&self, key: impl AsRef<[u8]>) -> Option<&str> {
+        self.kv(key).and_then(|value| std::str::from_utf8(value).ok())
+    }
+
+    /// All keys and values, sorted by key.
+    #[must_use]
+    pub fn state(&self) -> &BTreeMap<Vec<u8>, Vec<u8>> {
+        &self.kv
+    }
+
+    /// Sets a key, as if an earlier call had.
+    pub fn set(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
+        self.kv.insert(key.as_ref().into(), value.as_ref().into());
+    }
+
+    /// Calls a handler with an event, on this thread. A panic of the handler goes on to the caller, and
+    /// leaves the state as it was.
+    pub fn deliver(
+        &mut self,
+        handler: impl FnOnce(Event) -> Result<(), Error>,
+        event_type: &str,
+        payload: &[u8],
+    ) -> Outcome {
+        self.calls = self.calls.wrapping_add(1).max(1);
+        let call = Call {
+            rid: self.calls,
+            event_type: event_type.into(),
+            payload: payload.into(),
+            kv: self.kv.clone(),
+            env: self.env.clone(),
+            outcome: Outcome::default(),
+        };
+        let running = Running::start(call);
+        let code = event::run(self.calls, handler);
+        let Some(call) = running.finish() else { return Outcome { code, ..Outcome::default() } };
+        self.kv = call.kv;
+        Outcome { code, ..call.outcome }
+    }
+}
+
+/// A call that is under way.
+#[derive(Debug)]
+struct Call {
+    rid: i32,
+    event_type: String,
+    payload: Vec<u8>,
+    kv: BTreeMap<Vec<u8>, Vec<u8>>,
+    env: BTreeMap<String, String>,
+    outcome: Outcome,
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Call>> = const { RefCell::new(None) };
+}
+
+/// Makes a call the thread's current one, until it is dropped: also when the handler panics.
+struct Running {
+    /// A call that was under way already: a handler under test may use a host of its own.
+    outer: Option<Call>,
+}
+
+impl Running {
+    fn start(call: Call) -> Self {
+        Self { outer: CURRENT.replace(Some(call)) }
+    }
+
+    fn finish(mut self) -> Option<Call> {
+        let call = CURRENT.replace(self.outer.take());
+        std::mem::forget(self);
+        call
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        CURRENT.set(self.outer.take());
+    }
+}
+
+/// The functions that the rest of the SDK calls, with the answers and codes of a node.
+pub(crate) mod host {
+    use super::{CURRENT, Call, LogLine, Published};
+
+    const FAILED: i32 = -1;
+    const NOT_FOUND: i32 = 2;
+    const NO_SETTING: i32 = 8;
+    const BAD_PARAMETER: i32 = 10;
+
+    /// Runs `f` on the current call. Outside of one there is no host, and every call fails.
+    fn current<T>(f: impl FnOnce(&mut Call) -> Result<T, i32>) -> Result<T, i32> {
+        CURRENT.with_borrow_mut(|call| {
+            let call = call.as_mut().ok_or(FAILED)?;
+            call.outcome.host_calls += 1;
+            f(call)
+        })
+    }
+
+    fn code(result: Result<(), i32>) -> i32 {
+        result.err().unwrap_or(0)
+    }
+
+    pub(crate) fn log(level: i32, line: &[u8]) {
+        let text = String::from_utf8_lossy(line).into_owned();
+        // Logging never fails, also not on a node.
+        let _ = current(|call| {
+            call.outcome.logs.push(LogLine { level, text });
+            Ok(())
+        });
+    }
+
+    pub(crate) fn get_data(rid: i32) -> Result<Vec<u8>, i32> {
+        current(|call| if rid == call.rid { Ok(call.payload.clone()) } else { Err(NOT_FOUND) })
+    }
+
+    pub(crate) fn get_event_type(rid: i32) -> Result<Vec<u8>, i32> {
+        current(|call| if rid == call.rid { Ok(call.event_type.clone().into()) } else { Err(NOT_FOUND) })
+    }
+
+    pub(crate) fn get_db(key: &[u8]) -> Result<Vec<u8>, i32> {
+        current(|call| call.kv.get(key).cloned().ok_or(NOT_FOUND))
+    }
+
+    pub(crate) fn set_db(key: &[u8], value: &[u8]) -> i32 {
+        code(current(|call| {
+            call.kv.insert(key.into(), value.into());
+            call.outcome.writes.insert(key.into(), value.into());
+            Ok(())
+        }))
+    }
+
+    pub(crate) fn get_env(key: &[u8]) -> Result<Vec<u8>, i32> {
+        current(|call| {
+            let name = std::str::from_utf8(key).map_err(|_| BAD_PARAMETER)?;
+            call.env.get(name).map(|value| value.clone().into()).ok_or(NO_SETTING)
+        })
+    }
+
+    pub(crate) fn send_mqtt(topic: &[u8], payload: &[u8]) -> i32 {
+        code(current(|call| {
+            let topic = std::str::from_utf8(topic).map_err(|_| FAILED)?;
+            if topic.is_empty() || topic.len() > 65_535 || topic.contains(['+', '#', '\0']) {
+                return Err(FAILED);
+            }
+            call.outcome.published.push(Published { topic: topic.into(), payload: payload.into() });
+            Ok(())
+        }))
+    }
+
+    pub(crate) fn submit_metrics(object: &[u8]) -> i32 {
+        code(current(|call| {
+            crate::json::Object::parse(object).map_err(|_| FAILED)?;
+            call.outcome.metrics.push(String::from_utf8_lossy(object).into_owned());
+            Ok(())
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{kv, metrics, mqtt};
+
+    fn count(event: Event) -> Result<(), Error> {
+        let n = kv::get_i64("n")?.unwrap_or(0) + 1;
+        kv::set_i64("n", n)?;
+        assert_eq!(kv::get_i64("n")?, Some(n), "a call reads its own writes");
+        match event.data() {
+            b"fail" => Err(Error::new(7, "asked to")),
+            b"panic" => panic!("asked to"),
+            _ => Ok(()),
+        }
+    }
+
+    #[test]
+    fn state_outlives_a_call_and_an_error_but_not_a_panic() {
+        let mut host = Host::new();
+        assert_eq!(host.deliver(count, "e", b"").code, 0);
+        let failed = host.deliver(count, "e", b"fail");
+        assert_eq!((failed.code, failed.logs[0].text.as_str()), (7, "asked to"));
+        assert_eq!(failed.logs[0].level, 2);
+        assert_eq!(host.kv_text("n"), Some("2"));
+        let trapped =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| host.deliver(count, "e", b"panic")));
+        assert!(trapped.is_err());
+        assert_eq!(host.kv_text("n"), Some("2"));
+        assert_eq!(kv::get("n").unwrap_err().code(), Error::HOST, "no call is under way after a panic");
+    }
+
+    #[test]
+    fn outputs_are_kept_in_order_and_bad_ones_refused() {
+        let mut host = Host::new();
+        let outcome = host.deliver(
+            |event| {
+                assert_eq!(event.event_type()?, "door-open");
+                mqtt::publish("a/b", "1")?;
+                mqtt::publish("a/c", "2")?;
+                metrics::submit(r#"{"opened":1}"#)?;
+                assert!(mqtt::publish("a/#", "3").is_err());
+                assert!(metrics::submit("[1]").is_err());
+                Ok(())
+            },
+            "door-open",
+            b"",
+        );
+        assert_eq!(outcome.code, 0);
+        let topics: Vec<_> = outcome.published.iter().map(|m| (m.topic.as_str(), m.text())).collect();
+        assert_eq!(topics, [("a/b", "1".to_owned()), ("a/c", "2".to_owned())]);
+        assert_eq!(outcome.metrics, [r#"{"opened":1}"#]);
+        assert_eq!(outcome.host_calls, 7);
+    }
+
+    #[test]
+    fn an_event_of_another_call_is_unknown() {
+        let mut host = Host::new();
+        let outcome = host.deliver(|event| Event::read(event.rid() + 1).map(drop), "e", b"");
+        assert_eq!(outcome.code, Error::HOST);
+        assert_eq!(outcome.logs[0].text, "ws_get_data answered 2");
+    }
+}
