@@ -1,6 +1,8 @@
 //! Attestation: a member's signed word on what a block's execution gave, as EIP-712 typed data, so that a
 //! contract checks a quorum of them with `ecrecover`.
 
+use serde::{Deserialize, Serialize};
+
 use crate::block::{decode_signatures, encode_signatures};
 use crate::key::keccak256;
 use crate::{
@@ -15,15 +17,18 @@ pub const STATEMENT_TYPE: &str = "Attestation(bytes32 subnet,bytes32 genesis,uin
 bytes32 block,bytes32 manifest,bytes32 stateRoot,bytes32 outputsRoot)";
 
 /// What a member attests after it has applied a block.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Statement {
     /// The subnet: its project's id.
     pub subnet: ProjectId,
     /// Digest of the genesis.
     pub genesis: Digest,
     /// The epoch.
+    #[serde(with = "crate::time::decimal")]
     pub epoch: u64,
     /// The height.
+    #[serde(with = "crate::time::decimal")]
     pub height: u64,
     /// The block's name.
     pub block: Digest,
@@ -102,11 +107,13 @@ impl Canonical for Statement {
 }
 
 /// A statement with signatures. Not yet checked against a genesis.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Attestation {
     /// What is attested.
     pub statement: Statement,
     /// Members by their place in the genesis, ascending, each with its `r ‖ s ‖ v`.
+    #[serde(with = "crate::text::signatures")]
     pub signatures: Vec<(u32, [u8; 65])>,
 }
 

@@ -1,5 +1,7 @@
 //! Blocks: the order that consensus gives to messages and control transactions. They carry digests only.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     Canonical, Decoder, Digest, Encoder, Genesis, Invalid, Malformed, MessageId, SecretKey, Timestamp, merkle,
 };
@@ -43,13 +45,16 @@ impl Canonical for Entry {
 }
 
 /// A block's header. Its digest is the block's name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct BlockHeader {
     /// Digest of the subnet's genesis.
     pub genesis: Digest,
     /// The epoch.
+    #[serde(with = "crate::time::decimal")]
     pub epoch: u64,
     /// Counts from 1.
+    #[serde(with = "crate::time::decimal")]
     pub height: u64,
     /// Digest of the header before; [`Digest::ZERO`] at height 1.
     pub parent: Digest,
@@ -58,6 +63,7 @@ pub struct BlockHeader {
     /// The proposer's place in the genesis.
     pub proposer: u32,
     /// Number of entries.
+    #[serde(with = "crate::time::decimal")]
     pub entry_count: u64,
     /// RFC 6962 root over the entries.
     pub entries_root: Digest,
@@ -172,16 +178,20 @@ impl Canonical for Block {
 }
 
 /// A quorum's word that a block is final. The epoch, height and block it names are what was signed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Certificate {
     /// The epoch.
+    #[serde(with = "crate::time::decimal")]
     pub epoch: u64,
     /// The height.
+    #[serde(with = "crate::time::decimal")]
     pub height: u64,
     /// The block's name.
     pub block: Digest,
     /// Members by their place in the genesis, ascending, each with an Ed25519 signature over
     /// [`Self::signing_input`].
+    #[serde(with = "crate::text::signatures")]
     pub signatures: Vec<(u32, [u8; 64])>,
 }
 
@@ -215,6 +225,9 @@ impl Certificate {
         }
         if header.genesis != genesis.digest() || header.epoch != genesis.epoch {
             return Err(bad("the block is of another genesis".into()));
+        }
+        if usize::try_from(header.proposer).is_ok_and(|p| p >= genesis.members.len()) {
+            return Err(bad(format!("the proposer {} is no member", header.proposer)));
         }
         if self.signatures.windows(2).any(|w| w[0].0 >= w[1].0) {
             return Err(bad("signers must be ascending, each once".into()));

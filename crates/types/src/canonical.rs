@@ -278,6 +278,14 @@ impl<'b> Decoder<'b> {
         Ok(items)
     }
 
+    /// The head of an array: how many items follow.
+    ///
+    /// # Errors
+    /// [`Malformed`] if the next item is no array, or one of indefinite length.
+    pub fn head(&mut self) -> Result<u64, Malformed> {
+        self.inner.array().ok().flatten().ok_or_else(|| self.bad("an array"))
+    }
+
     /// A value with its own domain and version.
     ///
     /// # Errors

@@ -17,6 +17,20 @@ pub struct DeviceRegistration {
     pub event_types: Vec<EventType>,
 }
 
+impl DeviceRegistration {
+    /// Checks that the key of a did:key or did:jwk is the one that the DID itself is. Another could sign, but
+    /// whoever verifies a receipt takes the key from the DID.
+    ///
+    /// # Errors
+    /// [`Malformed`] if it is another, or the DID holds none.
+    pub fn check(&self) -> Result<(), Malformed> {
+        if !matches!(self.device.method(), "key" | "jwk") || self.device.embedded_key()? == self.key {
+            return Ok(());
+        }
+        Err(Malformed::new("device registration", format!("the key is not the one of {}", self.device)))
+    }
+}
+
 /// A publisher token as it is registered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenRegistration {
@@ -99,7 +113,7 @@ fn encode_types(e: &mut Encoder, types: &[EventType]) {
     });
 }
 
-fn encode_key(e: &mut Encoder, key: &PublicKey) {
+pub(crate) fn encode_key(e: &mut Encoder, key: &PublicKey) {
     e.text(key.algorithm().name()).bytes(key.as_bytes());
 }
 
@@ -120,7 +134,10 @@ impl Canonical for DeviceRegistration {
     }
 
     fn decode_fields(d: &mut Decoder<'_>) -> Result<Self, Malformed> {
-        Ok(Self { device: d.parse()?, key: decode_key(d)?, event_types: d.list(|d| d.parse())? })
+        let registration =
+            Self { device: d.parse()?, key: decode_key(d)?, event_types: d.list(|d| d.parse())? };
+        registration.check()?;
+        Ok(registration)
     }
 }
 

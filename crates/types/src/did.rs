@@ -7,11 +7,13 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
 
-use crate::ids::text_serde;
+use crate::text::text_serde;
 use crate::{Algorithm, Malformed, PublicKey};
 
-/// The longest DID or DID URL that is accepted, in bytes. A P-256 did:jwk has about 220.
+/// The longest DID that is accepted, in bytes. A P-256 did:jwk has about 180.
 pub const MAX_DID_BYTES: usize = 512;
+/// The longest key id that is accepted, in bytes: that of a did:key names its key twice.
+pub const MAX_KEY_ID_BYTES: usize = 2 * MAX_DID_BYTES;
 
 /// Multicodec prefixes of public keys, as unsigned varints (did:key method, §3.1).
 const MULTICODEC: [(Algorithm, [u8; 2]); 3] =
@@ -69,7 +71,7 @@ impl Did {
     #[must_use]
     pub fn default_key_id(&self) -> KeyId {
         let fragment = match self.method() {
-            "key" => self.0.rsplit(':').next().unwrap_or(""),
+            "key" => self.0.splitn(3, ':').nth(2).unwrap_or(""),
             "jwk" => "0",
             _ => "key-1",
         };
@@ -112,6 +114,10 @@ fn check_did(s: &str) -> Result<(), Malformed> {
     if id.is_empty() || !id.bytes().all(ok) || id.ends_with(':') {
         return Err(bad("has no valid method-specific id"));
     }
+    let escaped = |part: &str| part.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2;
+    if !id.split('%').skip(1).all(escaped) {
+        return Err(bad("has a % without two hex digits"));
+    }
     Ok(())
 }
 
@@ -139,6 +145,9 @@ impl fmt::Debug for Did {
 text_serde!(Did);
 
 /// A DID URL that names one key of a DID document: `did:key:z6Mk…#z6Mk…`.
+///
+/// A did:key and a did:jwk have one key, and its method fixes the fragment; any other is refused, so that one
+/// key has one id.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId {
     text: Box<str>,
@@ -173,8 +182,16 @@ impl FromStr for KeyId {
         let (did, fragment) = s.split_once('#').ok_or_else(bad)?;
         check_did(did)?;
         let ok = |b: u8| b.is_ascii_alphanumeric() || b".-_:".contains(&b);
-        if fragment.is_empty() || s.len() > MAX_DID_BYTES || !fragment.bytes().all(ok) {
+        if fragment.is_empty() || s.len() > MAX_KEY_ID_BYTES || !fragment.bytes().all(ok) {
             return Err(bad());
+        }
+        let fixed = match did.strip_prefix("did:").and_then(|d| d.split_once(':')) {
+            Some(("key", id)) => Some(id),
+            Some(("jwk", _)) => Some("0"),
+            _ => None,
+        };
+        if let Some(fixed) = fixed.filter(|f| *f != fragment) {
+            return Err(Malformed::new("key id", format!("the only key of {did} is #{fixed}")));
         }
         Ok(Self { text: s.into(), did_len: did.len() })
     }

@@ -1,20 +1,28 @@
 //! A subnet's genesis: who its members are and which rules they follow.
 
+use serde::{Deserialize, Serialize};
+
 use crate::control::decode_key;
 use crate::{
     Address, Algorithm, Canonical, Decoder, Did, Digest, Encoder, Invalid, Malformed, ProjectId, PublicKey,
     SecretKey, Timestamp,
 };
 
+/// The most members that a subnet may have. Every member signs for every block, and checking a genesis takes
+/// two signatures for each.
+pub const MAX_MEMBERS: usize = 1024;
+
 /// How many of `n` members must agree: ⌈(n+f+1)/2⌉ with f = ⌊(n−1)/3⌋ faulty ones. Any two quorums then
-/// share at least f+1 members, for every n; the usual 2f+1 does not (n = 5, 6, 8, 9).
+/// share at least f+1 members, for every n; the usual 2f+1 does not (n = 5, 6, 8, 9). Never 0: nothing is
+/// agreed by nobody.
 #[must_use]
 pub const fn quorum(n: usize) -> usize {
-    if n == 0 { 0 } else { (n + (n - 1) / 3 + 2) / 2 }
+    (n + n.saturating_sub(1) / 3 + 2) / 2
 }
 
 /// A member of a subnet. Its two keys vouch for each other, so neither can be claimed by somebody else.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Member {
     /// The node's DID.
     pub did: Did,
@@ -23,8 +31,10 @@ pub struct Member {
     /// Signs attestations (secp256k1), so that a contract checks them with `ecrecover`.
     pub attestation: PublicKey,
     /// The consensus key's signature over [`Self::cross_input`].
+    #[serde(with = "crate::text::hex_bytes")]
     pub by_consensus: [u8; 64],
     /// The attestation key's signature over [`Self::cross_input`].
+    #[serde(with = "crate::text::hex_bytes")]
     pub by_attestation: [u8; 64],
 }
 
@@ -68,15 +78,18 @@ impl Member {
 }
 
 /// The start of a subnet, or of one of its epochs. Its digest names the subnet in everything it signs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Genesis {
     /// The project that the subnet serves.
     pub project: ProjectId,
     /// The consensus backend's name, such as `solo`.
     pub backend: String,
     /// Version of the guest ABI and of the gas table that all members run.
+    #[serde(with = "crate::time::decimal")]
     pub abi_version: u64,
     /// The epoch that these members serve.
+    #[serde(with = "crate::time::decimal")]
     pub epoch: u64,
     /// When it was made.
     pub created: Timestamp,
@@ -92,6 +105,9 @@ impl Genesis {
     pub fn check(&self) -> Result<(), Invalid> {
         if self.members.is_empty() {
             return Err(Invalid::new("genesis", "has no member"));
+        }
+        if self.members.len() > MAX_MEMBERS {
+            return Err(Invalid::new("genesis", format!("has more than {MAX_MEMBERS} members")));
         }
         if self.members.windows(2).any(|w| w[0].did >= w[1].did) {
             return Err(Invalid::new("genesis", "members must be sorted by DID, each once"));

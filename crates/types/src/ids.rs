@@ -3,26 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::text::text_serde;
 use crate::{Did, Digest, Malformed};
-
-/// Serialises a checked text type as its text.
-macro_rules! text_serde {
-    ($name:ident) => {
-        impl ::serde::Serialize for $name {
-            fn serialize<S: ::serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-                s.collect_str(self)
-            }
-        }
-
-        impl<'de> ::serde::Deserialize<'de> for $name {
-            fn deserialize<D: ::serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-                let text = <::std::borrow::Cow<'de, str> as ::serde::Deserialize>::deserialize(d)?;
-                text.parse().map_err(::serde::de::Error::custom)
-            }
-        }
-    };
-}
-pub(crate) use text_serde;
 
 /// Checks the alphabet shared by project names, event types, applet names and publishers.
 fn check_label(what: &'static str, s: &str) -> Result<(), Malformed> {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
 use ed25519_dalek::Signer as _;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{Invalid, Malformed};
 
@@ -50,9 +50,10 @@ impl FromStr for Algorithm {
     }
 }
 
-crate::ids::text_serde!(Algorithm);
+crate::text::text_serde!(Algorithm);
 
-/// A public key that was checked to be one: a point on its curve, and for Ed25519 not of low order.
+/// A public key that was checked to be one: a point on its curve, and for Ed25519 not of low order and in
+/// its one encoding. As text `EdDSA:` (or `ES256:`, `ES256K:`) and the bytes in lower-case hex.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublicKey {
     algorithm: Algorithm,
@@ -74,6 +75,9 @@ impl PublicKey {
                     .map_err(|_| bad("is no point of the curve"))?;
                 if key.is_weak() {
                     return Err(bad("is of low order"));
+                }
+                if !is_reduced(&raw) {
+                    return Err(bad("is not in its shortest form"));
                 }
                 raw.to_vec()
             }
@@ -137,7 +141,7 @@ impl PublicKey {
 
     /// The key as a JWK (RFC 7517) with its members in lexical order, as RFC 7638 hashes it.
     #[must_use]
-    pub fn to_jwk(&self) -> serde_json::Value {
+    pub fn to_jwk(&self) -> Value {
         let (crv, point) = match self.algorithm {
             Algorithm::EdDSA => {
                 return json!({"crv": "Ed25519", "kty": "OKP", "x": B64.encode(&self.bytes)});
@@ -161,11 +165,15 @@ impl PublicKey {
     /// Reads a public JWK.
     ///
     /// # Errors
-    /// [`Malformed`] for another curve, a private key (`d`), or coordinates that are no point.
-    pub fn from_jwk(jwk: &serde_json::Value) -> Result<Self, Malformed> {
+    /// [`Malformed`] for another curve, a private key (`d`), a key that is not for signatures (`use`, `alg`),
+    /// or coordinates that are no point.
+    pub fn from_jwk(jwk: &Value) -> Result<Self, Malformed> {
         let bad = |why: &str| Malformed::new("jwk", why.to_owned());
         if jwk.get("d").is_some() {
             return Err(bad("holds a private key"));
+        }
+        if jwk.get("use").is_some_and(|u| u != "sig") {
+            return Err(bad("is not for signatures"));
         }
         let text = |name: &str| jwk.get(name).and_then(|v| v.as_str());
         let coordinate = |name: &str| -> Result<Vec<u8>, Malformed> {
@@ -176,14 +184,47 @@ impl PublicKey {
             let sec1 = [&[4][..], &coordinate("x")?, &coordinate("y")?].concat();
             Self::new(alg, &sec1)
         };
-        match (text("kty"), text("crv")) {
+        let key = match (text("kty"), text("crv")) {
             (Some("OKP"), Some("Ed25519")) => Self::new(Algorithm::EdDSA, &coordinate("x")?),
             (Some("EC"), Some("P-256")) => point(Algorithm::ES256),
             (Some("EC"), Some("secp256k1")) => point(Algorithm::ES256K),
             _ => Err(bad("must be OKP/Ed25519, EC/P-256 or EC/secp256k1")),
+        }?;
+        // RFC 9864 names Ed25519 fully where RFC 8037 says EdDSA.
+        let named = |alg: &Value| alg == key.algorithm.name() || alg == "Ed25519";
+        if jwk.get("alg").is_some_and(|alg| !named(alg)) {
+            return Err(bad("alg is not the one of its curve"));
         }
+        Ok(key)
     }
 }
+
+/// Whether the y coordinate is below the field's prime 2^255 − 19: above it, one key would have two
+/// encodings.
+fn is_reduced(raw: &[u8; 32]) -> bool {
+    raw[0] < 0xed || raw[1..31].iter().any(|b| *b != 0xff) || raw[31] & 0x7f != 0x7f
+}
+
+impl fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.algorithm, hex::encode(&self.bytes))
+    }
+}
+
+impl FromStr for PublicKey {
+    type Err = Malformed;
+
+    fn from_str(s: &str) -> Result<Self, Malformed> {
+        let bad = || Malformed::new("public key", "must be an algorithm, ':' and lower-case hex digits");
+        let (algorithm, digits) = s.split_once(':').ok_or_else(bad)?;
+        let bytes = hex::decode(digits).map_err(|_| bad())?;
+        let key = Self::new(algorithm.parse()?, &bytes)?;
+        // Upper-case digits and uncompressed points are other texts for the same key.
+        if key.to_string() == s { Ok(key) } else { Err(bad()) }
+    }
+}
+
+crate::text::text_serde!(PublicKey);
 
 impl fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -369,7 +410,7 @@ impl FromStr for Address {
     }
 }
 
-crate::ids::text_serde!(Address);
+crate::text::text_serde!(Address);
 
 /// Keccak-256 as Ethereum uses it (not SHA3-256: the padding differs).
 #[must_use]

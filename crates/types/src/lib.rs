@@ -10,7 +10,7 @@
 //!
 //! # Where to start
 //! [`MessageHeader`] is what a device signs; [`Statement`] is what a node signs; the module [`baton`] tells
-//! the way between them.
+//! the way between them, and the module [`receipt`] lets anybody check it afterwards.
 
 pub mod baton;
 
@@ -23,13 +23,16 @@ mod digest;
 mod error;
 mod genesis;
 mod ids;
+mod jws;
 mod key;
 mod manifest;
 pub mod merkle;
 mod message;
 mod output;
+pub mod receipt;
 mod refusal;
 mod sequence;
+mod text;
 pub mod time;
 
 pub use attestation::{Attestation, DOMAIN_TYPE, STATEMENT_TYPE, Statement};
@@ -37,15 +40,16 @@ pub use baton::{Attested, Executed, Ordered, Position, Received, Stored, Submiss
 pub use block::{Block, BlockHeader, Certificate, CertifiedBlock, Entry, Place};
 pub use canonical::{Canonical, Decoder, Encoder, MAX_CANONICAL_BYTES};
 pub use control::{Control, ControlTx, DeviceRegistration, TokenRegistration};
-pub use did::{Did, KeyId, MAX_DID_BYTES};
+pub use did::{Did, KeyId, MAX_DID_BYTES, MAX_KEY_ID_BYTES};
 pub use digest::Digest;
 pub use error::{Disposition, Invalid, Malformed};
-pub use genesis::{Genesis, Member, quorum};
+pub use genesis::{Genesis, MAX_MEMBERS, Member, quorum};
+pub use jws::{JWS_TYPE, Jws, MAX_JWS_BYTES};
 pub use ids::{AppletName, EventType, MessageId, ProjectId, ProjectName, PublisherName, SourceId};
 pub use key::{Address, Algorithm, PublicKey, SecretKey, keccak256};
-pub use manifest::{Applet, BlockRules, GuestLimits, Manifest, Route};
+pub use manifest::{Applet, BlockRules, GuestLimits, MAX_APPLETS, MAX_ROUTES, Manifest, Route};
 pub use message::{
-    Draft, Envelope, Form, JWS_TYPE, Jws, MAX_EVENT_ID_BYTES, MAX_PAYLOAD_BYTES, MessageHeader, Record,
+    Draft, Envelope, Form, MAX_EVENT_ID_BYTES, MAX_PAYLOAD_BYTES, MessageHeader, Record,
     TokenMessage, check_event_id, payload_digest, token_hash,
 };
 pub use output::{Output, OutputKind, ResultRecord, output_leaves, outputs_root};

@@ -5,7 +5,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AckMode, AppletName, Canonical, Decoder, Did, Digest, Encoder, EventType, Malformed, ProjectId, ProjectName};
+use crate::{AckMode, AppletName, Canonical, Decoder, Did, Digest, Encoder, EventType, Malformed, MAX_PAYLOAD_BYTES, ProjectId, ProjectName};
+
+/// The most applets in a project.
+pub const MAX_APPLETS: usize = 256;
+/// The most routes of an applet.
+pub const MAX_ROUTES: usize = 256;
 
 /// Limits of one handler call. An operator's own table caps each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,6 +166,12 @@ impl Manifest {
         let bad = |why: String| Err(Malformed::new("manifest", why));
         if self.env.windows(2).any(|w| w[0].0 >= w[1].0) {
             return bad("env must be sorted by name, each name once".into());
+        }
+        if self.max_payload_bytes > MAX_PAYLOAD_BYTES as u64 {
+            return bad(format!("max-payload-bytes must be at most {MAX_PAYLOAD_BYTES}"));
+        }
+        if self.applets.len() > MAX_APPLETS || self.applets.iter().any(|a| a.routes.len() > MAX_ROUTES) {
+            return bad(format!("at most {MAX_APPLETS} applets with {MAX_ROUTES} routes each"));
         }
         for (i, applet) in self.applets.iter().enumerate() {
             if self.applets[..i].iter().any(|a| a.name == applet.name) {

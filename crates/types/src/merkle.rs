@@ -1,5 +1,6 @@
 //! Merkle trees of RFC 6962 §2.1 over SHA-256: leaves are prefixed 0x00, inner nodes 0x01.
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::{Digest, Invalid};
@@ -58,7 +59,63 @@ pub fn path(leaves: &[Digest], index: usize) -> Option<Vec<Digest>> {
     Some(steps)
 }
 
+/// One step of a path whose sides are named: what stands beside the node on the way to the root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Step {
+    /// The left sibling.
+    Left(Digest),
+    /// The right sibling.
+    Right(Digest),
+}
+
+/// The path of leaf `index`, from the leaf up, with its sides. `None` if there is no such leaf.
+///
+/// Unlike [`path`] it is checked without the size of the tree. Where nobody has signed a size that is all that
+/// can be known: leaf 0 of 3 and leaf 0 of 4 have paths of the same form. Whether `index` is the leaf's true
+/// place is then for the leaf's own data to say.
+#[must_use]
+pub fn steps(leaves: &[Digest], index: usize) -> Option<Vec<Step>> {
+    if index >= leaves.len() {
+        return None;
+    }
+    if leaves.len() == 1 {
+        return Some(Vec::new());
+    }
+    let (left, right) = leaves.split_at(split(leaves.len()));
+    let (mut below, sibling) = if index < left.len() {
+        (steps(left, index)?, Step::Right(root(right)))
+    } else {
+        (steps(right, index - left.len())?, Step::Left(root(left)))
+    };
+    below.push(sibling);
+    Some(below)
+}
+
+/// Checks that `leaf` is under `root`.
+///
+/// # Errors
+/// [`Invalid`] with link `link`.
+pub fn verify_steps(
+    link: &'static str,
+    leaf: Digest,
+    steps: &[Step],
+    root: &Digest,
+) -> Result<(), Invalid> {
+    let top = steps.iter().fold(leaf, |hash, step| match step {
+        Step::Left(sibling) => node_hash(sibling, &hash),
+        Step::Right(sibling) => node_hash(&hash, sibling),
+    });
+    // A tree of 2^64 leaves is 64 high.
+    if steps.len() <= 64 && top == *root {
+        return Ok(());
+    }
+    Err(Invalid::new(link, format!("the leaf {leaf} is not under root {root}")))
+}
+
 /// Checks that `leaf` is number `index` of the `size` leaves under `root` (RFC 9162 §2.1.3.2).
+///
+/// The size must come from somebody who is believed: a wrong one can pass (leaf 0 of 3 and of 4).
 ///
 /// # Errors
 /// [`Invalid`] with link `link`.

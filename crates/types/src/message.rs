@@ -1,12 +1,10 @@
 //! A device message: what is signed, in which forms it arrives, and the record that is kept of it.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    Algorithm, Canonical, Decoder, Did, Digest, Encoder, EventType, Invalid, KeyId, Malformed, MessageId,
-    ProjectId, PublicKey, PublisherName, SecretKey, Sequence, SourceId, Timestamp,
+    Canonical, Decoder, Did, Digest, Encoder, EventType, Invalid, Jws, KeyId, Malformed, MessageId, ProjectId,
+    PublicKey, PublisherName, SecretKey, Sequence, SourceId, Timestamp,
 };
 
 /// The largest payload that the formats carry, in bytes. Nodes and projects set lower limits.
@@ -18,7 +16,8 @@ pub const MAX_EVENT_ID_BYTES: usize = 128;
 ///
 /// The payload itself is not here, only its salted digest, so that a payload (and its salt) can be erased
 /// and the signature still verifies.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct MessageHeader {
     /// The project that the message is for. A node refuses it anywhere else.
     pub audience: ProjectId,
@@ -68,6 +67,14 @@ pub fn token_hash(token: &str) -> Digest {
     Digest::tagged("w3b/token/1", &[token.as_bytes()])
 }
 
+/// A payload has at most [`MAX_PAYLOAD_BYTES`].
+pub(crate) fn check_payload(payload: &[u8]) -> Result<(), Malformed> {
+    if payload.len() > MAX_PAYLOAD_BYTES {
+        return Err(Malformed::new("payload", format!("has {} bytes, 8 MiB is the most", payload.len())));
+    }
+    Ok(())
+}
+
 /// The envelope form: header, salt, payload and signature apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
@@ -103,22 +110,7 @@ impl Draft {
         Envelope { header, salt, payload: self.payload, signature }
     }
 
-    /// Signs as a compact JWS (RFC 7515). The time is cut to whole seconds, as `iat` carries them.
-    #[must_use]
-    pub fn sign_jws(self, key: &SecretKey) -> String {
-        let header = serde_json::json!({
-            "alg": key.algorithm().name(), "kid": self.key.as_str(), "typ": JWS_TYPE,
-        });
-        let claims = serde_json::json!({
-            "aud": self.audience.to_string(), "type": self.event_type.as_str(),
-            "seq": self.sequence.to_string(), "iat": self.time.0 / 1000, "data": B64.encode(&self.payload),
-        });
-        let input = format!("{}.{}", B64.encode(header.to_string()), B64.encode(claims.to_string()));
-        let signature = B64.encode(key.sign(input.as_bytes()));
-        format!("{input}.{signature}")
-    }
-
-    fn header(&self, salt: &[u8]) -> MessageHeader {
+    pub(crate) fn header(&self, salt: &[u8]) -> MessageHeader {
         MessageHeader {
             audience: self.audience,
             key: self.key.clone(),
@@ -132,7 +124,8 @@ impl Draft {
 
 impl Envelope {
     /// Puts together what arrived. Nothing is verified yet; the payload's digest is computed here, so a
-    /// changed payload or salt changes the signing input.
+    /// changed payload or salt changes the signing input. A payload above [`MAX_PAYLOAD_BYTES`] makes an
+    /// envelope that no reader takes.
     #[must_use]
     pub fn new(draft: Draft, salt: [u8; 16], signature: [u8; 64]) -> Self {
         Self { header: draft.header(&salt), salt, payload: draft.payload, signature }
@@ -175,126 +168,12 @@ impl Canonical for Envelope {
     fn decode_fields(d: &mut Decoder<'_>) -> Result<Self, Malformed> {
         let (header, salt) = (d.item::<MessageHeader>()?, d.array()?);
         let (payload, signature) = (d.bytes()?.to_vec(), d.array()?);
+        check_payload(&payload)?;
         if header.payload_digest != payload_digest(&salt, &payload) {
             return Err(Malformed::new(Self::DOMAIN, "the payload is not the one of the header's digest"));
         }
         Ok(Self { header, salt, payload, signature })
     }
-}
-
-/// The `typ` of a device message's JWS.
-pub const JWS_TYPE: &str = "w3b+jws";
-
-/// The compact JWS form (RFC 7515): one text that holds everything.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Jws {
-    compact: String,
-    algorithm: Algorithm,
-    header: MessageHeader,
-    payload: Vec<u8>,
-    signature: [u8; 64],
-    signed_len: usize,
-}
-
-impl Jws {
-    /// Reads a compact JWS: protected header exactly `alg`, `kid`, `typ`; claims exactly `aud`, `type`,
-    /// `seq`, `iat`, `data`. Anything more could be something that we do not understand, such as `crit`.
-    ///
-    /// # Errors
-    /// [`Malformed`] naming the part and the claim.
-    pub fn parse(compact: &str) -> Result<Self, Malformed> {
-        let bad = |why: &'static str| Malformed::new("jws", why);
-        let mut parts = compact.split('.');
-        let (Some(head), Some(claims), Some(sig), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
-            return Err(bad("must be three parts with dots between"));
-        };
-        let signed_len = head.len() + 1 + claims.len();
-        let head = json_object(head, "header", &["alg", "kid", "typ"])?;
-        let claims = json_object(claims, "claims", &["aud", "type", "seq", "iat", "data"])?;
-        if text(&head, "typ")? != JWS_TYPE {
-            return Err(bad("typ must be w3b+jws"));
-        }
-        let algorithm: Algorithm = text(&head, "alg")?.parse()?;
-        let iat = claims["iat"].as_u64().ok_or_else(|| bad("iat must be whole seconds"))?;
-        let millis = iat.checked_mul(1000).ok_or_else(|| bad("iat is out of range"))?;
-        let payload = B64.decode(text(&claims, "data")?).map_err(|_| bad("data is not base64url"))?;
-        let signature = B64.decode(sig).map_err(|_| bad("the signature is not base64url"))?;
-        let signature = signature.try_into().map_err(|_| bad("the signature must be 64 bytes"))?;
-        let header = MessageHeader {
-            audience: text(&claims, "aud")?.parse()?,
-            key: text(&head, "kid")?.parse()?,
-            event_type: text(&claims, "type")?.parse()?,
-            sequence: text(&claims, "seq")?.parse()?,
-            time: Timestamp(millis),
-            payload_digest: payload_digest(&[], &payload),
-        };
-        Ok(Self { compact: compact.to_owned(), algorithm, header, payload, signature, signed_len })
-    }
-
-    /// The text as it arrived.
-    #[must_use]
-    pub fn compact(&self) -> &str {
-        &self.compact
-    }
-
-    /// What the claims say. Its canonical bytes are *not* what was signed; the text is.
-    #[must_use]
-    pub const fn header(&self) -> &MessageHeader {
-        &self.header
-    }
-
-    /// The bytes that were signed: the first two parts with the dot between.
-    #[must_use]
-    pub fn signing_input(&self) -> &[u8] {
-        &self.compact.as_bytes()[..self.signed_len]
-    }
-}
-
-fn json_object(part: &str, which: &str, names: &[&str]) -> Result<serde_json::Map<String, Value>, Malformed> {
-    let bad = |why: String| Malformed::new("jws", format!("{which} {why}"));
-    let json = B64.decode(part).map_err(|_| bad("is not base64url".into()))?;
-    let pairs: UniqueObject =
-        serde_json::from_slice(&json).map_err(|e| bad(format!("is no JSON object of its own: {e}")))?;
-    if let Some(name) = names.iter().find(|n| !pairs.0.contains_key(**n)) {
-        return Err(bad(format!("has no {name:?}")));
-    }
-    if let Some(name) = pairs.0.keys().find(|k| !names.contains(&k.as_str())) {
-        return Err(bad(format!("has {name:?}, which is not understood")));
-    }
-    Ok(pairs.0)
-}
-
-/// A JSON object in which no name stands twice: two readers could take different ones.
-struct UniqueObject(serde_json::Map<String, Value>);
-
-impl<'de> serde::Deserialize<'de> for UniqueObject {
-    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = UniqueObject;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<UniqueObject, A::Error> {
-                let mut out = serde_json::Map::new();
-                while let Some((name, value)) = map.next_entry::<String, Value>()? {
-                    if out.insert(name.clone(), value).is_some() {
-                        return Err(serde::de::Error::custom(format!("{name:?} stands twice")));
-                    }
-                }
-                Ok(UniqueObject(out))
-            }
-        }
-        d.deserialize_map(Visitor)
-    }
-}
-
-fn text<'v>(object: &'v serde_json::Map<String, Value>, name: &str) -> Result<&'v str, Malformed> {
-    object[name].as_str().ok_or_else(|| Malformed::new("jws", format!("{name:?} must be text")))
 }
 
 /// A message that carries a token instead of a signature. The token itself is not kept.
@@ -337,6 +216,7 @@ impl Canonical for TokenMessage {
             token_hash: d.digest()?,
         };
         check_event_id(&message.event_id)?;
+        check_payload(&message.payload)?;
         Ok(message)
     }
 }
@@ -401,7 +281,7 @@ impl Record {
     pub const fn header(&self) -> Option<&MessageHeader> {
         match &self.form {
             Form::Envelope(e) => Some(&e.header),
-            Form::Jws(j) => Some(&j.header),
+            Form::Jws(j) => Some(j.header()),
             Form::Token(_) => None,
         }
     }
@@ -411,7 +291,7 @@ impl Record {
     pub const fn project(&self) -> ProjectId {
         match &self.form {
             Form::Envelope(e) => e.header.audience,
-            Form::Jws(j) => j.header.audience,
+            Form::Jws(j) => j.header().audience,
             Form::Token(t) => t.project,
         }
     }
@@ -422,7 +302,7 @@ impl Record {
         match &self.form {
             Form::Token(t) => SourceId::Publisher(t.publisher.clone()),
             Form::Envelope(e) => SourceId::Device(e.header.key.did()),
-            Form::Jws(j) => SourceId::Device(j.header.key.did()),
+            Form::Jws(j) => SourceId::Device(j.header().key.did()),
         }
     }
 
@@ -437,7 +317,7 @@ impl Record {
     pub const fn event_type(&self) -> &EventType {
         match &self.form {
             Form::Envelope(e) => &e.header.event_type,
-            Form::Jws(j) => &j.header.event_type,
+            Form::Jws(j) => &j.header().event_type,
             Form::Token(t) => &t.event_type,
         }
     }
@@ -453,7 +333,7 @@ impl Record {
     pub const fn time(&self) -> Timestamp {
         match &self.form {
             Form::Envelope(e) => e.header.time,
-            Form::Jws(j) => j.header.time,
+            Form::Jws(j) => j.header().time,
             Form::Token(t) => t.time,
         }
     }
@@ -463,7 +343,7 @@ impl Record {
     pub fn payload(&self) -> &[u8] {
         match &self.form {
             Form::Envelope(e) => &e.payload,
-            Form::Jws(j) => &j.payload,
+            Form::Jws(j) => j.payload(),
             Form::Token(t) => &t.payload,
         }
     }
@@ -475,27 +355,9 @@ impl Record {
     pub fn verify(&self, key: &PublicKey) -> Result<(), Invalid> {
         match &self.form {
             Form::Envelope(e) => key.verify(&e.header.to_canonical(), &e.signature),
-            Form::Jws(j) if j.algorithm != key.algorithm() => {
-                let why = format!("the header says {}, the registered key is {}", j.algorithm, key.algorithm());
-                Err(Invalid::new("signature", why))
-            }
-            Form::Jws(j) => key.verify(j.signing_input(), &j.signature),
+            Form::Jws(j) => j.verify(key),
             Form::Token(_) => Err(Invalid::new("signature", "a token message has none")),
         }
-    }
-}
-
-impl Canonical for Jws {
-    const DOMAIN: &'static str = "w3b/jws";
-    const VERSION: u16 = 1;
-    const FIELDS: u64 = 1;
-
-    fn encode_fields(&self, e: &mut Encoder) {
-        e.text(&self.compact);
-    }
-
-    fn decode_fields(d: &mut Decoder<'_>) -> Result<Self, Malformed> {
-        Self::parse(d.text()?)
     }
 }
 

@@ -1,11 +1,14 @@
 //! What executing a block gives: results and side effects, as leaves that a contract can check.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     AppletName, Canonical, Decoder, Digest, Encoder, HandlerResult, Malformed, MessageId, merkle,
 };
 
 /// What kind of output a leaf is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[repr(u16)]
 pub enum OutputKind {
     /// A handler's result: target is the message id, data a canonical [`ResultRecord`].
@@ -107,7 +110,8 @@ pub fn outputs_root(outputs: &[Output]) -> Digest {
 }
 
 /// What one handler did with one message, as every node of the subnet must find it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ResultRecord {
     /// The message.
     pub message: MessageId,
@@ -122,10 +126,13 @@ pub struct ResultRecord {
     /// What the handler returned; −1 if it did not return.
     pub code: i32,
     /// Why it did not return, such as `out-of-gas`; its writes and outputs were then dropped.
+    #[serde(deserialize_with = "crate::text::nullable")]
     pub error: Option<String>,
     /// Gas used.
+    #[serde(with = "crate::time::decimal")]
     pub gas: u64,
-    /// How many outputs follow this one in the block's list that this call made.
+    /// How many outputs this call made: that many follow this one in the block's list.
+    #[serde(with = "crate::time::decimal")]
     pub outputs: u64,
 }
 

@@ -110,7 +110,7 @@ impl FromStr for RefusalKind {
     }
 }
 
-crate::ids::text_serde!(RefusalKind);
+crate::text::text_serde!(RefusalKind);
 
 /// A refusal with what happened and the line that fixes it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -65,7 +65,7 @@ impl FromStr for Sequence {
     }
 }
 
-crate::ids::text_serde!(Sequence);
+crate::text::text_serde!(Sequence);
 
 /// What a window says of a sequence number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,7 +149,8 @@ impl SequenceWindow {
         verdict
     }
 
-    /// The boot epoch to tell a device whose memory was wiped.
+    /// The boot epoch to tell a device whose memory was wiped: the one after the newest that was seen. (After
+    /// the last of the 2^32 epochs it stays the last, and such a device needs a new key.)
     #[must_use]
     pub fn next_epoch(&self) -> u32 {
         if self.highest.is_none() { 0 } else { self.epoch.saturating_add(1) }
@@ -159,6 +160,16 @@ impl SequenceWindow {
     #[must_use]
     pub fn highest(&self) -> Option<Sequence> {
         self.highest.map(|c| Sequence::new(self.epoch, c))
+    }
+
+    /// Whether some messages lead to this window: its highest counter was seen, and none below counter 0.
+    fn is_reachable(&self) -> bool {
+        match self.highest {
+            None => *self == Self::default(),
+            Some(highest) => {
+                self.bit(0) && (0..WINDOW_BITS).all(|behind| behind <= highest || !self.bit(behind))
+            }
+        }
     }
 
     fn bit(&self, behind: u32) -> bool {
@@ -206,6 +217,10 @@ impl Canonical for SequenceWindow {
         for (word, raw) in map.iter_mut().zip(bytes.chunks_exact(8)) {
             *word = raw.iter().fold(0, |w, b| w << 8 | u64::from(*b));
         }
-        Ok(Self { epoch, highest, map })
+        let window = Self { epoch, highest, map };
+        if !window.is_reachable() {
+            return Err(Malformed::new(Self::DOMAIN, "is none that any messages could give"));
+        }
+        Ok(window)
     }
 }

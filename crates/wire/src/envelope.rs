@@ -2,7 +2,7 @@
 
 use prost::Message as _;
 use w3bstream_types::{
-    Digest, Draft, Envelope, MAX_DID_BYTES, MAX_PAYLOAD_BYTES, Malformed, ProjectId, Sequence, Timestamp,
+    Digest, Draft, Envelope, MAX_KEY_ID_BYTES, MAX_PAYLOAD_BYTES, Malformed, ProjectId, Sequence, Timestamp,
 };
 
 use crate::generated;
@@ -11,7 +11,7 @@ use crate::generated;
 pub const ENVELOPE_VERSION: u32 = 1;
 
 // What surrounds the payload: tags, lengths and the fields of bounded size.
-const MAX_OVERHEAD_BYTES: usize = 1024 + MAX_DID_BYTES;
+const MAX_OVERHEAD_BYTES: usize = 1024 + MAX_KEY_ID_BYTES;
 
 /// The envelope as protobuf bytes.
 #[must_use]

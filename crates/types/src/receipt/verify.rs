@@ -1,0 +1,266 @@
+//! Checks a receipt, link by link.
+
+use std::borrow::Cow;
+
+use super::anchors::Anchors;
+use super::links::{EnvelopeLink, MessageLink, OutputLink, Receipt};
+use super::report::{Link, LinkReport, Report, Verdict};
+use crate::{
+    Canonical, Entry, MessageHeader, OutputKind, PublicKey, ResultRecord, check_event_id, merkle, payload_digest,
+};
+
+/// A link's verdict, or why it is broken.
+type Checked = Result<Verdict, Cow<'static, str>>;
+
+impl Receipt {
+    /// Checks every link. With `anchors`, what they list must be what the receipt names; without, the best
+    /// that can be found is that the receipt is consistent.
+    ///
+    /// Takes time in proportion to the receipt: a few signatures for each member, one for the message.
+    #[must_use]
+    pub fn verify(&self, anchors: Option<&Anchors>) -> Report {
+        let nothing = Anchors::default();
+        let run = Run { receipt: self, anchors: anchors.unwrap_or(&nothing) };
+        let mut links: Vec<LinkReport> = Vec::with_capacity(Link::ALL.len());
+        let mut failed = Vec::new();
+        for link in Link::ALL {
+            let verdict = match link.depends_on().iter().find(|l| failed.contains(*l)) {
+                Some(cause) => {
+                    failed.push(link);
+                    Verdict::NotChecked(format!("rests on {cause}, which does not hold"))
+                }
+                None => run.check(link).unwrap_or_else(|why| {
+                    failed.push(link);
+                    Verdict::Broken(why.into_owned())
+                }),
+            };
+            links.push(LinkReport { link, verdict });
+        }
+        Report { id: self.id, time: self.time(), links, unanchored: run.unanchored() }
+    }
+}
+
+struct Run<'a> {
+    receipt: &'a Receipt,
+    anchors: &'a Anchors,
+}
+
+impl Run<'_> {
+    fn check(&self, link: Link) -> Checked {
+        match link {
+            Link::Registration => self.registration(),
+            Link::Message => self.message(),
+            Link::Payload => self.payload(),
+            Link::Genesis => self.genesis(),
+            Link::Ordering => self.ordering(),
+            Link::Attestation => self.attestation(),
+            Link::Execution => self.execution(),
+            Link::Programs => self.programs(),
+        }
+    }
+
+    /// What the reader's anchors do not reach.
+    fn unanchored(&self) -> Vec<Link> {
+        let Anchors { devices, any_registered_device, genesis, programs } = self.anchors;
+        let signed = self.receipt.message.header().is_some();
+        let mut links = Vec::new();
+        if signed && devices.is_empty() && !any_registered_device {
+            links.push(Link::Message);
+        }
+        if genesis.is_empty() {
+            links.push(Link::Genesis);
+        }
+        if !programs.is_empty() && self.receipt.execution.outputs.is_empty() {
+            links.push(Link::Programs);
+        }
+        links
+    }
+
+    fn registration(&self) -> Checked {
+        let Some(header) = self.receipt.message.header() else {
+            return match self.receipt.registration {
+                None => Ok(Verdict::NotChecked("a token message has no key".into())),
+                Some(_) => Err("a token message has no key, but one is given".into()),
+            };
+        };
+        let given = self.receipt.registration.as_ref().ok_or("the device's key is missing")?;
+        let device = header.key.did();
+        if given.device != device {
+            return Err(format!("is of {}, but {device} signed", given.device).into());
+        }
+        if !matches!(device.method(), "key" | "jwk") {
+            return Ok(Verdict::Claimed("the node, as the project registered it".into()));
+        }
+        let own = device.embedded_key().map_err(|e| e.to_string())?;
+        if own != given.key {
+            return Err("the key is not the one that the DID itself is".into());
+        }
+        Ok(Verdict::Proven("the DID, which is the key".into()))
+    }
+
+    fn message(&self) -> Checked {
+        let receipt = self.receipt;
+        let id = receipt.message.id();
+        if id != receipt.id {
+            return Err(format!("its id is {id}").into());
+        }
+        let (header, key) = match (&receipt.message, &receipt.registration) {
+            (MessageLink::Token(t), _) => {
+                check_event_id(&t.event_id).map_err(|e| e.to_string())?;
+                let by = format!("token of {}, as the ingress node says", t.publisher);
+                return Ok(Verdict::Claimed(by));
+            }
+            (MessageLink::Envelope(e), Some(r)) => (envelope_signature(e, &r.key)?, &r.key),
+            (MessageLink::Jws(j), Some(r)) => {
+                j.compact.verify(&r.key).map_err(|e| e.why)?;
+                (j.compact.header(), &r.key)
+            }
+            (_, None) => return Err("there is no key to check the signature with".into()),
+        };
+        let device = header.key.did();
+        if !self.anchors.devices.is_empty() && !self.anchors.devices.contains(&device) {
+            return Err(format!("the device {device} is not among the anchors").into());
+        }
+        Ok(Verdict::Proven(format!("device {device}, {} signature", key.algorithm())))
+    }
+
+    fn payload(&self) -> Checked {
+        Ok(match &self.receipt.message {
+            MessageLink::Token(_) => Verdict::NotChecked("a token message's id does not bind its body".into()),
+            MessageLink::Jws(_) => Verdict::Proven("device, inside what it signed".into()),
+            MessageLink::Envelope(e) => match &e.payload {
+                None => Verdict::NotChecked("the receipt has only its salted digest".into()),
+                Some(p) if payload_digest(&p.salt, &p.data) == e.header.payload_digest => {
+                    Verdict::Proven("device, whose signature covers its digest".into())
+                }
+                Some(_) => return Err("is not the one of the signed digest".into()),
+            },
+        })
+    }
+
+    fn genesis(&self) -> Checked {
+        let genesis = &self.receipt.genesis;
+        genesis.check().map_err(|e| e.why)?;
+        let digest = genesis.digest();
+        if self.anchors.genesis.is_empty() {
+            return Ok(Verdict::Claimed(format!("this receipt alone, genesis {digest}")));
+        }
+        if !self.anchors.genesis.contains(&digest) {
+            return Err(format!("the genesis {digest} is not among the anchors").into());
+        }
+        Ok(Verdict::Proven(format!("your anchors, genesis {digest}")))
+    }
+
+    fn of_members(&self, signed: usize) -> String {
+        format!("{signed} of {}", self.receipt.genesis.members.len())
+    }
+
+    fn ordering(&self) -> Checked {
+        let (receipt, ordering) = (self.receipt, &self.receipt.ordering);
+        if receipt.message.project() != receipt.genesis.project {
+            return Err("the message is for another project than the subnet".into());
+        }
+        ordering.certificate.verify(&receipt.genesis, &ordering.header).map_err(|e| e.why)?;
+        let leaf = Entry::Message(receipt.id).leaf();
+        let position = (ordering.index, ordering.header.entry_count);
+        merkle::verify("ordering", leaf, position, &ordering.path, &ordering.header.entries_root)
+            .map_err(|e| e.why)?;
+        Ok(Verdict::Proven(self.of_members(ordering.certificate.signatures.len())))
+    }
+
+    fn attestation(&self) -> Checked {
+        let (receipt, attestation) = (self.receipt, &self.receipt.attestation);
+        attestation.verify(&receipt.genesis).map_err(|e| e.why)?;
+        let (statement, header) = (&attestation.statement, &receipt.ordering.header);
+        if (statement.block, statement.height) != (header.digest(), header.height) {
+            return Err("is of another block".into());
+        }
+        Ok(Verdict::Proven(self.of_members(attestation.signatures.len())))
+    }
+
+    fn execution(&self) -> Checked {
+        let root = &self.receipt.attestation.statement.outputs_root;
+        let outputs = &self.receipt.execution.outputs;
+        for link in outputs {
+            let leaf = link.output.leaf(link.index);
+            merkle::verify_steps("execution", leaf, &link.path, root)
+                .map_err(|_| format!("output {} is not under the attested root", link.index))?;
+        }
+        self.about_message(outputs)?;
+        if outputs.is_empty() {
+            return Ok(Verdict::NotChecked("no output of the block is shown".into()));
+        }
+        Ok(Verdict::Proven(self.of_members(self.receipt.attestation.signatures.len())))
+    }
+
+    /// Each output is this message's rejection, a result of it, or one that such a result counts as its own;
+    /// and all that a result counts are there.
+    fn about_message(&self, outputs: &[OutputLink]) -> Result<(), Cow<'static, str>> {
+        let id = self.receipt.id;
+        let mut rest = outputs;
+        while let Some((first, after)) = rest.split_first() {
+            if first.output.target != id.0.as_bytes() {
+                return Err(format!("output {} is about something else", first.index).into());
+            }
+            let owned = match first.output.kind {
+                OutputKind::Rejected if outputs.len() == 1 => 0,
+                OutputKind::Result => result_of(first, self.receipt)?.outputs,
+                kind => return Err(format!("output {} is an unexpected {kind:?}", first.index).into()),
+            };
+            let owned = usize::try_from(owned).ok().and_then(|n| after.split_at_checked(n));
+            let (own, next) =
+                owned.ok_or_else(|| format!("not all outputs of result {} are there", first.index))?;
+            for (place, link) in (first.index.saturating_add(1)..).zip(own) {
+                let known = matches!(link.output.kind, OutputKind::Mqtt | OutputKind::Metric);
+                if link.index != place || !known {
+                    return Err(format!("output {} is not result {}'s", link.index, first.index).into());
+                }
+            }
+            let last = own.last().unwrap_or(first).index;
+            if next.first().is_some_and(|n| n.index <= last) {
+                return Err("outputs must be ascending, each once".into());
+            }
+            rest = next;
+        }
+        Ok(())
+    }
+
+    fn programs(&self) -> Checked {
+        let receipt = self.receipt;
+        if receipt.manifest != receipt.attestation.statement.manifest {
+            return Err("the attested manifest is another".into());
+        }
+        let ran: Vec<_> = receipt.results().iter().map(|r| (r.program, r.instrumented)).collect();
+        let named: Vec<_> = receipt.programs.iter().map(|p| (p.program, p.instrumented)).collect();
+        if ran != named {
+            return Err("are not those that the results name".into());
+        }
+        if ran.is_empty() {
+            return Ok(Verdict::NotChecked("no program ran".into()));
+        }
+        let known = &self.anchors.programs;
+        if known.is_empty() {
+            return Ok(Verdict::Proven(self.of_members(receipt.attestation.signatures.len())));
+        }
+        match ran.iter().find(|(program, _)| !known.contains(program)) {
+            Some((program, _)) => Err(format!("the program {program} is not among the anchors").into()),
+            None => Ok(Verdict::Proven("your anchors".into())),
+        }
+    }
+}
+
+fn envelope_signature<'a>(
+    envelope: &'a EnvelopeLink,
+    key: &PublicKey,
+) -> Result<&'a MessageHeader, Cow<'static, str>> {
+    key.verify(&envelope.header.to_canonical(), &envelope.signature).map_err(|e| e.why)?;
+    Ok(&envelope.header)
+}
+
+fn result_of(link: &OutputLink, receipt: &Receipt) -> Result<ResultRecord, Cow<'static, str>> {
+    let record = ResultRecord::from_canonical(&link.output.data).map_err(|e| e.to_string())?;
+    if record.message != receipt.id {
+        return Err(format!("result {} is of another message", link.index).into());
+    }
+    Ok(record)
+}
