@@ -39,7 +39,10 @@ impl Ack {
 impl Drop for Ack {
     fn drop(&mut self) {
         if let Some(send) = self.0.take() {
-            send(Err(Refusal::new(RefusalKind::ShuttingDown, "the node stopped working on this message; send it again")));
+            send(Err(Refusal::new(
+                RefusalKind::ShuttingDown,
+                "the node stopped working on this message; send it again",
+            )));
         }
     }
 }
