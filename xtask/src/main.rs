@@ -1,14 +1,47 @@
-//! Automation: tidy, code generation, artefacts.
+//! Automation: tidy, code generation, artefacts, crates on their own.
+//!
+//! ```text
+//! cargo xtask tidy                 the rules of this repository that no compiler checks
+//! cargo xtask codegen [--check]    Rust from proto/
+//! cargo xtask artefacts --check    the committed modules belong to the committed sources
+//! cargo xtask artefacts --build    builds them anew
+//! cargo xtask standalone [CRATE…]  every room, and what an embedder takes alone, compiles alone
+//! ```
 
+mod artefacts;
 mod codegen;
+mod standalone;
+mod tidy;
+mod workspace;
 
-use anyhow::bail;
+use std::process::ExitCode;
 
-fn main() -> anyhow::Result<()> {
+use crate::workspace::Workspace;
+
+const USAGE: &str =
+    "usage: cargo xtask tidy | codegen [--check] | artefacts --check|--build | standalone [CRATE…]";
+
+#[allow(clippy::print_stderr, reason = "a command line reports to people")]
+fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let done = match args[..] {
+        ["tidy"] => Workspace::here().and_then(|w| tidy::run(&w)),
         ["codegen"] => codegen::run(false),
         ["codegen", "--check"] => codegen::run(true),
-        _ => bail!("usage: cargo xtask codegen [--check]"),
+        ["artefacts", "--check"] => Workspace::here().and_then(|w| artefacts::check(&w)),
+        ["artefacts", "--build"] => Workspace::here().and_then(|w| artefacts::build(&w)),
+        ["standalone", ref names @ ..] => Workspace::here().and_then(|w| standalone::run(&w, names)),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {e:#}");
+            ExitCode::FAILURE
+        }
     }
 }

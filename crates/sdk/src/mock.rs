@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::{Error, Event, event};
 
@@ -54,8 +55,9 @@ pub struct Outcome {
 /// A host in memory.
 #[derive(Clone, Debug, Default)]
 pub struct Host {
-    kv: BTreeMap<Vec<u8>, Vec<u8>>,
-    env: BTreeMap<String, String>,
+    /// Shared with the call under way, which adds its writes only when it returns.
+    kv: Arc<BTreeMap<Vec<u8>, Vec<u8>>>,
+    env: Arc<BTreeMap<String, String>>,
     calls: i32,
 }
 
@@ -69,7 +71,7 @@ impl Host {
     /// Adds a setting.
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
-        self.env.insert(name.into(), value.into());
+        Arc::make_mut(&mut self.env).insert(name.into(), value.into());
         self
     }
 
@@ -93,7 +95,7 @@ impl Host {
 
     /// Sets a key, as if an earlier call had.
     pub fn set(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
-        self.kv.insert(key.as_ref().into(), value.as_ref().into());
+        Arc::make_mut(&mut self.kv).insert(key.as_ref().into(), value.as_ref().into());
     }
 
     /// Calls a handler with an event, on this thread. A panic of the handler goes on to the caller, and
@@ -116,7 +118,8 @@ impl Host {
         let running = Running::start(call);
         let code = event::run(self.calls, handler);
         let Some(call) = running.finish() else { return Outcome { code, ..Outcome::default() } };
-        self.kv = call.kv;
+        drop(call.kv);
+        Arc::make_mut(&mut self.kv).extend(call.outcome.writes.clone());
         Outcome { code, ..call.outcome }
     }
 }
@@ -127,8 +130,8 @@ struct Call {
     rid: i32,
     event_type: String,
     payload: Vec<u8>,
-    kv: BTreeMap<Vec<u8>, Vec<u8>>,
-    env: BTreeMap<String, String>,
+    kv: Arc<BTreeMap<Vec<u8>, Vec<u8>>>,
+    env: Arc<BTreeMap<String, String>>,
     outcome: Outcome,
 }
 
@@ -200,12 +203,11 @@ pub(crate) mod host {
     }
 
     pub(crate) fn get_db(key: &[u8]) -> Result<Vec<u8>, i32> {
-        current(|call| call.kv.get(key).cloned().ok_or(NOT_FOUND))
+        current(|call| call.outcome.writes.get(key).or_else(|| call.kv.get(key)).cloned().ok_or(NOT_FOUND))
     }
 
     pub(crate) fn set_db(key: &[u8], value: &[u8]) -> i32 {
         code(current(|call| {
-            call.kv.insert(key.into(), value.into());
             call.outcome.writes.insert(key.into(), value.into());
             Ok(())
         }))

@@ -65,7 +65,9 @@ impl Day {
     /// [`Error::GENERAL`] if it is something else.
     pub fn parse(text: &[u8]) -> Result<Self, Error> {
         let part = |from: usize, to: usize| -> Option<u16> {
-            text.get(from..to)?.iter().try_fold(0, |sum, b| b.is_ascii_digit().then(|| sum * 10 + u16::from(b - b'0')))
+            text.get(from..to)?
+                .iter()
+                .try_fold(0, |sum, b| b.is_ascii_digit().then(|| sum * 10 + u16::from(b - b'0')))
         };
         let parts = (part(0, 4), part(5, 7), part(8, 10));
         match (text.len(), parts) {

@@ -73,10 +73,14 @@ impl<'a> Reading<'a> {
             return Err(Error::new(BAD_READING, "device must have 1 to 63 characters of a-z, 0-9 and '-'"));
         }
         let time = object.i64("t")?;
-        let day = Day::of(time).ok_or(Error::new(BAD_READING, "t must be in milliseconds since 1970, before the year 10000"))?;
+        let day = Day::of(time)
+            .ok_or(Error::new(BAD_READING, "t must be in milliseconds since 1970, before the year 10000"))?;
         let milli_celsius = object.i64("c")?;
         if !POSSIBLE.contains(&milli_celsius) {
-            return Err(Error::new(BAD_READING, "c must be -273150 to 1000000 thousandths of a degree Celsius"));
+            return Err(Error::new(
+                BAD_READING,
+                "c must be -273150 to 1000000 thousandths of a degree Celsius",
+            ));
         }
         Ok(Self { device, time, day, milli_celsius })
     }

@@ -64,11 +64,15 @@ fn linker(engine: &Engine) -> Linker<Host> {
             answer(&mut c, value, 2, (out, size))
         })
         .unwrap()
-        .func_wrap("env", "ws_set_db", |mut c: Caller<'_, Host>, key: i32, len: i32, value: i32, size: i32| {
-            let (key, value) = (bytes(&c, key, len), bytes(&c, value, size));
-            c.data_mut().kv.insert(key, value);
-            0
-        })
+        .func_wrap(
+            "env",
+            "ws_set_db",
+            |mut c: Caller<'_, Host>, key: i32, len: i32, value: i32, size: i32| {
+                let (key, value) = (bytes(&c, key, len), bytes(&c, value, size));
+                c.data_mut().kv.insert(key, value);
+                0
+            },
+        )
         .unwrap()
         .func_wrap("env", "ws_get_env", |mut c: Caller<'_, Host>, key: i32, len: i32, out: i32, size: i32| {
             let name = String::from_utf8(bytes(&c, key, len)).unwrap();
@@ -76,12 +80,16 @@ fn linker(engine: &Engine) -> Linker<Host> {
             answer(&mut c, value, 8, (out, size))
         })
         .unwrap()
-        .func_wrap("env", "ws_send_mqtt_msg", |mut c: Caller<'_, Host>, topic: i32, len: i32, at: i32, size: i32| {
-            let topic = String::from_utf8(bytes(&c, topic, len)).unwrap();
-            let payload = bytes(&c, at, size);
-            c.data_mut().published.push(Published { topic, payload });
-            0
-        })
+        .func_wrap(
+            "env",
+            "ws_send_mqtt_msg",
+            |mut c: Caller<'_, Host>, topic: i32, len: i32, at: i32, size: i32| {
+                let topic = String::from_utf8(bytes(&c, topic, len)).unwrap();
+                let payload = bytes(&c, at, size);
+                c.data_mut().published.push(Published { topic, payload });
+                0
+            },
+        )
         .unwrap();
     linker
 }

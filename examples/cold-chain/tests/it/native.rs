@@ -31,7 +31,11 @@ fn a_year_of_two_stations_gives_what_a_plain_loop_over_the_rows_gives() {
             let outcome = host.deliver(reading, "reading", &row.payload(device));
             assert_eq!(outcome.code, 0, "{:?}", outcome.logs);
             summaries += outcome.published.iter().filter(|m| m.topic == format!("daily/{device}")).count();
-            expected.entry(format!("d/{device}/{}", row.date)).or_default().add(row.milli_celsius, false, false);
+            expected.entry(format!("d/{device}/{}", row.date)).or_default().add(
+                row.milli_celsius,
+                false,
+                false,
+            );
         }
     }
     assert_eq!(expected.len(), 730);
@@ -43,14 +47,16 @@ fn a_year_of_two_stations_gives_what_a_plain_loop_over_the_rows_gives() {
     assert_eq!(host.state().len(), 732);
     // The hour that is missing in the data.
     assert_eq!(record(&host, "seattle", "2010-03-14").count, 23);
-    // 39.4 °F, the first row, is the highest of its night: 4.111 °C.
+    // The first row is 39.4 °F.
     assert_eq!(seattle[0].milli_celsius, 4111);
 }
 
 #[test]
 fn the_first_breach_of_a_day_raises_one_alarm() {
     let mut host = Host::new().env("alarm_above_mc", "8000").env("alarm_below_mc", "2000");
-    let alarms = |o: &Outcome| o.published.iter().filter(|m| m.topic == "alarms/t").map(|m| m.text()).collect::<Vec<_>>();
+    let alarms = |o: &Outcome| {
+        o.published.iter().filter(|m| m.topic == "alarms/t").map(|m| m.text()).collect::<Vec<_>>()
+    };
     assert!(alarms(&send(&mut host, "t", 0, 8000)).is_empty(), "the limit itself is allowed");
     assert_eq!(
         alarms(&send(&mut host, "t", 1, 8001)),
@@ -83,7 +89,10 @@ fn a_day_is_summed_up_when_a_later_one_starts() {
 
     let late = send(&mut host, "t", 5, -9000);
     assert!(late.published.is_empty());
-    assert_eq!(record(&host, "t", "1970-01-01"), Record { count: 4, min: -9000, max: 2000, sum: -10_000, alarms: 0, late: 1 });
+    assert_eq!(
+        record(&host, "t", "1970-01-01"),
+        Record { count: 4, min: -9000, max: 2000, sum: -10_000, alarms: 0, late: 1 }
+    );
     assert_eq!(host.kv_text("open/t"), Some("1970-01-04"), "a late reading opens no day");
 }
 
@@ -109,7 +118,10 @@ fn what_is_no_reading_is_refused_and_changes_nothing() {
     assert!(host.state().is_empty());
     let mut misset = Host::new().env("alarm_above_mc", "8 degrees");
     let outcome = send(&mut misset, "t", 1, 1);
-    assert_eq!((outcome.code, outcome.logs[0].text.as_str()), (Error::GENERAL, "the setting alarm_above_mc is no whole number"));
+    assert_eq!(
+        (outcome.code, outcome.logs[0].text.as_str()),
+        (Error::GENERAL, "the setting alarm_above_mc is no whole number")
+    );
     assert!(misset.state().is_empty());
 }
 
