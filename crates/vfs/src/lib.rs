@@ -14,7 +14,7 @@
 //! Implement [`Vfs`] with [`tree`] for the root and run the kit of feature `conformance`. [`MemoryVfs`] is
 //! the readable reference.
 
-#[cfg(feature = "conformance")]
+#[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod error;
 pub mod key;
@@ -25,4 +25,4 @@ mod vfs;
 pub use async_trait::async_trait;
 pub use error::{Error, ErrorKind};
 pub use memory::MemoryVfs;
-pub use vfs::{Applied, Vfs, Writes};
+pub use vfs::{Applied, MAX_KEY_BYTES, MAX_VALUE_BYTES, Vfs, Writes, check_sizes};

@@ -6,10 +6,35 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 use w3bstream_types::{Digest, MessageId, Output, ProjectId};
 
-use crate::Error;
+use crate::{Error, ErrorKind};
 
 /// Changes of a project's state: a value to set, or `None` to delete. See [`crate::key`] for the keys.
 pub type Writes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
+/// The longest key, in bytes. The same for every backend: a write that one node takes, all must take.
+pub const MAX_KEY_BYTES: usize = 4096;
+/// The largest value, in bytes.
+pub const MAX_VALUE_BYTES: usize = 16 * 1024 * 1024;
+
+/// Checks keys and values against [`MAX_KEY_BYTES`] and [`MAX_VALUE_BYTES`]. A backend calls it in
+/// [`Vfs::apply`]; the engine's limits keep a guest far below.
+///
+/// # Errors
+/// [`ErrorKind::TooLarge`].
+pub fn check_sizes(writes: &Writes) -> Result<(), Error> {
+    for (key, value) in writes {
+        let value = value.as_ref().map_or(0, Vec::len);
+        if key.len() > MAX_KEY_BYTES || value > MAX_VALUE_BYTES {
+            let what = format!(
+                "a write has a key of {} bytes (limit {MAX_KEY_BYTES}) and a value of {value} (limit \
+                 {MAX_VALUE_BYTES})",
+                key.len()
+            );
+            return Err(Error::new(ErrorKind::TooLarge, what));
+        }
+    }
+    Ok(())
+}
 
 /// What executing a block gave, to be stored as one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +47,8 @@ pub struct Applied {
     pub outputs: Vec<Output>,
     /// Digest of the manifest in force after the block.
     pub manifest: Digest,
-    /// Which outputs are about which message: (message, first output, number of outputs).
+    /// Which outputs are about which message: (message, first output, number of outputs). The first height
+    /// that names a message counts; later ones are about a repeat.
     pub index: Vec<(MessageId, u64, u64)>,
 }
 
@@ -69,10 +95,12 @@ pub trait Vfs: Send + Sync + Debug {
         limit: usize,
     ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error>;
 
-    /// Stores the result of a block and gives the state's new root. Durable when it returns.
+    /// Stores the result of a block and gives the state's new root. Durable when it returns. For a height
+    /// that was applied before: changes nothing and gives the root of that height, whatever else is passed.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::WrongHeight`] if the height is neither the next nor one that was applied.
+    /// [`crate::ErrorKind::WrongHeight`] if the height is neither the next nor one that was applied,
+    /// [`crate::ErrorKind::TooLarge`] for a key or value over the limit; nothing was changed then.
     async fn apply(&self, project: ProjectId, applied: Applied) -> Result<Digest, Error>;
 
     /// (state root, manifest digest, outputs) of an applied height; `None` if it was not applied.
@@ -89,10 +117,10 @@ pub trait Vfs: Send + Sync + Debug {
     ///
     /// # Errors
     /// [`Error`].
-    async fn outputs_of(&self, project: ProjectId, id: MessageId)
-    -> Result<Option<(u64, u64, u64)>, Error>;
+    async fn outputs_of(&self, project: ProjectId, id: MessageId) -> Result<Option<(u64, u64, u64)>, Error>;
 
-    /// Waits for what is under way and releases files and threads. Idempotent.
+    /// Waits for what is under way and releases files and threads. Idempotent. Every other call then gives
+    /// [`crate::ErrorKind::Closed`].
     ///
     /// # Errors
     /// [`Error`].

@@ -150,6 +150,15 @@ impl MemorySigner {
         Ok(Self { keys: Role::ALL.into_iter().map(key).collect::<Result<_, Malformed>>()? })
     }
 
+    /// A wallet with these keys.
+    ///
+    /// # Errors
+    /// [`Malformed`] if a key is not of its role's algorithm.
+    pub fn from_keys(keys: impl IntoIterator<Item = (Role, SecretKey)>) -> Result<Self, Malformed> {
+        let empty = Self { keys: BTreeMap::new() };
+        keys.into_iter().try_fold(empty, |signer, (role, key)| signer.with(role, key))
+    }
+
     /// Replaces the key of a role.
     ///
     /// # Errors
