@@ -25,5 +25,7 @@ mod store;
 pub use async_trait::async_trait;
 pub use error::{Error, ErrorKind};
 pub use memory::MemoryStorage;
-pub use storage::{Appended, Capabilities, ConflictEvidence, Filter, Item, Stats, Storage};
+pub use storage::{
+    Appended, Capabilities, ConflictEvidence, Filter, Item, MAX_CONFLICTS_PER_MESSAGE, Stats, Storage,
+};
 pub use store::{Outcome, Store};

@@ -3,9 +3,7 @@
 use std::fmt::Debug;
 
 use async_trait::async_trait;
-use w3bstream_types::{
-    EventType, MessageId, Position, ProjectId, Record, SourceId, Timestamp, Trust,
-};
+use w3bstream_types::{EventType, MessageId, Position, ProjectId, Record, SourceId, Timestamp, Trust};
 
 use crate::Error;
 
@@ -28,9 +26,14 @@ pub enum Appended {
     /// This message was stored before, at this position.
     Duplicate(Position),
     /// Another message, with this id, holds the same (project, source, sequence) or, for token messages,
-    /// the same id with other bytes. The new one was kept as evidence, not as a record.
+    /// the same id with other bytes. The new one was kept as evidence, not as a record: the first
+    /// [`MAX_CONFLICTS_PER_MESSAGE`] of them, each once.
     Conflict(MessageId),
 }
+
+/// How many other messages for one sequence number (or event id) are kept. The first proves that the sender
+/// contradicts itself; more would only let it fill the disk.
+pub const MAX_CONFLICTS_PER_MESSAGE: usize = 8;
 
 /// Two messages for one sequence number.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,14 +126,15 @@ pub trait Storage: Send + Sync + Debug {
         limit: usize,
     ) -> Result<Vec<(Position, Item)>, Error>;
 
-    /// Conflicts of a project, oldest first, at most `limit`.
+    /// Conflicts of a project, in the order in which they were found, at most `limit`.
     ///
     /// # Errors
     /// [`Error`].
     async fn conflicts(&self, project: ProjectId, limit: usize) -> Result<Vec<ConflictEvidence>, Error>;
 
-    /// Deletes up to `limit` of a project's records received before `time`, oldest first, and says how many.
-    /// Their message ids stay known, so a repeat is still a `Duplicate`.
+    /// Deletes up to `limit` of a project's records received before `time`, lowest position first, and says
+    /// how many. Their ids and sequence numbers stay known, so a repeat is still a `Duplicate` and another
+    /// message in its place a `Conflict`.
     ///
     /// # Errors
     /// [`Error`].

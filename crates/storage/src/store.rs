@@ -12,6 +12,7 @@ pub struct Store(Arc<dyn Storage>);
 
 /// What became of one verified message.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "nearly all are stored; a box would be an allocation for each")]
 pub enum Outcome {
     /// It is durable; `true` if it is new.
     Stored(Stored, bool),
