@@ -1,0 +1,111 @@
+//! Reads a request's body: no more than is allowed, and not slower.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use http_body_util::BodyExt as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
+use w3bstream_types::RefusalKind;
+
+use crate::HttpLimits;
+use crate::problem::{Problem, ProblemKind};
+
+/// The bytes of all bodies in memory. Each body takes its share as it arrives, so that a client that only
+/// announces much takes nothing.
+#[derive(Clone, Debug)]
+pub(crate) struct Budget(Arc<Semaphore>);
+
+/// A body with its share of the budget, which goes back when this is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) share: Option<OwnedSemaphorePermit>,
+}
+
+impl Budget {
+    pub(crate) fn new(bytes: usize) -> Self {
+        Self(Arc::new(Semaphore::new(bytes)))
+    }
+
+    /// Bytes that are free.
+    pub(crate) fn free(&self) -> usize {
+        self.0.available_permits()
+    }
+
+    fn take(&self, held: &mut Held, bytes: &[u8]) -> Result<(), Problem> {
+        let full = || {
+            Problem::refusal(RefusalKind::Overloaded, "the node holds too many bytes of unanswered messages")
+        };
+        let count = u32::try_from(bytes.len()).map_err(|_| full())?;
+        let share = Arc::clone(&self.0).try_acquire_many_owned(count).map_err(|_| full())?;
+        match &mut held.share {
+            Some(all) => all.merge(share),
+            none => *none = Some(share),
+        }
+        held.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// A body of this size or less gets its memory at once, whatever length the client announces.
+const FIRST_RESERVE: usize = 16 * 1024;
+
+/// Reads `body` to its end.
+pub(crate) async fn read(mut body: Body, limits: &HttpLimits, budget: &Budget) -> Result<Held, Problem> {
+    let start = Instant::now();
+    let total = start + limits.body_timeout;
+    let mut span = Span { end: start + limits.body_progress_timeout, bytes: 0 };
+    let mut held = Held::default();
+    let announced = usize::try_from(hyper::body::Body::size_hint(&body).lower()).unwrap_or(usize::MAX);
+    held.bytes.reserve(announced.min(FIRST_RESERVE));
+    loop {
+        let Ok(frame) = timeout_at(total.min(span.end), body.frame()).await else {
+            if Instant::now() >= total {
+                return Err(too_slow(format!(
+                    "the body did not end within {} ms",
+                    limits.body_timeout.as_millis()
+                )));
+            }
+            span.next(limits)?;
+            continue;
+        };
+        let Some(frame) = frame else { return Ok(held) };
+        let frame = frame.map_err(|_| {
+            Problem::refusal(RefusalKind::Malformed, "the body ended early or is badly framed")
+        })?;
+        let Ok(bytes) = frame.into_data() else { continue };
+        if held.bytes.len() + bytes.len() > limits.max_body_bytes {
+            return Err(too_large(limits));
+        }
+        budget.take(&mut held, &bytes)?;
+        span.bytes += bytes.len();
+    }
+}
+
+/// A span of time in which some bytes must arrive.
+struct Span {
+    end: Instant,
+    bytes: usize,
+}
+
+impl Span {
+    fn next(&mut self, limits: &HttpLimits) -> Result<(), Problem> {
+        if self.bytes < limits.body_progress_bytes {
+            let (had, least) = (self.bytes, limits.body_progress_bytes);
+            let span = limits.body_progress_timeout.as_millis();
+            return Err(too_slow(format!("{had} bytes came within {span} ms, at least {least} must")));
+        }
+        *self = Self { end: self.end + limits.body_progress_timeout, bytes: 0 };
+        Ok(())
+    }
+}
+
+fn too_slow(detail: String) -> Problem {
+    Problem::new(ProblemKind::RequestTimeout, detail)
+}
+
+pub(crate) fn too_large(limits: &HttpLimits) -> Problem {
+    let most = limits.max_body_bytes;
+    Problem::refusal(RefusalKind::TooLarge, format!("this node takes bodies of at most {most} bytes"))
+}
