@@ -6,10 +6,12 @@
 //! cargo xtask artefacts --check    the committed modules belong to the committed sources
 //! cargo xtask artefacts --build    builds them anew
 //! cargo xtask standalone [CRATE…]  every room, and what an embedder takes alone, compiles alone
+//! cargo xtask docs [FILE…]         the commands of the documentation that are marked `sh ci`
 //! ```
 
 mod artefacts;
 mod codegen;
+mod docs;
 mod standalone;
 mod tidy;
 mod workspace;
@@ -18,8 +20,7 @@ use std::process::ExitCode;
 
 use crate::workspace::Workspace;
 
-const USAGE: &str =
-    "usage: cargo xtask tidy | codegen [--check] | artefacts --check|--build | standalone [CRATE…]";
+const USAGE: &str = "usage: cargo xtask tidy | codegen [--check] | artefacts --check|--build | standalone [CRATE…] | docs [FILE…]";
 
 #[allow(clippy::print_stderr, reason = "a command line reports to people")]
 fn main() -> ExitCode {
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         ["artefacts", "--check"] => Workspace::here().and_then(|w| artefacts::check(&w)),
         ["artefacts", "--build"] => Workspace::here().and_then(|w| artefacts::build(&w)),
         ["standalone", ref names @ ..] => Workspace::here().and_then(|w| standalone::run(&w, names)),
+        ["docs", ref names @ ..] => Workspace::here().and_then(|w| docs::run(&w, names)),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

@@ -1,6 +1,6 @@
 //! The applet's key-value state: kept between events, part of what a subnet agrees on.
 //!
-//! Keys are the applet's own; another applet of the same project has other keys. A read sees what the same
+//! Keys are the applet's own; another applet of the same project has other keys. A key has 1 to 1,024 bytes. A read sees what the same
 //! call wrote. There is no delete: set an empty value, and read it as absent.
 
 use alloc::string::String;

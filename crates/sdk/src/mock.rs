@@ -170,7 +170,8 @@ pub(crate) mod host {
     const FAILED: i32 = -1;
     const NOT_FOUND: i32 = 2;
     const NO_SETTING: i32 = 8;
-    const BAD_PARAMETER: i32 = 10;
+    /// Bytes of the longest key and the longest topic.
+    const MAX_NAME: usize = 1_024;
 
     /// Runs `f` on the current call. Outside of one there is no host, and every call fails.
     fn current<T>(f: impl FnOnce(&mut Call) -> Result<T, i32>) -> Result<T, i32> {
@@ -208,6 +209,9 @@ pub(crate) mod host {
 
     pub(crate) fn set_db(key: &[u8], value: &[u8]) -> i32 {
         code(current(|call| {
+            if key.is_empty() || key.len() > MAX_NAME {
+                return Err(FAILED);
+            }
             call.outcome.writes.insert(key.into(), value.into());
             Ok(())
         }))
@@ -215,7 +219,7 @@ pub(crate) mod host {
 
     pub(crate) fn get_env(key: &[u8]) -> Result<Vec<u8>, i32> {
         current(|call| {
-            let name = std::str::from_utf8(key).map_err(|_| BAD_PARAMETER)?;
+            let name = std::str::from_utf8(key).map_err(|_| NO_SETTING)?;
             call.env.get(name).map(|value| value.clone().into()).ok_or(NO_SETTING)
         })
     }
@@ -223,7 +227,7 @@ pub(crate) mod host {
     pub(crate) fn send_mqtt(topic: &[u8], payload: &[u8]) -> i32 {
         code(current(|call| {
             let topic = std::str::from_utf8(topic).map_err(|_| FAILED)?;
-            if topic.is_empty() || topic.len() > 65_535 || topic.contains(['+', '#', '\0']) {
+            if topic.is_empty() || topic.len() > MAX_NAME || topic.contains(['+', '#', '\0']) {
                 return Err(FAILED);
             }
             call.outcome.published.push(Published { topic: topic.into(), payload: payload.into() });
@@ -281,6 +285,9 @@ mod tests {
                 mqtt::publish("a/c", "2")?;
                 metrics::submit(r#"{"opened":1}"#)?;
                 assert!(mqtt::publish("a/#", "3").is_err());
+                assert!(mqtt::publish(&"t".repeat(1_025), "3").is_err());
+                assert!(kv::set("", "3").is_err());
+                assert!(kv::set("k".repeat(1_025), "3").is_err());
                 assert!(metrics::submit("[1]").is_err());
                 Ok(())
             },
@@ -291,7 +298,8 @@ mod tests {
         let topics: Vec<_> = outcome.published.iter().map(|m| (m.topic.as_str(), m.text())).collect();
         assert_eq!(topics, [("a/b", "1".to_owned()), ("a/c", "2".to_owned())]);
         assert_eq!(outcome.metrics, [r#"{"opened":1}"#]);
-        assert_eq!(outcome.host_calls, 7);
+        assert_eq!(outcome.host_calls, 10);
+        assert!(outcome.writes.is_empty());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::{Error, host};
 /// was agreed on, at least once; subscribers tell repeats by the output's id.
 ///
 /// # Errors
-/// [`Error::HOST`] if the host refuses, as it does with a topic that is empty, has a wildcard or is not UTF-8.
+/// [`Error::HOST`] if the host refuses, as it does with a topic that is empty, has a wildcard, or has more than 1,024 bytes.
 pub fn publish(topic: &str, payload: impl AsRef<[u8]>) -> Result<(), Error> {
     match host::send_mqtt(topic.as_bytes(), payload.as_ref()) {
         0 => Ok(()),

@@ -132,7 +132,7 @@ fn has_test(text: &str) -> bool {
             // A fence without a language, or with Rust's flags, is run as a test.
             Some(fence) if fence.starts_with("```") && !open => {
                 open = true;
-                if ["```", "```rust", "```should_panic", "```compile_fail"].iter().any(|f| fence == *f) {
+                if ["```", "```rust", "```should_panic", "```compile_fail"].contains(&fence) {
                     return true;
                 }
             }
