@@ -35,20 +35,20 @@ pub enum Write {
     /// The project's genesis. Written once.
     Genesis(Box<Genesis>),
     /// A final block of a project, with the index from its entries to its height. Written once per height;
-    /// heights must be without gap.
+    /// heights start at 1 and must be without gap: a later one is a [`crate::ErrorKind::Conflict`].
     Block(ProjectId, Box<CertifiedBlock>),
     /// The attestation of a block. Written once per height.
     Attestation(ProjectId, Box<Attestation>),
     /// A named number, such as how far a stage has come. Never goes backwards: a lower value is a
     /// [`crate::ErrorKind::Conflict`].
     Cursor(ProjectId, &'static str, u64),
-    /// A control transaction that was accepted and is to be ordered.
+    /// A control transaction that was accepted and is to be ordered. Writing it again changes nothing.
     Control(Box<ControlTx>),
-    /// Side effects to perform.
+    /// Side effects to perform. One that is there already stays as it is.
     Outbox(Vec<OutboxId>),
-    /// A side effect failed; it stays, with one more attempt.
+    /// A side effect failed; it stays, with one more attempt. Nothing if it is not there.
     OutboxFailed(OutboxId, String),
-    /// A side effect was performed; it is removed.
+    /// A side effect was performed; it is removed. Nothing if it is not there.
     OutboxDone(OutboxId),
     /// A project was halted, with the reason; an empty reason lifts it.
     Halt(ProjectId, String),
@@ -63,7 +63,7 @@ pub trait Journal: Send + Sync + Debug {
     /// [`Error`]; then nothing of the batch was applied.
     async fn commit(&self, batch: Vec<Write>) -> Result<(), Error>;
 
-    /// The genesis of every project of this node.
+    /// The genesis of every project of this node, by rising project id.
     ///
     /// # Errors
     /// [`Error`], as for every read.
@@ -105,13 +105,14 @@ pub trait Journal: Send + Sync + Debug {
     /// [`Error`].
     async fn control(&self, id: Digest) -> Result<Option<ControlTx>, Error>;
 
-    /// A project's control transactions that no block has ordered yet, by rising nonce, at most `limit`.
+    /// A project's control transactions that no block has ordered yet, by rising nonce (then by id), at most
+    /// `limit`.
     ///
     /// # Errors
     /// [`Error`].
     async fn pending_controls(&self, project: ProjectId, limit: usize) -> Result<Vec<ControlTx>, Error>;
 
-    /// Side effects to perform, oldest first, at most `limit`.
+    /// Side effects to perform, by rising height and index, at most `limit`.
     ///
     /// # Errors
     /// [`Error`].

@@ -109,6 +109,8 @@ fn connect(path: &Path, flags: OpenFlags, options: &Options) -> Result<Connectio
     for (name, value) in pragmas {
         conn.pragma_update(None, name, value).map_err(failed)?;
     }
+    // What is deleted is overwritten: an erased payload must not stay in free pages.
+    conn.pragma_update_and_check(None, "secure_delete", true, |_| Ok(())).map_err(failed)?;
     // What a burst has made of the log is given back when the log starts anew.
     let limit = u64::from(options.checkpoint_pages) * 4096 * 2;
     conn.pragma_update_and_check(None, "journal_size_limit", limit.min(i64::MAX as u64) as i64, |_| Ok(()))

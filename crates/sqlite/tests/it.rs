@@ -1,4 +1,5 @@
 //! What the database promises, seen from outside.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};

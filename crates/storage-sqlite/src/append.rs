@@ -129,14 +129,7 @@ fn conflict(tx: &Transaction<'_>, row: &Row, project: i64, kept: MessageId) -> R
     let others: Vec<Vec<u8>> =
         others.query_map([kept.0.as_bytes()], |r| r.get(0))?.collect::<Result<_, _>>()?;
     if others.len() < MAX_CONFLICTS_PER_MESSAGE && !others.contains(&row.body) {
-        let values = (
-            project,
-            kept.0.as_bytes(),
-            row.received_at,
-            row.trust,
-            row.seal.as_bytes(),
-            &row.body,
-        );
+        let values = (project, kept.0.as_bytes(), row.received_at, row.trust, row.seal.as_bytes(), &row.body);
         tx.prepare_cached(
             "INSERT INTO conflict (project, kept, received_at, trust, seal, body)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -160,7 +153,8 @@ impl<'r> Names<'_, 'r> {
         if let Some(number) = self.projects.get(&id) {
             return Ok(*number);
         }
-        let number = self.number("project WHERE digest = ?1", "project (digest) VALUES (?1)", [id.0.as_bytes()])?;
+        let number =
+            self.number("project WHERE digest = ?1", "project (digest) VALUES (?1)", [id.0.as_bytes()])?;
         self.projects.insert(id, number);
         Ok(number)
     }

@@ -1,7 +1,7 @@
 //! Comparing everything with its digests.
 
-use w3bstream_sqlite::rusqlite::{Row, Transaction};
 use w3bstream_sqlite::Database;
+use w3bstream_sqlite::rusqlite::{Row, Transaction};
 use w3bstream_storage::{Error, ErrorKind};
 
 use crate::error::Fail;

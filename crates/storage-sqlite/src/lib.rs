@@ -25,9 +25,7 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use w3bstream_sqlite::{Counters, Database, Options};
-use w3bstream_storage::{
-    Appended, Capabilities, ConflictEvidence, Error, Filter, Item, Stats, Storage,
-};
+use w3bstream_storage::{Appended, Capabilities, ConflictEvidence, Error, Filter, Item, Stats, Storage};
 use w3bstream_types::{MessageId, Position, ProjectId, Timestamp};
 
 use crate::error::Fail;
@@ -152,8 +150,10 @@ impl Storage for SqliteStorage {
     }
 
     async fn stats(&self) -> Result<Stats, Error> {
-        let (records, conflicts): (i64, i64) =
-            self.db.read(|tx| Ok::<_, Fail>(tx.query_row(schema::COUNT, [], |r| Ok((r.get(0)?, r.get(1)?)))?)).await?;
+        let (records, conflicts): (i64, i64) = self
+            .db
+            .read(|tx| Ok::<_, Fail>(tx.query_row(schema::COUNT, [], |r| Ok((r.get(0)?, r.get(1)?)))?))
+            .await?;
         let mut log = self.db.path().as_os_str().to_owned();
         log.push("-wal");
         let size = |path: &Path| std::fs::metadata(path).map_or(0, |m| m.len());

@@ -71,10 +71,7 @@ impl Raw {
     }
 }
 
-pub(crate) fn get(
-    tx: &Transaction<'_>,
-    ids: &[MessageId],
-) -> Result<Vec<Option<(Position, Item)>>, Fail> {
+pub(crate) fn get(tx: &Transaction<'_>, ids: &[MessageId]) -> Result<Vec<Option<(Position, Item)>>, Fail> {
     let mut statement = tx.prepare_cached(schema::GET)?;
     let mut found = Vec::with_capacity(ids.len());
     for id in ids {
@@ -105,8 +102,11 @@ pub(crate) fn scan(
         statement.query((after, source, event_type, from, to, most))?
     };
     let mut found = Vec::new();
+    let mut record = tx.prepare_cached(schema::AT)?;
     while let Some(row) = rows.next()? {
-        found.extend(Raw::read(row)?.message()?);
+        let position: i64 = row.get(0)?;
+        let raw = record.query_row([position], Raw::read)?;
+        found.extend(raw.message()?);
     }
     Ok(found)
 }

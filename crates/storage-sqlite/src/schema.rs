@@ -5,7 +5,8 @@ use w3bstream_sqlite::Schema;
 pub(crate) const SCHEMA: Schema = Schema { backend: "storage-sqlite", steps: &[STEP_1] };
 
 /// Projects, sources and event types are numbered, so that an index entry is some 20 bytes instead of some
-/// 150. A project's scan with any filter needs `by_project` alone until it reads the bodies of one page.
+/// 150. A project's scan with any filter needs `by_project` alone until it reads the bodies of one page;
+/// that is why `kept`, which says whether there is a body, is a column of its own and part of that index.
 const STEP_1: &str = "
 CREATE TABLE project (
     id INTEGER PRIMARY KEY,
@@ -34,10 +35,11 @@ CREATE TABLE message (
     received_at INTEGER NOT NULL,
     trust INTEGER NOT NULL,
     seal BLOB NOT NULL,
-    body BLOB
+    body BLOB,
+    kept INTEGER NOT NULL DEFAULT 1 CHECK (kept = (body IS NOT NULL))
 ) STRICT;
 CREATE UNIQUE INDEX by_sequence ON message (source, sequence) WHERE sequence IS NOT NULL;
-CREATE INDEX by_project ON message (project, position, received_at, source, event_type) WHERE body IS NOT NULL;
+CREATE INDEX by_project ON message (project, position, received_at, source, event_type, kept) WHERE kept = 1;
 
 CREATE TABLE conflict (
     id INTEGER PRIMARY KEY,
@@ -61,26 +63,25 @@ ON CONFLICT DO NOTHING";
 pub(crate) const BY_ID: &str = "SELECT position, received_at, trust, seal FROM message WHERE id = ?1";
 pub(crate) const BY_SEQUENCE: &str = "SELECT id FROM message WHERE source = ?1 AND sequence = ?2";
 
-/// The columns that `read::item` expects.
+/// The columns that `read::Raw` expects.
 pub(crate) const GET: &str =
-    "SELECT position, id, received_at, trust, seal, body FROM message WHERE id = ?1 AND body IS NOT NULL";
+    "SELECT position, id, received_at, trust, seal, body FROM message WHERE id = ?1 AND kept = 1";
+pub(crate) const AT: &str =
+    "SELECT position, id, received_at, trust, seal, body FROM message WHERE position = ?1 AND kept = 1";
 
+/// Positions of one page.
 pub(crate) const SCAN_PROJECT: &str = "
-SELECT m.position, m.id, m.received_at, m.trust, m.seal, m.body
-FROM (
-    SELECT position AS at FROM message INDEXED BY by_project
-    WHERE body IS NOT NULL AND project = (SELECT id FROM project WHERE digest = ?6) AND position > ?1
-        AND (?2 IS NULL OR source = (SELECT s.id FROM source s JOIN project p ON p.id = s.project
-                                     WHERE p.digest = ?6 AND s.name = ?2))
-        AND (?3 IS NULL OR event_type = (SELECT id FROM event_type WHERE name = ?3))
-        AND received_at >= ?4 AND received_at < ?5
-    ORDER BY position LIMIT ?7
-) CROSS JOIN message m ON m.position = at
-ORDER BY m.position";
+SELECT position FROM message INDEXED BY by_project
+WHERE kept = 1 AND project = (SELECT id FROM project WHERE digest = ?6) AND position > ?1
+    AND (?2 IS NULL OR source = (SELECT s.id FROM source s JOIN project p ON p.id = s.project
+                                 WHERE p.digest = ?6 AND s.name = ?2))
+    AND (?3 IS NULL OR event_type = (SELECT id FROM event_type WHERE name = ?3))
+    AND received_at >= ?4 AND received_at < ?5
+ORDER BY position LIMIT ?7";
 
 pub(crate) const SCAN_ALL: &str = "
-SELECT position, id, received_at, trust, seal, body FROM message
-WHERE body IS NOT NULL AND position > ?1
+SELECT position FROM message
+WHERE kept = 1 AND position > ?1
     AND (?2 IS NULL OR source IN (SELECT id FROM source WHERE name = ?2))
     AND (?3 IS NULL OR event_type = (SELECT id FROM event_type WHERE name = ?3))
     AND received_at >= ?4 AND received_at < ?5
@@ -91,13 +92,13 @@ SELECT id, kept, received_at, trust, seal, body FROM conflict
 WHERE project = (SELECT id FROM project WHERE digest = ?1) ORDER BY id LIMIT ?2";
 
 pub(crate) const DELETE_BEFORE: &str = "
-UPDATE message SET body = NULL WHERE position IN (
+UPDATE message SET body = NULL, kept = 0 WHERE position IN (
     SELECT position FROM message INDEXED BY by_project
-    WHERE body IS NOT NULL AND project = (SELECT id FROM project WHERE digest = ?1) AND received_at < ?2
+    WHERE kept = 1 AND project = (SELECT id FROM project WHERE digest = ?1) AND received_at < ?2
     ORDER BY position LIMIT ?3)";
 
 pub(crate) const COUNT: &str = "
-SELECT (SELECT count(*) FROM message INDEXED BY by_project WHERE body IS NOT NULL),
+SELECT (SELECT count(*) FROM message INDEXED BY by_project WHERE kept = 1),
        (SELECT count(*) FROM conflict)";
 
 /// A stretch of everything, with the columns that are derived from the body.

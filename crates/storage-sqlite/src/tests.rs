@@ -31,7 +31,8 @@ fn a_full_disk_acknowledges_nothing_and_passes() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir);
     block_on(store.append((0..4).map(|i| numbered(i).unwrap()).collect())).unwrap();
-    let big = |i: u64| Message { sequence: i, payload: vec![7; 100_000], ..Message::default() }.envelope().unwrap();
+    let big =
+        |i: u64| Message { sequence: i, payload: vec![7; 100_000], ..Message::default() }.envelope().unwrap();
     limit(&store, 1); // SQLite takes the present size.
     let batch: Vec<_> = (10..20).map(big).collect();
     for _ in 0..3 {
@@ -59,10 +60,10 @@ fn scans_use_the_index() {
     let raw = rusqlite::Connection::open(file(&dir)).unwrap();
     for sql in [schema::SCAN_PROJECT, schema::DELETE_BEFORE] {
         let mut statement = raw.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
-        let plan: Vec<String> =
-            statement.query_map([], |r| r.get(3)).unwrap().collect::<Result<_, _>>().unwrap();
+        // Unbound parameters are null; a plan does not depend on them.
+        let plan: Vec<String> = statement.raw_query().mapped(|r| r.get(3)).collect::<Result<_, _>>().unwrap();
         let plan = plan.join("\n");
         assert!(plan.contains("COVERING INDEX by_project (project=?"), "{sql}\n{plan}");
-        assert!(!plan.contains("SCAN message") && !plan.contains("SCAN m\n"), "{sql}\n{plan}");
+        assert!(!plan.contains("SCAN message") && !plan.contains("TEMP B-TREE"), "{sql}\n{plan}");
     }
 }

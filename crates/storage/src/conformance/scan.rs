@@ -215,8 +215,7 @@ pub async fn concurrent_repeats_are_stored_once(place: &dyn Place) -> Result<(),
         let tasks = (0..8).map(|i| {
             let item = if i % 4 == 3 { other.clone() } else { one.clone() };
             let id = item.record.id();
-            let task: Task<'_, _> =
-                Box::pin(async move { (id, store.append(vec![item]).await) });
+            let task: Task<'_, _> = Box::pin(async move { (id, store.append(vec![item]).await) });
             task
         });
         let mut winners = Vec::new();

@@ -80,7 +80,8 @@ fn no_acknowledged_record_is_lost_by_a_kill() {
         let store = place.store();
         let ids: Vec<_> = acknowledged.iter().map(|i: &Item| i.record.id()).collect();
         let found = block_on(store.get(&ids)).unwrap();
-        let lost = found.iter().zip(&acknowledged).filter(|(f, a)| f.as_ref().map(|f| &f.1) != Some(*a)).count();
+        let lost =
+            found.iter().zip(&acknowledged).filter(|(f, a)| f.as_ref().map(|f| &f.1) != Some(*a)).count();
         assert_eq!(lost, 0, "round {round}: {lost} of {} acknowledged records are lost", ids.len());
         assert_eq!(block_on(store.check()).unwrap(), Vec::<String>::new());
     }
