@@ -124,8 +124,8 @@ async fn find(shared: &Shared, path: Result<Path<String>, PathRejection>) -> Res
     let id: MessageId = text.parse().map_err(|e| bad(format!("message id: {e}")))?;
     let _place = shared.queries.try_acquire().map_err(|_| busy())?;
     let life = shared.query.message(id).await.map_err(|e| {
-        // The cause may tell of the node's inside: it goes to the log.
-        tracing::warn!(error = %e, %id, "cannot answer a question for a message");
+        // The cause may tell of the node's inside: it goes to the log, at a level that clients cannot flood.
+        tracing::debug!(error = %e, %id, "cannot answer a question for a message");
         let kind = match e.kind() {
             ErrorKind::Overloaded => ProblemKind::Refusal(RefusalKind::Overloaded),
             _ => ProblemKind::StateUnavailable,

@@ -160,7 +160,6 @@ impl HttpEndpoint {
 
     /// The device routes, to be mounted on another server. Limits of messages and bodies hold there too; those
     /// of connections are that server's own matter.
-    #[must_use]
     pub fn router(&self) -> Router {
         routes::router(&self.shared)
     }
@@ -213,13 +212,20 @@ impl HttpEndpoint {
 
     async fn accept(&self, listener: TcpListener, connections: &Tasks) {
         let server = Arc::new(Server::new(&self.shared, self.extra.clone(), connections.clone()));
+        let mut failing = false;
         loop {
             match listener.accept().await {
-                Ok((stream, peer)) => server.admit(stream, peer),
+                Ok((stream, peer)) => {
+                    failing = false;
+                    server.admit(stream, peer);
+                }
                 Err(e) => {
                     self.shared.metrics.accept_errors.fetch_add(1, Ordering::Relaxed);
+                    // Said once in a row: clients bring this about.
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(error = %e, "cannot accept an HTTP connection");
+                    }
                     // Mostly "too many open files": others must close first.
-                    tracing::warn!(error = %e, "cannot accept an HTTP connection");
                     sleep(Duration::from_millis(50)).await;
                 }
             }
@@ -327,8 +333,8 @@ impl Server {
             .timer(TokioTimer::new())
             // Ours are stricter, see `conn`; this one also covers a next head that came with the last body.
             .header_read_timeout(limits.head_timeout + limits.idle_timeout)
-            .max_buf_size(limits.max_header_bytes)
-            .pipeline_flush(true);
+            // `pipeline_flush` stays off: with it, answers to a request that breaks off inside hyper's buffer are lost.
+            .max_buf_size(limits.max_header_bytes);
         let most = u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX);
         builder
             .http2()
@@ -420,8 +426,10 @@ impl Server {
             }
         })
         .await;
-        if let Some(why) = cut {
-            self.shared.metrics.cut(why);
+        match cut {
+            // Counted when it was asked to end.
+            None | Some(Cut::Idle) => {}
+            Some(why) => self.shared.metrics.cut(why),
         }
         drop(place);
     }

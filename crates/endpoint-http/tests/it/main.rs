@@ -1,10 +1,20 @@
 //! The endpoint over real sockets.
-#![allow(missing_docs, unreachable_pub, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    missing_docs,
+    missing_debug_implementations,
+    unreachable_pub,
+    reason = "tests"
+)]
 
 mod abuse;
 mod closing;
 mod contract;
 mod harness;
+mod http2;
 mod kit;
 mod messages;
 mod queries;
