@@ -142,7 +142,8 @@ impl Attestation {
                 .get(*index as usize)
                 .ok_or_else(|| bad(format!("signer {index} is no member")))?;
             let expected = member.address().map_err(|e| bad(e.to_string()))?;
-            let signer = Address::recover(&hash, signature).map_err(|e| bad(format!("member {index}: {e}")))?;
+            let signer =
+                Address::recover(&hash, signature).map_err(|e| bad(format!("member {index}: {e}")))?;
             if signer != expected {
                 return Err(bad(format!("member {index} is {expected}, but {signer} signed")));
             }

@@ -138,8 +138,7 @@ impl Verified {
         if token_hash != registered {
             return Err(Invalid::new("token", "is not the registered one"));
         }
-        let message =
-            TokenMessage { project, publisher, event_id, event_type, time, payload, token_hash };
+        let message = TokenMessage { project, publisher, event_id, event_type, time, payload, token_hash };
         Ok(Self { record: Record::new(Form::Token(message)), trust: Trust::Token, received_at })
     }
 
@@ -183,7 +182,12 @@ impl Stored {
     /// Made by the storage room's wrapper, from what a backend has read: it was verified before it was
     /// stored, and its id binds its bytes.
     #[must_use]
-    pub const fn from_store(record: Record, trust: Trust, received_at: Timestamp, position: Position) -> Self {
+    pub const fn from_store(
+        record: Record,
+        trust: Trust,
+        received_at: Timestamp,
+        position: Position,
+    ) -> Self {
         Self { verified: Verified { record, trust, received_at }, position }
     }
 
@@ -229,7 +233,8 @@ impl Ordered {
     pub fn new(stored: Stored, block: &Block, index: u64) -> Result<Self, Invalid> {
         let entry = usize::try_from(index).ok().and_then(|i| block.entries().get(i));
         if entry != Some(&Entry::Message(stored.record().id())) {
-            let why = format!("entry {index} of block {} is not {}", block.header().height, stored.record().id());
+            let why =
+                format!("entry {index} of block {} is not {}", block.header().height, stored.record().id());
             return Err(Invalid::new("order", why));
         }
         Ok(Self { stored, block: block.id(), height: block.header().height, index })

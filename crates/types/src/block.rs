@@ -200,7 +200,8 @@ impl Certificate {
     #[must_use]
     pub fn signing_input(genesis: &Digest, header: &BlockHeader) -> Vec<u8> {
         let (epoch, height) = (header.epoch.to_be_bytes(), header.height.to_be_bytes());
-        let parts = [&genesis.as_bytes()[..], &epoch, &height, header.digest().as_bytes()].map(<[u8]>::to_vec);
+        let parts =
+            [&genesis.as_bytes()[..], &epoch, &height, header.digest().as_bytes()].map(<[u8]>::to_vec);
         let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
         Digest::tagged("w3b/commit/1", &parts).as_bytes().to_vec()
     }
@@ -242,7 +243,10 @@ impl Certificate {
                 .members
                 .get(*index as usize)
                 .ok_or_else(|| bad(format!("signer {index} is no member")))?;
-            member.consensus.verify(&input, signature).map_err(|e| bad(format!("member {index}: {}", e.why)))?;
+            member
+                .consensus
+                .verify(&input, signature)
+                .map_err(|e| bad(format!("member {index}: {}", e.why)))?;
         }
         Ok(())
     }
@@ -259,12 +263,7 @@ impl Canonical for Certificate {
     }
 
     fn decode_fields(d: &mut Decoder<'_>) -> Result<Self, Malformed> {
-        Ok(Self {
-            epoch: d.u64()?,
-            height: d.u64()?,
-            block: d.digest()?,
-            signatures: decode_signatures(d)?,
-        })
+        Ok(Self { epoch: d.u64()?, height: d.u64()?, block: d.digest()?, signatures: decode_signatures(d)? })
     }
 }
 

@@ -2,8 +2,8 @@
 //! like data, so that every node judges every message against the same registry.
 
 use crate::{
-    Canonical, Decoder, Did, Digest, Encoder, EventType, Invalid, Malformed, Manifest, ProjectId, PublicKey,
-    PublisherName, SecretKey, Algorithm,
+    Algorithm, Canonical, Decoder, Did, Digest, Encoder, EventType, Invalid, Malformed, Manifest, ProjectId,
+    PublicKey, PublisherName, SecretKey,
 };
 
 /// A device as it is registered.

@@ -98,7 +98,8 @@ impl Jws {
     /// [`Invalid`] with link `signature`.
     pub fn verify(&self, key: &PublicKey) -> Result<(), Invalid> {
         if self.algorithm != key.algorithm() {
-            let why = format!("the header says {}, the registered key is {}", self.algorithm, key.algorithm());
+            let why =
+                format!("the header says {}, the registered key is {}", self.algorithm, key.algorithm());
             return Err(Invalid::new("signature", why));
         }
         key.verify(self.signing_input(), &self.signature)

@@ -44,13 +44,13 @@ pub use did::{Did, KeyId, MAX_DID_BYTES, MAX_KEY_ID_BYTES};
 pub use digest::Digest;
 pub use error::{Disposition, Invalid, Malformed};
 pub use genesis::{Genesis, MAX_MEMBERS, Member, quorum};
-pub use jws::{JWS_TYPE, Jws, MAX_JWS_BYTES};
 pub use ids::{AppletName, EventType, MessageId, ProjectId, ProjectName, PublisherName, SourceId};
+pub use jws::{JWS_TYPE, Jws, MAX_JWS_BYTES};
 pub use key::{Address, Algorithm, PublicKey, SecretKey, keccak256};
 pub use manifest::{Applet, BlockRules, GuestLimits, MAX_APPLETS, MAX_ROUTES, Manifest, Route};
 pub use message::{
-    Draft, Envelope, Form, MAX_EVENT_ID_BYTES, MAX_PAYLOAD_BYTES, MessageHeader, Record,
-    TokenMessage, check_event_id, payload_digest, token_hash,
+    Draft, Envelope, Form, MAX_EVENT_ID_BYTES, MAX_PAYLOAD_BYTES, MessageHeader, Record, TokenMessage,
+    check_event_id, payload_digest, token_hash,
 };
 pub use output::{Output, OutputKind, ResultRecord, output_leaves, outputs_root};
 pub use refusal::{Accepted, AckMode, HandlerResult, MessageState, Refusal, RefusalKind, StateChange};

@@ -5,7 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AckMode, AppletName, Canonical, Decoder, Did, Digest, Encoder, EventType, Malformed, MAX_PAYLOAD_BYTES, ProjectId, ProjectName};
+use crate::{
+    AckMode, AppletName, Canonical, Decoder, Did, Digest, Encoder, EventType, MAX_PAYLOAD_BYTES, Malformed,
+    ProjectId, ProjectName,
+};
 
 /// The most applets in a project.
 pub const MAX_APPLETS: usize = 256;
@@ -185,7 +188,10 @@ impl Manifest {
                     return bad(format!("a handler of {} must have 1 to 255 bytes", applet.name));
                 }
                 if applet.routes[..j].contains(route) {
-                    return bad(format!("{} routes {} twice to {}", applet.name, route.event_type, route.handler));
+                    return bad(format!(
+                        "{} routes {} twice to {}",
+                        applet.name, route.event_type, route.handler
+                    ));
                 }
             }
         }

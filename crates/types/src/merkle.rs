@@ -96,12 +96,7 @@ pub fn steps(leaves: &[Digest], index: usize) -> Option<Vec<Step>> {
 ///
 /// # Errors
 /// [`Invalid`] with link `link`.
-pub fn verify_steps(
-    link: &'static str,
-    leaf: Digest,
-    steps: &[Step],
-    root: &Digest,
-) -> Result<(), Invalid> {
+pub fn verify_steps(link: &'static str, leaf: Digest, steps: &[Step], root: &Digest) -> Result<(), Invalid> {
     let top = steps.iter().fold(leaf, |hash, step| match step {
         Step::Left(sibling) => node_hash(sibling, &hash),
         Step::Right(sibling) => node_hash(&hash, sibling),

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Canonical, Decoder, Did, Digest, Encoder, EventType, Invalid, Jws, KeyId, Malformed, MessageId, ProjectId,
-    PublicKey, PublisherName, SecretKey, Sequence, SourceId, Timestamp,
+    Canonical, Decoder, Did, Digest, Encoder, EventType, Invalid, Jws, KeyId, Malformed, MessageId,
+    ProjectId, PublicKey, PublisherName, SecretKey, Sequence, SourceId, Timestamp,
 };
 
 /// The largest payload that the formats carry, in bytes. Nodes and projects set lower limits.

@@ -2,9 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    AppletName, Canonical, Decoder, Digest, Encoder, HandlerResult, Malformed, MessageId, merkle,
-};
+use crate::{AppletName, Canonical, Decoder, Digest, Encoder, HandlerResult, Malformed, MessageId, merkle};
 
 /// What kind of output a leaf is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -123,7 +123,8 @@ pub struct Report {
     pub time: MessageTime,
     /// The verdicts.
     pub links: Vec<LinkReport>,
-    /// The links that hold but rest on nothing that the reader knew before.
+    /// The links that hold but rest on nothing that the reader knew before; and the execution, if nothing of
+    /// it is shown.
     pub unanchored: Vec<Link>,
 }
 

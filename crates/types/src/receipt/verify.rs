@@ -6,7 +6,8 @@ use super::anchors::Anchors;
 use super::links::{EnvelopeLink, MessageLink, OutputLink, Receipt};
 use super::report::{Link, LinkReport, Report, Verdict};
 use crate::{
-    Canonical, Entry, MessageHeader, OutputKind, PublicKey, ResultRecord, check_event_id, merkle, payload_digest,
+    Canonical, Entry, MessageHeader, OutputKind, PublicKey, ResultRecord, check_event_id, merkle,
+    payload_digest,
 };
 
 /// A link's verdict, or why it is broken.
@@ -61,7 +62,7 @@ impl Run<'_> {
 
     /// What the reader's anchors do not reach.
     fn unanchored(&self) -> Vec<Link> {
-        let Anchors { devices, any_registered_device, genesis, programs } = self.anchors;
+        let Anchors { devices, any_registered_device, genesis, programs: _ } = self.anchors;
         let signed = self.receipt.message.header().is_some();
         let mut links = Vec::new();
         if signed && devices.is_empty() && !any_registered_device {
@@ -70,8 +71,9 @@ impl Run<'_> {
         if genesis.is_empty() {
             links.push(Link::Genesis);
         }
-        if !programs.is_empty() && self.receipt.execution.outputs.is_empty() {
-            links.push(Link::Programs);
+        // Whoever leaves away all outputs, a rejection perhaps, must not get a clean verdict.
+        if self.receipt.execution.outputs.is_empty() {
+            links.push(Link::Execution);
         }
         links
     }
@@ -126,7 +128,9 @@ impl Run<'_> {
 
     fn payload(&self) -> Checked {
         Ok(match &self.receipt.message {
-            MessageLink::Token(_) => Verdict::NotChecked("a token message's id does not bind its body".into()),
+            MessageLink::Token(_) => {
+                Verdict::NotChecked("a token message's id does not bind its body".into())
+            }
             MessageLink::Jws(_) => Verdict::Proven("device, inside what it signed".into()),
             MessageLink::Envelope(e) => match &e.payload {
                 None => Verdict::NotChecked("the receipt has only its salted digest".into()),

@@ -1,0 +1,166 @@
+//! Encodings that must never change: other nodes, old journals and signatures depend on them.
+//!
+//! After a deliberate change (with a new version of the type) write the fixtures anew with
+//! `cargo test -p w3bstream-types --test it -- --ignored write_fixtures` and review the difference.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use w3bstream_types::*;
+
+use crate::sample::{self, Scenario};
+
+fn fixture(name: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+fn read(name: &str) -> String {
+    std::fs::read_to_string(fixture(name)).unwrap()
+}
+
+struct Cases(Vec<Value>);
+
+impl Cases {
+    fn add<T: Canonical + PartialEq + std::fmt::Debug>(&mut self, name: &str, value: &T) {
+        let bytes = value.to_canonical();
+        assert_eq!(&T::from_canonical(&bytes).unwrap(), value, "{name}");
+        let (domain, digest) = (T::DOMAIN, value.digest().to_string());
+        self.0.push(json!({"name": name, "domain": domain, "digest": digest, "hex": hex::encode(bytes)}));
+    }
+}
+
+fn canonical() -> Value {
+    let mut c = Cases(Vec::new());
+    messages(&mut c);
+    blocks(&mut c);
+    controls(&mut c);
+    json!({
+        "source": "Made by this crate; what is checked is that they stay.",
+        "ids": {
+            "project": sample::project().to_string(),
+            "token-message": sample::token().id().to_string(),
+            "payload-digest": payload_digest(&[7; 16], b"payload").to_string(),
+            "token-hash": token_hash("secret").to_string(),
+        },
+        "cases": c.0,
+    })
+}
+
+fn messages(c: &mut Cases) {
+    let (envelope, _) = sample::envelope(Algorithm::EdDSA, 2);
+    let (jws, _) = sample::jws(Algorithm::ES256, 3);
+    let token = sample::token();
+    c.add("header", envelope.header().unwrap());
+    for (name, record) in [("envelope", &envelope), ("jws", &jws), ("token", &token)] {
+        match record.form() {
+            Form::Envelope(form) => c.add(name, form),
+            Form::Jws(form) => c.add(name, form),
+            Form::Token(form) => c.add(name, form),
+        }
+        c.add(&format!("record of {name}"), record);
+    }
+    c.add("window, empty", &SequenceWindow::default());
+    let mut window = SequenceWindow::default();
+    for counter in [0, 1, 5, 70, 64] {
+        window.accept(Sequence::new(2, counter));
+    }
+    c.add("window", &window);
+}
+
+fn blocks(c: &mut Cases) {
+    let s = Scenario::new(4, 3);
+    let block = &s.block.block;
+    c.add("entry, control", &block.entries()[0]);
+    c.add("entry, message", &block.entries()[1]);
+    c.add("block header", block.header());
+    c.add("block", block);
+    c.add("certificate", &s.block.certificate);
+    c.add("certified block", &s.block);
+    c.add("statement", &s.attestation.statement);
+    c.add("attestation", &s.attestation);
+    c.add("member", &s.subnet.genesis.members[0]);
+    c.add("genesis", &s.subnet.genesis);
+    c.add("output", &s.outputs[2]);
+    let receipt = s.receipt(sample::ENVELOPE, true);
+    c.add("result", &receipt.results()[0]);
+    c.add("result with error", &receipt.results()[1]);
+    c.add("receipt's ordering", &receipt.ordering);
+    c.add("receipt's output", &receipt.execution.outputs[0]);
+    c.add("receipt of an envelope with payload", &receipt);
+    c.add("receipt of an envelope", &s.receipt(sample::ENVELOPE, false));
+    c.add("receipt of a jws", &s.receipt(sample::JWS, false));
+    c.add("receipt of a token", &s.receipt(sample::TOKEN, false));
+}
+
+fn controls(c: &mut Cases) {
+    let manifest = sample::manifest();
+    let key = sample::key(Algorithm::EdDSA, 4).public();
+    let device = Did::key(&key);
+    let registration =
+        DeviceRegistration { device: device.clone(), key, event_types: vec!["temperature".parse().unwrap()] };
+    let token = TokenRegistration {
+        publisher: "gateway-1".parse().unwrap(),
+        token_hash: token_hash("secret"),
+        event_types: vec![],
+    };
+    c.add("limits", &manifest.applets[0].limits);
+    c.add("route", &manifest.applets[0].routes[0]);
+    c.add("applet", &manifest.applets[0]);
+    c.add("manifest", &manifest);
+    c.add("device", &registration);
+    c.add("token registration", &token);
+    let changes = [
+        ("deploy", Control::Deploy(Box::new(manifest))),
+        ("register device", Control::RegisterDevice(registration)),
+        ("revoke device", Control::RevokeDevice(device)),
+        ("register token", Control::RegisterToken(token)),
+        ("revoke token", Control::RevokeToken("gateway-1".parse().unwrap())),
+    ];
+    for (nonce, (name, change)) in (1..).zip(changes) {
+        c.add(name, &change);
+        let owner = sample::key(Algorithm::EdDSA, 1);
+        let tx = ControlTx::sign(sample::project(), nonce, change, &owner);
+        tx.verify(&owner.public()).unwrap();
+        c.add(&format!("control, {name}"), &tx);
+    }
+}
+
+#[test]
+fn encodings_are_those_of_the_fixtures() {
+    let (fixture, now): (Value, Value) =
+        (serde_json::from_str(&read("canonical.json")).unwrap(), canonical());
+    let list = |v: &Value| v["cases"].as_array().unwrap().clone();
+    for (old, new) in list(&fixture).iter().zip(list(&now)) {
+        assert_eq!(*old, new, "{}", new["name"]);
+    }
+    assert_eq!(fixture, now);
+    let domains: BTreeSet<_> = list(&now).iter().map(|c| c["domain"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(domains.len(), 28, "every type has its own domain and at least one fixture: {domains:?}");
+}
+
+#[test]
+fn receipts_are_those_of_the_fixtures() {
+    for (name, at, with_payload) in [
+        ("receipt-envelope.json", sample::ENVELOPE, true),
+        ("receipt-jws.json", sample::JWS, false),
+        ("receipt-token.json", sample::TOKEN, false),
+    ] {
+        let receipt = Scenario::new(4, 3).receipt(at, with_payload);
+        assert_eq!(format!("{}\n", receipt.to_json().unwrap()), read(name), "{name}");
+    }
+}
+
+#[test]
+#[ignore = "writes the fixtures"]
+fn write_fixtures() {
+    let text = serde_json::to_string_pretty(&canonical()).unwrap();
+    std::fs::write(fixture("canonical.json"), text + "\n").unwrap();
+    for (name, at, with_payload) in [
+        ("receipt-envelope.json", sample::ENVELOPE, true),
+        ("receipt-jws.json", sample::JWS, false),
+        ("receipt-token.json", sample::TOKEN, false),
+    ] {
+        let receipt = Scenario::new(4, 3).receipt(at, with_payload);
+        std::fs::write(fixture(name), receipt.to_json().unwrap() + "\n").unwrap();
+    }
+}

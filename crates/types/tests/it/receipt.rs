@@ -1,0 +1,251 @@
+//! Receipts: what holds, by whose word, and what anchors are for.
+
+use w3bstream_types::receipt::{Anchors, Link, MessageTime, Receipt, ReceiptParts, Verdict};
+use w3bstream_types::*;
+
+use crate::sample::{self, Scenario};
+
+fn anchors(s: &Scenario, at: usize) -> Anchors {
+    Anchors {
+        devices: s.messages[at].0.device().into_iter().collect(),
+        any_registered_device: false,
+        genesis: vec![s.subnet.genesis.digest()],
+        programs: vec![Digest::of(b"alarm"), Digest::of(b"archive")],
+    }
+}
+
+fn verdict(receipt: &Receipt, anchors: Option<&Anchors>, link: Link) -> Verdict {
+    receipt.verify(anchors).verdict(link).unwrap().clone()
+}
+
+fn is_proven(verdict: &Verdict, by: &str) -> bool {
+    matches!(verdict, Verdict::Proven(text) if text.contains(by))
+}
+
+#[test]
+fn a_true_receipt_says_by_whom_each_link_is_proven() {
+    let s = Scenario::new(4, 3);
+    let receipt = s.receipt(sample::ENVELOPE, true);
+    let report = receipt.verify(Some(&anchors(&s, sample::ENVELOPE)));
+    assert!(report.is_ok() && report.anchored(), "{report}");
+    let device = s.messages[sample::ENVELOPE].0.device().unwrap();
+    for (link, by) in [
+        (Link::Registration, "the DID"),
+        (Link::Message, device.as_str()),
+        (Link::Payload, "device"),
+        (Link::Genesis, "your anchors"),
+        (Link::Ordering, "3 of 4"),
+        (Link::Attestation, "3 of 4"),
+        (Link::Execution, "3 of 4"),
+        (Link::Programs, "your anchors"),
+    ] {
+        assert!(is_proven(report.verdict(link).unwrap(), by), "{report}");
+    }
+    assert!(report.to_string().ends_with("verified against your anchors"), "{report}");
+    assert_eq!(receipt.results().len(), 2);
+    assert_eq!(receipt.execution.outputs.len(), 4);
+}
+
+#[test]
+fn one_member_is_one_of_one() {
+    let s = Scenario::new(1, 1);
+    for at in [sample::ENVELOPE, sample::JWS, sample::TOKEN, sample::REJECTED, sample::UNROUTED] {
+        let receipt = s.receipt(at, false);
+        assert!(is_proven(&verdict(&receipt, None, Link::Ordering), "1 of 1"));
+        assert!(receipt.verify(Some(&anchors(&s, at))).is_ok());
+    }
+}
+
+#[test]
+fn without_anchors_a_receipt_is_only_consistent() {
+    let s = Scenario::new(1, 1);
+    let receipt = s.receipt(sample::JWS, false);
+    let report = receipt.verify(None);
+    assert!(report.is_ok() && !report.anchored());
+    assert_eq!(report.unanchored, [Link::Message, Link::Genesis]);
+    assert!(matches!(report.verdict(Link::Genesis), Some(Verdict::Claimed(_))));
+    assert!(report.to_string().contains("consistent, not anchored: message, genesis"), "{report}");
+}
+
+#[test]
+fn knowing_public_digests_anchors_nothing() {
+    let s = Scenario::new(1, 1);
+    let receipt = s.receipt(sample::ENVELOPE, false);
+    let full = anchors(&s, sample::ENVELOPE);
+    let only = |change: fn(&mut Anchors)| {
+        let mut some = full.clone();
+        change(&mut some);
+        receipt.verify(Some(&some)).anchored()
+    };
+    assert!(only(|_| ()));
+    assert!(!only(|a| a.genesis.clear()));
+    assert!(!only(|a| a.devices.clear()));
+    assert!(only(|a| (a.devices.clear(), a.any_registered_device = true).1));
+    assert!(only(|a| a.programs.clear()));
+}
+
+#[test]
+fn a_wholly_forged_receipt_fails_against_real_anchors() {
+    // Everything is consistent: own device, own subnet, the real program's digest. Only it is not the real one.
+    let real = Scenario::new(4, 3);
+    let forged = Scenario::new(1, 1);
+    let receipt = forged.receipt(sample::ENVELOPE, true);
+    assert!(receipt.verify(None).is_ok());
+    let report = receipt.verify(Some(&anchors(&real, sample::ENVELOPE)));
+    assert_eq!(report.first_broken().unwrap().0, Link::Genesis, "{report}");
+    assert!(!report.anchored());
+    assert!(matches!(report.verdict(Link::Attestation), Some(Verdict::NotChecked(_))));
+
+    // A real subnet's block, but another device than the one that is known.
+    let receipt = real.receipt(sample::ENVELOPE, true);
+    let report = receipt.verify(Some(&anchors(&real, sample::JWS)));
+    assert_eq!(report.first_broken().unwrap().0, Link::Message, "{report}");
+
+    let mut other = anchors(&real, sample::ENVELOPE);
+    other.programs.pop();
+    assert_eq!(receipt.verify(Some(&other)).first_broken().unwrap().0, Link::Programs);
+}
+
+#[test]
+fn links_of_other_true_receipts_do_not_fit() {
+    let (a, b) = (Scenario::new(4, 3), Scenario::new(1, 1));
+    let good = a.receipt(sample::ENVELOPE, false);
+    let (same_block, other) = (a.receipt(sample::JWS, false), b.receipt(sample::ENVELOPE, false));
+    let broken = |change: &dyn Fn(&mut Receipt)| {
+        let mut receipt = good.clone();
+        change(&mut receipt);
+        receipt.verify(None).first_broken().map(|(link, _)| link)
+    };
+    assert_eq!(broken(&|r| r.message = same_block.message.clone()), Some(Link::Registration));
+    assert_eq!(broken(&|r| r.ordering = same_block.ordering.clone()), Some(Link::Ordering));
+    assert_eq!(broken(&|r| r.execution = same_block.execution.clone()), Some(Link::Execution));
+    assert_eq!(broken(&|r| r.execution.outputs.clear()), Some(Link::Programs));
+    assert_eq!(broken(&|r| r.genesis = other.genesis.clone()), Some(Link::Ordering));
+    assert_eq!(broken(&|r| r.attestation = other.attestation.clone()), Some(Link::Attestation));
+    assert_eq!(broken(&|r| r.ordering = other.ordering.clone()), Some(Link::Ordering));
+    // The same subnet's true attestation of another block.
+    let mut next = a.attestation.statement.clone();
+    next.block = Digest::of(b"another block");
+    assert_eq!(broken(&|r| r.attestation = a.subnet.attest(next.clone(), 3)), Some(Link::Attestation));
+    // Outputs of this block that are about another message, hidden behind the right ones.
+    let mixed = [&good.execution.outputs[..], &same_block.execution.outputs[..]].concat();
+    assert_eq!(broken(&|r| r.execution.outputs = mixed.clone()), Some(Link::Execution));
+}
+
+#[test]
+fn more_signatures_than_a_quorum_can_be_left_away_and_the_verdict_says_so() {
+    let s = Scenario::new(4, 4);
+    let mut receipt = s.receipt(sample::ENVELOPE, false);
+    assert!(is_proven(&verdict(&receipt, None, Link::Attestation), "4 of 4"));
+    receipt.attestation.signatures.pop();
+    assert!(is_proven(&verdict(&receipt, None, Link::Attestation), "3 of 4"));
+    receipt.attestation.signatures.pop();
+    assert!(matches!(verdict(&receipt, None, Link::Attestation), Verdict::Broken(_)));
+}
+
+#[test]
+fn a_token_is_claimed_and_never_proven() {
+    let s = Scenario::new(4, 3);
+    let receipt = s.receipt(sample::TOKEN, true);
+    let report = receipt.verify(Some(&anchors(&s, sample::TOKEN)));
+    assert!(report.anchored(), "{report}");
+    assert!(
+        matches!(report.verdict(Link::Message), Some(Verdict::Claimed(by)) if by.contains("ingress node"))
+    );
+    assert!(matches!(report.verdict(Link::Payload), Some(Verdict::NotChecked(_))));
+    assert!(matches!(report.verdict(Link::Registration), Some(Verdict::NotChecked(_))));
+    assert!(!receipt.to_json().unwrap().contains(&hex::encode(b"22.5")), "the body is not in the file");
+    let mut with_key = receipt.clone();
+    with_key.registration = s.receipt(sample::ENVELOPE, false).registration;
+    assert_eq!(with_key.verify(None).first_broken().unwrap().0, Link::Registration);
+}
+
+#[test]
+fn a_default_receipt_holds_neither_payload_nor_salt() {
+    let s = Scenario::new(1, 1);
+    let (record, _) = &s.messages[sample::ENVELOPE];
+    let Form::Envelope(envelope) = record.form() else { unreachable!() };
+    let json = s.receipt(sample::ENVELOPE, false).to_json().unwrap();
+    for secret in [envelope.salt().to_vec(), envelope.payload().to_vec()] {
+        assert!(!json.contains(&hex::encode(&secret)));
+        let cbor = s.receipt(sample::ENVELOPE, false).to_canonical();
+        assert!(!cbor.windows(secret.len()).any(|w| w == secret));
+    }
+    assert!(matches!(
+        verdict(&s.receipt(sample::ENVELOPE, false), None, Link::Payload),
+        Verdict::NotChecked(_)
+    ));
+    assert!(s.receipt(sample::ENVELOPE, true).to_json().unwrap().contains(&hex::encode(envelope.payload())));
+}
+
+#[test]
+fn a_rejected_message_and_one_that_no_handler_took_have_receipts() {
+    let s = Scenario::new(4, 3);
+    let rejected = s.receipt(sample::REJECTED, false);
+    assert!(is_proven(&verdict(&rejected, None, Link::Execution), "3 of 4"));
+    assert!(matches!(verdict(&rejected, None, Link::Programs), Verdict::NotChecked(_)));
+    assert!(rejected.verify(Some(&anchors(&s, sample::REJECTED))).anchored());
+    let unrouted = s.receipt(sample::UNROUTED, false);
+    assert!(matches!(verdict(&unrouted, None, Link::Execution), Verdict::NotChecked(_)));
+    assert_eq!(unrouted.verify(Some(&anchors(&s, sample::UNROUTED))).unanchored, [Link::Execution]);
+}
+
+#[test]
+fn the_time_is_the_devices_or_the_blocks() {
+    let s = Scenario::new(1, 1);
+    let device = s.receipt(sample::ENVELOPE, false).time();
+    assert_eq!(device, MessageTime::Device(Timestamp(1_700_000_000_000)));
+    assert_eq!(s.receipt(sample::TOKEN, false).time(), MessageTime::Block(Timestamp(1_700_000_000_500)));
+}
+
+#[test]
+fn a_node_makes_no_receipt_that_does_not_hold() {
+    let s = Scenario::new(4, 3);
+    let (record, key) = &s.messages[sample::ENVELOPE];
+    let parts = ReceiptParts {
+        record,
+        key: key.as_ref(),
+        with_payload: false,
+        block: &s.block,
+        outputs: &s.outputs,
+        attestation: &s.attestation,
+        genesis: &s.subnet.genesis,
+    };
+    Receipt::assemble(parts).unwrap();
+    let link = |parts| Receipt::assemble(parts).unwrap_err().link;
+    assert_eq!(link(ReceiptParts { key: None, ..parts }), "registration");
+    assert_eq!(link(ReceiptParts { key: s.messages[sample::JWS].1.as_ref(), ..parts }), "registration");
+    let stranger = sample::envelope(Algorithm::EdDSA, 44).0;
+    assert_eq!(link(ReceiptParts { record: &stranger, ..parts }), "ordering");
+    assert_eq!(link(ReceiptParts { outputs: &s.outputs[..8], ..parts }), "execution");
+    let few = Scenario::new(4, 2);
+    assert_eq!(link(ReceiptParts { attestation: &few.attestation, ..parts }), "attestation");
+    assert_eq!(link(ReceiptParts { block: &few.block, ..parts }), "ordering");
+    assert_eq!(link(ReceiptParts { genesis: &Scenario::new(1, 1).subnet.genesis, ..parts }), "ordering");
+}
+
+#[test]
+fn both_forms_hold_the_same() {
+    let s = Scenario::new(4, 3);
+    for at in [sample::ENVELOPE, sample::JWS, sample::TOKEN, sample::REJECTED, sample::UNROUTED] {
+        for with_payload in [false, true] {
+            let receipt = s.receipt(at, with_payload);
+            let json = receipt.to_json().unwrap();
+            assert_eq!(Receipt::from_json(json.as_bytes()).unwrap(), receipt);
+            assert_eq!(Receipt::from_canonical(&receipt.to_canonical()).unwrap(), receipt);
+        }
+    }
+}
+
+#[test]
+fn anchors_are_read_strictly() {
+    let read = |text: &str| serde_json::from_str::<Anchors>(text);
+    let digest = Digest::of(b"x");
+    let text =
+        format!(r#"{{"devices": ["did:web:a"], "genesis": ["{digest}"], "any-registered-device": true}}"#);
+    let anchors = read(&text).unwrap();
+    assert_eq!((anchors.devices.len(), anchors.genesis[0], anchors.programs.len()), (1, digest, 0));
+    assert!(read(r#"{"device": ["did:web:a"]}"#).unwrap_err().to_string().contains("devices"));
+    assert!(read(r#"{"devices": ["alice"]}"#).is_err());
+    assert!(read(r#"{"genesis": ["abc"]}"#).is_err());
+}

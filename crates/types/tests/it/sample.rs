@@ -1,0 +1,240 @@
+//! Fixed values that tests and fixtures share. Everything is deterministic.
+
+use w3bstream_types::receipt::{Receipt, ReceiptParts};
+use w3bstream_types::{
+    Algorithm, Applet, Attestation, Block, BlockRules, Canonical, Certificate, CertifiedBlock, Did, Digest,
+    Draft, Entry, Executed, Form, Genesis, GuestLimits, Jws, Manifest, Member, Ordered, Output, OutputKind,
+    Place, Position, ProjectId, PublicKey, Record, ResultRecord, Route, SecretKey, Sequence, Statement,
+    Stored, Submission, Timestamp, Verified,
+};
+
+/// A key made of one repeated byte.
+pub(crate) fn key(algorithm: Algorithm, n: u8) -> SecretKey {
+    SecretKey::from_bytes(algorithm, &[n; 32]).unwrap()
+}
+
+pub(crate) fn owner() -> Did {
+    Did::key(&key(Algorithm::EdDSA, 1).public())
+}
+
+pub(crate) fn project() -> ProjectId {
+    ProjectId::new(&owner(), &"cold-chain".parse().unwrap())
+}
+
+/// A device's message that is not signed yet.
+pub(crate) fn draft(device: &Did, counter: u32) -> Draft {
+    Draft {
+        audience: project(),
+        key: device.default_key_id(),
+        event_type: "temperature".parse().unwrap(),
+        sequence: Sequence::new(1, counter),
+        time: Timestamp(1_700_000_000_000),
+        payload: format!(r#"{{"celsius":{}}}"#, counter + 3).into_bytes(),
+    }
+}
+
+pub(crate) fn envelope(algorithm: Algorithm, n: u8) -> (Record, PublicKey) {
+    let key = key(algorithm, n);
+    let device = if n.is_multiple_of(2) { Did::key(&key.public()) } else { Did::jwk(&key.public()) };
+    let envelope = draft(&device, u32::from(n)).sign_envelope([n; 16], &key);
+    (Record::new(Form::Envelope(envelope)), key.public())
+}
+
+pub(crate) fn jws(algorithm: Algorithm, n: u8) -> (Record, PublicKey) {
+    let key = key(algorithm, n);
+    let text = draft(&Did::key(&key.public()), u32::from(n)).sign_jws(&key);
+    (Record::new(Form::Jws(Jws::parse(&text).unwrap())), key.public())
+}
+
+pub(crate) fn token() -> Record {
+    let submission = Submission::Token {
+        token: "secret".into(),
+        event_id: "event-7".into(),
+        event_type: "temperature".parse().unwrap(),
+        time: Timestamp::NONE,
+        payload: b"22.5".to_vec(),
+    };
+    let hash = w3bstream_types::token_hash("secret");
+    let rule = (project(), "gateway-1".parse().unwrap(), hash);
+    Verified::by_token(submission, rule, Timestamp(5)).unwrap().record().clone()
+}
+
+pub(crate) fn manifest() -> Manifest {
+    let route =
+        |event: &str, handler: &str| Route { event_type: event.parse().unwrap(), handler: handler.into() };
+    Manifest {
+        name: "cold-chain".parse().unwrap(),
+        owner: owner(),
+        version: 3,
+        ack: w3bstream_types::AckMode::Committed,
+        max_payload_bytes: 65_536,
+        allow_tokens: true,
+        blocks: BlockRules::default(),
+        env: vec![("LIMIT".into(), "8".into()), ("UNIT".into(), "celsius".into())],
+        applets: vec![Applet {
+            name: "alarm".parse().unwrap(),
+            program: Digest::of(b"alarm.wasm"),
+            routes: vec![route("temperature", "handle"), route("default", "other")],
+            limits: GuestLimits::default(),
+        }],
+    }
+}
+
+/// A subnet with its members' keys, in the order of the genesis.
+pub(crate) struct Subnet {
+    pub(crate) genesis: Genesis,
+    keys: Vec<(SecretKey, SecretKey)>,
+}
+
+impl Subnet {
+    pub(crate) fn new(members: u8) -> Self {
+        let mut all: Vec<_> = (0..members)
+            .map(|n| {
+                let consensus = key(Algorithm::EdDSA, 100 + n);
+                let attestation = key(Algorithm::ES256K, 100 + n);
+                let did = Did::key(&consensus.public());
+                (Member::sign(did, &consensus, &attestation), (consensus, attestation))
+            })
+            .collect();
+        all.sort_by(|a, b| a.0.did.cmp(&b.0.did));
+        let (members, keys) = all.into_iter().unzip();
+        let created = Timestamp(1_600_000_000_000);
+        let genesis = Genesis {
+            project: project(),
+            backend: "solo".into(),
+            abi_version: 1,
+            epoch: 2,
+            created,
+            members,
+        };
+        Self { genesis, keys }
+    }
+
+    pub(crate) fn certify(&self, block: Block, signers: usize) -> CertifiedBlock {
+        let header = block.header();
+        let input = Certificate::signing_input(&header.genesis, header);
+        let signatures = self.keys.iter().take(signers).map(|(k, _)| k.sign(&input));
+        let certificate = Certificate {
+            epoch: header.epoch,
+            height: header.height,
+            block: block.id(),
+            signatures: (0..).zip(signatures).collect(),
+        };
+        CertifiedBlock { block, certificate }
+    }
+
+    pub(crate) fn attest(&self, statement: Statement, signers: usize) -> Attestation {
+        let signatures = self.keys.iter().take(signers).map(|(_, k)| statement.sign(k).unwrap());
+        Attestation { signatures: (0..).zip(signatures).collect(), statement }
+    }
+}
+
+/// A block of several messages with everything that leads to their receipts.
+pub(crate) struct Scenario {
+    pub(crate) subnet: Subnet,
+    pub(crate) messages: Vec<(Record, Option<PublicKey>)>,
+    pub(crate) block: CertifiedBlock,
+    pub(crate) outputs: Vec<Output>,
+    pub(crate) attestation: Attestation,
+}
+
+/// The places of the messages in [`Scenario::messages`].
+pub(crate) const ENVELOPE: usize = 0;
+pub(crate) const JWS: usize = 1;
+pub(crate) const TOKEN: usize = 2;
+pub(crate) const REJECTED: usize = 3;
+pub(crate) const UNROUTED: usize = 4;
+
+fn result(record: &Record, applet: &str, outputs: u64) -> Output {
+    let record = ResultRecord {
+        message: record.id(),
+        applet: applet.parse().unwrap(),
+        handler: "handle".into(),
+        program: Digest::of(applet.as_bytes()),
+        instrumented: Digest::of(format!("{applet}+gas").as_bytes()),
+        code: if outputs == 0 { -1 } else { 0 },
+        error: (outputs == 0).then(|| "out-of-gas".into()),
+        gas: 12_345,
+        outputs,
+    };
+    let target = record.message.digest().as_bytes().to_vec();
+    Output { kind: OutputKind::Result, chain_id: 0, target, data: record.to_canonical() }
+}
+
+fn other(kind: OutputKind, target: &[u8], data: &[u8]) -> Output {
+    Output { kind, chain_id: 0, target: target.to_vec(), data: data.to_vec() }
+}
+
+impl Scenario {
+    /// `signers` of `members` sign.
+    pub(crate) fn new(members: u8, signers: usize) -> Self {
+        let subnet = Subnet::new(members);
+        let messages: Vec<(Record, Option<PublicKey>)> = vec![
+            some(envelope(Algorithm::EdDSA, 10)),
+            some(jws(Algorithm::ES256, 11)),
+            (token(), None),
+            some(envelope(Algorithm::ES256K, 12)),
+            some(envelope(Algorithm::ES256, 13)),
+        ];
+        let control = Digest::of(b"a control transaction");
+        let mut entries = vec![Entry::Control(control)];
+        entries.extend(messages.iter().map(|(r, _)| Entry::Message(r.id())));
+        let place = Place {
+            genesis: subnet.genesis.digest(),
+            epoch: 2,
+            height: 7,
+            parent: Digest::of(b"parent"),
+            time: Timestamp(1_700_000_000_500),
+            proposer: u32::from(members) - 1,
+        };
+        let block = Block::new(place, entries);
+        let id = |at: usize| *messages[at].0.id().digest().as_bytes();
+        let outputs = vec![
+            other(OutputKind::Control, control.as_bytes(), b""),
+            result(&messages[ENVELOPE].0, "alarm", 2),
+            other(OutputKind::Mqtt, b"w3b/cold-chain/cmd/all", b"close the door"),
+            other(OutputKind::Metric, b"alarm", br#"{"doors":1}"#),
+            result(&messages[ENVELOPE].0, "archive", 0),
+            result(&messages[JWS].0, "alarm", 1),
+            other(OutputKind::Mqtt, b"w3b/cold-chain/cmd/all", b""),
+            result(&messages[TOKEN].0, "alarm", 0),
+            other(OutputKind::Rejected, &id(REJECTED), b"revoked"),
+        ];
+        let executed = Executed::new(
+            block.clone(),
+            ordered(&block, &messages),
+            Digest::of(b"manifest"),
+            Digest::of(b"state"),
+            outputs.clone(),
+        )
+        .unwrap();
+        let attestation = subnet.attest(executed.statement(project()), signers);
+        let block = subnet.certify(block, signers);
+        Self { subnet, messages, block, outputs, attestation }
+    }
+
+    pub(crate) fn receipt(&self, at: usize, with_payload: bool) -> Receipt {
+        let (record, key) = &self.messages[at];
+        Receipt::assemble(ReceiptParts {
+            record,
+            key: key.as_ref(),
+            with_payload,
+            block: &self.block,
+            outputs: &self.outputs,
+            attestation: &self.attestation,
+            genesis: &self.subnet.genesis,
+        })
+        .unwrap()
+    }
+}
+
+fn some((record, key): (Record, PublicKey)) -> (Record, Option<PublicKey>) {
+    (record, Some(key))
+}
+
+fn ordered(block: &Block, messages: &[(Record, Option<PublicKey>)]) -> Vec<Ordered> {
+    let stored = messages.iter().map(|(record, _)| {
+        Stored::from_store(record.clone(), w3bstream_types::Trust::Signature, Timestamp(1), Position(1))
+    });
+    stored.zip(1..).map(|(stored, index)| Ordered::new(stored, block, index).unwrap()).collect()
+}
