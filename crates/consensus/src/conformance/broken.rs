@@ -257,13 +257,6 @@ impl Faulty {
         let commit = out.iter().position(|o| matches!(o, Output::Commit(_)));
         match (flaw, commit) {
             (Flaw::CommitsTwice, Some(at)) => out.push(out[at].clone()),
-            (Flaw::SkipsAHeight, Some(at)) => {
-                if let Output::Commit(block) = &out[at]
-                    && block.block.header().height == 2
-                {
-                    out.remove(at);
-                }
-            }
             (Flaw::ForgesCertificates, Some(at)) => {
                 if let Output::Commit(block) = &mut out[at] {
                     block.certificate.signatures.clear();
@@ -319,6 +312,10 @@ impl Consensus for Faulty {
             (Some(Flaw::MakesEmptyBlocks), Input::Built(built)) => {
                 self.solo.building = None;
                 self.solo.seal(cx, built, out);
+            }
+            (Some(Flaw::SkipsAHeight), Input::Built(built)) => {
+                self.solo.tip.height += 1;
+                self.solo.step(cx, Input::Built(built), out);
             }
             (Some(Flaw::TrustsTheClock), Input::Built(built)) => {
                 self.solo.tip.time = Timestamp(0);

@@ -103,3 +103,59 @@ fn entry_key(entry: &Entry) -> Digest {
         Entry::Control(id) => *id,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use w3bstream_types::{Block, Canonical as _, Certificate, Place, Timestamp};
+
+    use super::*;
+    use crate::conformance::{FixedLeader, LeaderMessage, Subnet};
+    use crate::{To, factory};
+
+    fn commit(subnet: &Subnet, height: u64, parent: Digest, entry: &[u8]) -> (Digest, Action) {
+        let (genesis, time) = (subnet.digest(), Timestamp(5_000));
+        let place = Place { genesis, epoch: 0, height, parent, time, proposer: 0 };
+        let block = Block::new(place, vec![Entry::Control(Digest::of(entry))]);
+        let certificate = Certificate::sign_alone(&genesis, block.header(), &subnet.consensus_keys[0]);
+        (block.id(), Action::Committed(Box::new(CertifiedBlock { block, certificate })))
+    }
+
+    #[test]
+    fn two_blocks_for_a_height_and_an_entry_twice_are_seen() {
+        let subnet = Subnet::new(1, "fixed-leader");
+        let factory = factory::<FixedLeader>();
+        let mut oracle = Oracle::new(subnet.genesis.clone());
+        let mut left = |action: &Action| oracle.left(0, action, &*factory);
+        let (first, action) = commit(&subnet, 1, Digest::ZERO, b"a");
+        left(&action).unwrap();
+        left(&action).unwrap();
+        let other = left(&commit(&subnet, 1, Digest::ZERO, b"b").1).unwrap_err();
+        assert!(other.contains("two blocks for height 1"), "{other}");
+        let twice = left(&commit(&subnet, 2, first, b"a").1).unwrap_err();
+        assert!(twice.contains("again at 2"), "{twice}");
+        let orphan = left(&commit(&subnet, 2, Digest::ZERO, b"c").1).unwrap_err();
+        assert!(orphan.contains("does not continue"), "{orphan}");
+        let gap = left(&commit(&subnet, 3, first, b"d").1).unwrap_err();
+        assert!(gap.contains("never 2"), "{gap}");
+        left(&commit(&subnet, 2, first, b"e").1).unwrap();
+    }
+
+    #[test]
+    fn two_statements_in_a_slot_are_seen() {
+        let subnet = Subnet::new(4, "fixed-leader");
+        let factory = factory::<FixedLeader>();
+        let mut oracle = Oracle::new(subnet.genesis.clone());
+        let vote = |parent: &[u8]| {
+            let (genesis, parent) = (subnet.digest(), Digest::of(parent));
+            let place = Place { genesis, epoch: 0, height: 2, parent, time: Timestamp(1), proposer: 0 };
+            let header = Block::new(place, Vec::new()).header().clone();
+            let signature = subnet.consensus_keys[1].sign(&Certificate::signing_input(&genesis, &header));
+            let bytes = LeaderMessage::Vote(1, Box::new(header), signature).to_canonical();
+            Action::Send { to: To::Member(0), bytes }
+        };
+        oracle.left(1, &vote(b"a"), &*factory).unwrap();
+        oracle.left(1, &vote(b"a"), &*factory).unwrap();
+        let two = oracle.left(1, &vote(b"b"), &*factory).unwrap_err();
+        assert!(two.contains("two things"), "{two}");
+    }
+}

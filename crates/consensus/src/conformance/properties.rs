@@ -41,7 +41,10 @@ fn crash_everywhere(builder: &dyn Builder, base: Conditions, damages: &[Damage])
     let mut points = Vec::new();
     for node in 0..builder.members() {
         for operation in 0..plain.disk(node).operations() {
-            points.extend(damages.iter().map(|&damage| Crash::Disk { node, operation, damage }));
+            // The first member meets every damage at every place, the others one damage at each.
+            let turn = usize::try_from(operation + u64::from(node)).unwrap_or(0) % damages.len();
+            let here = if node == 0 { damages } else { &damages[turn..=turn] };
+            points.extend(here.iter().map(|&damage| Crash::Disk { node, operation, damage }));
         }
         for nth in 0..plain.actions(node) {
             points.push(Crash::Action { node, nth, damage: Damage::Lost });
@@ -56,8 +59,8 @@ fn crash_everywhere(builder: &dyn Builder, base: Conditions, damages: &[Damage])
     Ok(())
 }
 
-/// Each member's process ends at every operation of its disk, with every kind of damage, and before every
-/// action of its driver; all goes on, and nothing that had left is contradicted.
+/// Each member's process ends at every operation of its disk, the first one's with every kind of damage, and
+/// before every action of its driver; all goes on, and nothing that had left is contradicted.
 ///
 /// # Errors
 /// What was seen instead, with the place of the crash.

@@ -323,7 +323,7 @@ fn an_observer_follows_and_takes_only_certified_blocks() {
 #[derive(Debug)]
 struct Scripted(Trick);
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 enum Trick {
     #[default]
     Halt,
@@ -331,6 +331,7 @@ enum Trick {
     TalkForEver,
     SignAsAttester,
     PersistTooMuch,
+    Say(String),
 }
 
 #[derive(Clone, Debug)]
@@ -373,7 +374,7 @@ impl Consensus for Scripted {
     fn step(&mut self, cx: &mut Context<'_>, input: Input<Note>, out: &mut Outputs<Self>) {
         let slot = |phase| Slot { epoch: 0, height: 1, phase, round: 0 };
         let say = |what: &[u8]| Output::Send { to: crate::To::All, message: Note(what.to_vec()) };
-        match (self.0, input) {
+        match (&self.0, input) {
             (_, Input::Start { .. } | Input::Timer(_)) => {}
             (Trick::Halt, _) => {
                 out.extend([
@@ -388,6 +389,12 @@ impl Consensus for Scripted {
             }
             (Trick::TalkForEver, _) => out.push(say(b"again")),
             (Trick::SignAsAttester, _) => assert!(cx.sign(slot(crate::PHASE_ATTEST), b"x").is_none()),
+            (Trick::Say(_), Input::Message { .. }) => {}
+            (Trick::Say(what), _) => {
+                if cx.sign(slot(0), what.as_bytes()).is_some() {
+                    out.push(say(what.as_bytes()));
+                }
+            }
             (Trick::PersistTooMuch, _) => out.push(Output::Persist(Note(vec![0; 17 * 1024 * 1024]))),
         }
     }
@@ -424,4 +431,28 @@ fn a_backend_that_breaks_its_contract_is_stopped() {
         assert_eq!(kind(result), expected, "{trick}");
         assert!(!written, "{trick} left something in the log");
     }
+}
+
+#[test]
+fn the_guard_remembers_what_the_backend_forgot() {
+    let (subnet, disk) = (Subnet::new(1, "scripted"), MemoryDisk::new());
+    let say = |what: &str, compact_bytes| {
+        let mut setup = setup::<Scripted>(&subnet, 0);
+        setup.config = serde_json::json!({ "Say": what });
+        setup.options.compact_bytes = compact_bytes;
+        let mut driver = Driver::open(setup, Box::new(disk.open().unwrap())).unwrap();
+        driver.handle(Timestamp(1), DriverInput::Start { applied: 0 }).unwrap();
+        let before = disk.syncs();
+        driver.handle(Timestamp(1), DriverInput::Pending).map(|_| disk.syncs() - before)
+    };
+    assert_eq!(say("one", 1 << 20).unwrap(), 1, "the guard's entry is synced before the message leaves");
+    disk.crash(crate::Damage::Lost);
+    assert_eq!(say("one", 1 << 20).unwrap(), 0, "it is known");
+    assert_eq!(kind(say("two", 1)), ErrorKind::Equivocation);
+    // A snapshot keeps it too.
+    for _ in 0..3 {
+        disk.crash(crate::Damage::Torn);
+        say("one", 1).unwrap();
+    }
+    assert_eq!(kind(say("two", 1)), ErrorKind::Equivocation);
 }
