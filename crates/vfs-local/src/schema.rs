@@ -11,7 +11,6 @@ pub(crate) const SCHEMA: Schema = Schema {
             id INTEGER PRIMARY KEY,
             project BLOB NOT NULL UNIQUE,
             height INTEGER NOT NULL,
-            tree_version INTEGER NOT NULL,
             root BLOB NOT NULL
         ) STRICT;
         CREATE TABLE kv (

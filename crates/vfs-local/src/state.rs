@@ -2,8 +2,7 @@
 
 use rusqlite::{OptionalExtension as _, Transaction, params};
 use w3bstream_types::{Decoder, Digest, Encoder, MessageId, Output, ProjectId};
-use w3bstream_vfs::tree::{self, Head};
-use w3bstream_vfs::{Applied, Error, ErrorKind, check_sizes};
+use w3bstream_vfs::{Applied, Error, ErrorKind, check_sizes, tree};
 
 use crate::error::{Fault, corrupt};
 
@@ -11,7 +10,7 @@ use crate::error::{Fault, corrupt};
 struct Project {
     id: i64,
     height: u64,
-    head: Head,
+    root: Digest,
 }
 
 fn digest(bytes: &[u8]) -> Result<Digest, Fault> {
@@ -28,18 +27,17 @@ fn signed(v: u64) -> Result<i64, Fault> {
 
 fn find(tx: &Transaction<'_>, project: ProjectId) -> Result<Option<Project>, Fault> {
     let row = tx
-        .prepare_cached("SELECT id, height, tree_version, root FROM project WHERE project = ?1")?
+        .prepare_cached("SELECT id, height, root FROM project WHERE project = ?1")?
         .query_row([project.digest().as_bytes()], |r| {
-            Ok((r.get::<_, i64>(0)?, r.get::<_, i64>(1)?, r.get::<_, i64>(2)?, r.get::<_, Vec<u8>>(3)?))
+            Ok((r.get::<_, i64>(0)?, r.get::<_, i64>(1)?, r.get::<_, Vec<u8>>(2)?))
         })
         .optional()?;
-    let Some((id, height, version, root)) = row else { return Ok(None) };
-    let head = Head { version: unsigned(version)?, root: digest(&root)? };
-    Ok(Some(Project { id, height: unsigned(height)?, head }))
+    let Some((id, height, root)) = row else { return Ok(None) };
+    Ok(Some(Project { id, height: unsigned(height)?, root: digest(&root)? }))
 }
 
 pub(crate) fn head(tx: &Transaction<'_>, project: ProjectId) -> Result<(u64, Digest), Fault> {
-    Ok(find(tx, project)?.map_or((0, Head::EMPTY.root), |p| (p.height, p.head.root)))
+    Ok(find(tx, project)?.map_or((0, tree::EMPTY_ROOT), |p| (p.height, p.root)))
 }
 
 pub(crate) fn get(tx: &Transaction<'_>, project: ProjectId, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
@@ -102,21 +100,24 @@ pub(crate) fn apply(tx: &Transaction<'_>, id: ProjectId, applied: &Applied) -> R
         Some(project) => project,
         None => create(tx, id)?,
     };
-    let head = write_nodes(tx, &project, applied)?;
+    let root = write_nodes(tx, &project, applied)?;
     write_entries(tx, project.id, applied)?;
-    write_result(tx, project.id, head.root, applied)?;
-    tx.prepare_cached("UPDATE project SET height = ?2, tree_version = ?3, root = ?4 WHERE id = ?1")?
-        .execute(params![project.id, signed(applied.height)?, signed(head.version)?, head.root.as_bytes()])?;
-    Ok(head.root)
+    write_result(tx, project.id, root, applied)?;
+    tx.prepare_cached("UPDATE project SET height = ?2, root = ?3 WHERE id = ?1")?.execute(params![
+        project.id,
+        signed(applied.height)?,
+        root.as_bytes()
+    ])?;
+    Ok(root)
 }
 
 fn create(tx: &Transaction<'_>, project: ProjectId) -> Result<Project, Fault> {
-    tx.prepare_cached("INSERT INTO project (project, height, tree_version, root) VALUES (?1, 0, 0, ?2)")?
-        .execute(params![project.digest().as_bytes(), Head::EMPTY.root.as_bytes()])?;
-    Ok(Project { id: tx.last_insert_rowid(), height: 0, head: Head::EMPTY })
+    tx.prepare_cached("INSERT INTO project (project, height, root) VALUES (?1, 0, ?2)")?
+        .execute(params![project.digest().as_bytes(), tree::EMPTY_ROOT.as_bytes()])?;
+    Ok(Project { id: tx.last_insert_rowid(), height: 0, root: tree::EMPTY_ROOT })
 }
 
-fn write_nodes(tx: &Transaction<'_>, project: &Project, applied: &Applied) -> Result<Head, Fault> {
+fn write_nodes(tx: &Transaction<'_>, project: &Project, applied: &Applied) -> Result<Digest, Fault> {
     let read = |path: &[u8]| -> Result<Option<Vec<u8>>, Error> {
         let read = || -> rusqlite::Result<Option<Vec<u8>>> {
             tx.prepare_cached("SELECT bytes FROM node WHERE project = ?1 AND path = ?2")?
@@ -125,7 +126,7 @@ fn write_nodes(tx: &Transaction<'_>, project: &Project, applied: &Applied) -> Re
         };
         read().map_err(|e| Fault::from(e).0)
     };
-    let change = tree::update(&read, project.head, &applied.writes)?;
+    let change = tree::update(&read, project.root, &applied.writes)?;
     let mut put = tx.prepare_cached(
         "INSERT INTO node (project, path, bytes) VALUES (?1, ?2, ?3)
          ON CONFLICT (project, path) DO UPDATE SET bytes = excluded.bytes",
@@ -137,7 +138,7 @@ fn write_nodes(tx: &Transaction<'_>, project: &Project, applied: &Applied) -> Re
     for path in &change.delete {
         delete.execute(params![project.id, path])?;
     }
-    Ok(change.head)
+    Ok(change.root)
 }
 
 fn write_entries(tx: &Transaction<'_>, project: i64, applied: &Applied) -> Result<(), Fault> {

@@ -30,7 +30,7 @@ pub(crate) struct Data {
 #[derive(Debug)]
 pub(crate) struct Project {
     pub(crate) height: u64,
-    pub(crate) head: tree::Head,
+    pub(crate) root: Digest,
     pub(crate) nodes: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(crate) entries: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(crate) results: BTreeMap<u64, (Digest, Digest, Vec<Output>)>,
@@ -39,9 +39,9 @@ pub(crate) struct Project {
 
 impl Default for Project {
     fn default() -> Self {
-        let head = tree::Head::EMPTY;
+        let root = tree::EMPTY_ROOT;
         let (nodes, entries, results, index) = Default::default();
-        Self { height: 0, head, nodes, entries, results, index }
+        Self { height: 0, root, nodes, entries, results, index }
     }
 }
 
@@ -56,7 +56,7 @@ impl Project {
         }
         check_sizes(&applied.writes)?;
         let nodes = &self.nodes;
-        let change = tree::update(&|path| Ok(nodes.get(path).cloned()), self.head, &applied.writes)?;
+        let change = tree::update(&|path| Ok(nodes.get(path).cloned()), self.root, &applied.writes)?;
         // Nothing fails from here on.
         for path in &change.delete {
             self.nodes.remove(path);
@@ -71,9 +71,9 @@ impl Project {
         for (id, first, count) in applied.index {
             self.index.entry(id).or_insert((applied.height, first, count));
         }
-        self.results.insert(applied.height, (change.head.root, applied.manifest, applied.outputs));
-        (self.height, self.head) = (applied.height, change.head);
-        Ok(change.head.root)
+        self.results.insert(applied.height, (change.root, applied.manifest, applied.outputs));
+        (self.height, self.root) = (applied.height, change.root);
+        Ok(change.root)
     }
 }
 
@@ -130,7 +130,7 @@ impl Vfs for MemoryVfs {
 
     async fn head(&self, project: ProjectId) -> Result<(u64, Digest), Error> {
         let data = self.open_data()?;
-        Ok(data.projects.get(&project).map_or((0, tree::Head::EMPTY.root), |p| (p.height, p.head.root)))
+        Ok(data.projects.get(&project).map_or((0, tree::EMPTY_ROOT), |p| (p.height, p.root)))
     }
 
     async fn get(&self, project: ProjectId, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {

@@ -1,4 +1,5 @@
-//! The authenticated map: a jellyfish Merkle tree (crate `jmt`) over SHA-256, kept in whatever holds rows.
+//! The authenticated map: a sparse Merkle tree over SHA-256 with the hashes of the jellyfish Merkle tree,
+//! kept in whatever holds rows.
 //!
 //! # The root
 //! It depends on the set of keys and values alone. With `k` = SHA-256 of a state key and `v` = SHA-256 of its
@@ -8,51 +9,32 @@
 //! - one entry, whatever its depth: SHA-256 of `JMT::LeafNode ‖ k ‖ v`
 //! - more: SHA-256 of `JMT::IntrnalNode ‖ left ‖ right` (so spelt)
 //!
-//! [`root_of`] computes it from all entries, [`update`] from the nodes of the state before.
+//! [`root_of`] computes it from all entries, [`update`] from the nodes of the state before. Any verifier of
+//! that tree's proofs can check a value against the root.
 //!
 //! # The nodes
-//! Only the newest state is kept, so a node is named by its path from the root: a row of a backend is (path,
-//! bytes), written and deleted as a [`Change`] says. The bytes carry a checksum that includes path and
-//! version: a row that was damaged, or is one of another state, is [`ErrorKind::Corrupt`] and never a wrong
-//! root.
+//! Four levels of the binary tree are one node with 16 slots, each empty, an entry, or the hash of the node
+//! below. Only the newest state is kept, so a node is named by its path from the root alone: a row of a
+//! backend is (path, bytes), put and deleted as a [`Change`] says. A node is hashed when it is read and
+//! compared with what its parent says: a damaged, missing or outdated row is [`ErrorKind::Corrupt`] and never
+//! a wrong root.
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use borsh::BorshDeserialize as _;
-use jmt::storage::{LeafNode, Node, NodeKey, TreeReader};
-use jmt::{JellyfishMerkleTree, KeyHash, OwnedValue};
 use sha2::{Digest as _, Sha256};
 use w3bstream_types::Digest;
 
 use crate::{Error, ErrorKind, Writes};
 
-const EMPTY_ROOT: Digest = Digest::from_bytes(*b"SPARSE_MERKLE_PLACEHOLDER_HASH__");
-/// Bytes of a node's checksum.
-const CHECKSUM: usize = 8;
-/// Bytes of a node's version.
-const VERSION: usize = 8;
+/// The root of a state without entries.
+pub const EMPTY_ROOT: Digest = Digest::from_bytes(*b"SPARSE_MERKLE_PLACEHOLDER_HASH__");
 
-/// Where the tree of a state starts. A backend keeps it beside the nodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Head {
-    /// Rises with each change of the tree; names the newest nodes. Has nothing to do with heights.
-    pub version: u64,
-    /// The root of the state.
-    pub root: Digest,
-}
-
-impl Head {
-    /// The head of a state without entries.
-    pub const EMPTY: Self = Self { version: 0, root: EMPTY_ROOT };
-}
-
-/// What a set of writes does to the nodes. Rows to put may replace one of the same path.
+/// What a set of writes does to root and nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// The new head.
-    pub head: Head,
-    /// Rows to put: path and bytes.
+    /// The new root.
+    pub root: Digest,
+    /// Rows to put: path and bytes. They may replace one of the same path.
     pub put: Vec<(Vec<u8>, Vec<u8>)>,
     /// Paths of rows to delete.
     pub delete: Vec<Vec<u8>>,
@@ -64,163 +46,254 @@ pub type ReadNode<'r> = dyn Fn(&[u8]) -> Result<Option<Vec<u8>>, Error> + 'r;
 /// Computes the state's new root and what changes among the nodes. Nothing is written: the caller stores the
 /// [`Change`] together with the writes, in one transaction.
 ///
-/// Writes that change nothing (the same value, deleting what is not there) give the same head.
+/// Writes that change nothing (the same value, deleting what is not there) touch no node.
 ///
 /// # Errors
-/// Those of `read`; [`ErrorKind::Corrupt`] if a node is missing, damaged, or not of this head.
-pub fn update(read: &ReadNode<'_>, head: Head, writes: &Writes) -> Result<Change, Error> {
-    let same = Change { head, put: Vec::new(), delete: Vec::new() };
-    if writes.is_empty() {
-        return Ok(same);
-    }
-    let reader = Reader { read, head, failed: RefCell::new(None) };
-    let version = head.version.checked_add(1).ok_or_else(|| corrupt("the tree's version is used up"))?;
-    let values = writes.iter().map(|(key, value)| (key_hash(key), value.clone()));
-    let tree = JellyfishMerkleTree::<'_, _, Sha256>::new(&reader);
-    let (root, batch) = match tree.put_value_set(values, version) {
-        Ok(done) => done,
-        Err(e) => {
-            // The reader's own error is the cause; the tree's only says that there was one.
-            let cause = reader.failed.take();
-            return Err(
-                cause.unwrap_or_else(|| corrupt(format!("the tree's nodes do not fit together: {e:#}")))
-            );
-        }
+/// Those of `read`; [`ErrorKind::Corrupt`] if a node is missing, damaged, or not of this root's state.
+pub fn update(read: &ReadNode<'_>, root: Digest, writes: &Writes) -> Result<Change, Error> {
+    let entry = |(key, value): (&Vec<u8>, &Option<Vec<u8>>)| {
+        (*Digest::of(key).as_bytes(), value.as_ref().map(|v| *Digest::of(v).as_bytes()))
     };
-    let root = Digest::from_bytes(root.0);
-    if root == head.root {
-        return Ok(same);
-    }
-    let mut put = BTreeMap::new();
-    for (key, node) in batch.node_batch.nodes() {
-        // An empty tree has no rows: its head says so.
-        if !matches!(node, Node::Null) {
-            let path = path_of(key);
-            let bytes = encode(&path, key.version(), node)?;
-            put.insert(path, bytes);
-        }
-    }
-    let stale: BTreeSet<_> = batch.stale_node_index_batch.iter().map(|s| path_of(&s.node_key)).collect();
-    let delete = stale.into_iter().filter(|path| !put.contains_key(path)).collect();
-    Ok(Change { head: Head { version, root }, put: put.into_iter().collect(), delete })
+    let mut edits: Vec<Edit> = writes.iter().map(entry).collect();
+    edits.sort_unstable();
+    let mut tree = Tree { read, change: Change { root, put: Vec::new(), delete: Vec::new() } };
+    tree.edit_root(&edits)?;
+    Ok(tree.change)
 }
 
 /// The root of a state with these entries, computed without any nodes. For checks: it reads everything.
 pub fn root_of<'e>(entries: impl IntoIterator<Item = (&'e [u8], &'e [u8])>) -> Digest {
-    let hash = |(key, value): (&[u8], &[u8])| (*Digest::of(key).as_bytes(), *Digest::of(value).as_bytes());
-    let leaves: BTreeMap<_, _> = entries.into_iter().map(hash).collect();
+    let hashes = |(key, value): (&[u8], &[u8])| (*Digest::of(key).as_bytes(), *Digest::of(value).as_bytes());
+    let leaves: BTreeMap<_, _> = entries.into_iter().map(hashes).collect();
     Digest::from_bytes(subtree(&leaves.into_iter().collect::<Vec<_>>(), 0))
 }
 
-fn subtree(leaves: &[([u8; 32], [u8; 32])], depth: usize) -> [u8; 32] {
+type Hash = [u8; 32];
+
+/// A key's hash, and its value's hash or nothing if it is deleted.
+type Edit = (Hash, Option<Hash>);
+
+fn subtree(leaves: &[(Hash, Hash)], depth: usize) -> Hash {
     match leaves {
         [] => *EMPTY_ROOT.as_bytes(),
-        [(key, value)] => hash(&[b"JMT::LeafNode", key, value]),
+        [(key, value)] => leaf_hash(key, value),
         _ => {
-            let is_left = |(key, _): &([u8; 32], [u8; 32])| key[depth / 8] >> (7 - depth % 8) & 1 == 0;
+            let is_left = |(key, _): &(Hash, Hash)| key[depth / 8] >> (7 - depth % 8) & 1 == 0;
             let (left, right) = leaves.split_at(leaves.partition_point(is_left));
-            hash(&[b"JMT::IntrnalNode", &subtree(left, depth + 1), &subtree(right, depth + 1)])
+            branch_hash(&subtree(left, depth + 1), &subtree(right, depth + 1))
         }
     }
 }
 
-fn hash(parts: &[&[u8]]) -> [u8; 32] {
+fn leaf_hash(key: &Hash, value: &Hash) -> Hash {
+    hash(b"JMT::LeafNode", key, value)
+}
+
+fn branch_hash(left: &Hash, right: &Hash) -> Hash {
+    hash(b"JMT::IntrnalNode", left, right)
+}
+
+fn hash(domain: &[u8], a: &Hash, b: &Hash) -> Hash {
     let mut hash = Sha256::new();
-    parts.iter().for_each(|p| hash.update(p));
+    hash.update(domain);
+    hash.update(a);
+    hash.update(b);
     hash.finalize().into()
 }
 
-fn key_hash(key: &[u8]) -> KeyHash {
-    KeyHash(*Digest::of(key).as_bytes())
+/// Half byte number `depth` of a key.
+fn nibble(key: &Hash, depth: usize) -> usize {
+    usize::from(if depth.is_multiple_of(2) { key[depth / 2] >> 4 } else { key[depth / 2] & 15 })
 }
 
-fn corrupt(why: impl Into<String>) -> Error {
-    Error::new(ErrorKind::Corrupt, why)
-}
-
-/// The number of half bytes, then the half bytes two by two: rows near the root are near each other.
-fn path_of(key: &NodeKey) -> Vec<u8> {
-    let nibbles: Vec<u8> = key.nibble_path().nibbles().map(u8::from).collect();
-    // A path has at most 64 half bytes, those of a SHA-256.
-    let mut path = vec![nibbles.len() as u8];
-    path.extend(nibbles.chunks(2).map(|pair| pair[0] << 4 | pair.get(1).copied().unwrap_or(0)));
+/// The path of the node `depth` half bytes below the root on the way to `key`: the number of half bytes,
+/// then these two by two. Rows near the root are near each other.
+fn path(key: &Hash, depth: usize) -> Vec<u8> {
+    // A key has 64 half bytes.
+    let mut path = vec![depth as u8];
+    path.extend_from_slice(&key[..depth.div_ceil(2)]);
+    if !depth.is_multiple_of(2) {
+        path[depth.div_ceil(2)] &= 0xf0;
+    }
     path
 }
 
-fn checksum(path: &[u8], body: &[u8]) -> [u8; CHECKSUM] {
-    let full = hash(&[&[path.len() as u8], path, body]);
-    let mut sum = [0; CHECKSUM];
-    sum.copy_from_slice(&full[..CHECKSUM]);
-    sum
+fn corrupt(why: &str, path: &[u8]) -> Error {
+    let path: String = path.iter().map(|b| format!("{b:02x}")).collect();
+    Error::new(ErrorKind::Corrupt, format!("the state's tree is damaged: the node {path} {why}"))
 }
 
-/// version ‖ node ‖ checksum.
-fn encode(path: &[u8], version: u64, node: &Node) -> Result<Vec<u8>, Error> {
-    let mut bytes = version.to_be_bytes().to_vec();
-    borsh::to_writer(&mut bytes, node).map_err(|e| corrupt("a node cannot be encoded").with_source(e))?;
-    let sum = checksum(path, &bytes);
-    bytes.extend_from_slice(&sum);
-    Ok(bytes)
+/// What is below one of a node's sixteen branches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Slot {
+    Empty,
+    /// One entry, and nothing else.
+    Leaf {
+        key: Hash,
+        value: Hash,
+    },
+    /// The hash of a node with two entries or more.
+    Node(Hash),
 }
 
-fn decode(path: &[u8], bytes: &[u8]) -> Option<(u64, Node)> {
-    let (body, sum) = bytes.split_last_chunk::<CHECKSUM>()?;
-    let (version, node) = body.split_first_chunk::<VERSION>()?;
-    if checksum(path, body) != *sum {
-        return None;
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Node([Slot; 16]);
+
+impl Node {
+    const EMPTY: Self = Self([Slot::Empty; 16]);
+
+    fn hash(&self) -> Hash {
+        fn fold(slots: &[Slot]) -> Hash {
+            let mut filled = slots.iter().filter(|s| **s != Slot::Empty);
+            match (filled.next(), filled.next()) {
+                (None, _) => *EMPTY_ROOT.as_bytes(),
+                (Some(Slot::Leaf { key, value }), None) => leaf_hash(key, value),
+                (Some(Slot::Node(hash)), None) if slots.len() == 1 => *hash,
+                _ => {
+                    let (left, right) = slots.split_at(slots.len() / 2);
+                    branch_hash(&fold(left), &fold(right))
+                }
+            }
+        }
+        fold(&self.0)
     }
-    Some((u64::from_be_bytes(*version), Node::try_from_slice(node).ok()?))
+
+    /// What the parent's slot is to hold: a node of its own is there for two entries or more.
+    fn as_slot(&self) -> Slot {
+        let mut filled = self.0.iter().filter(|s| **s != Slot::Empty);
+        match (filled.next(), filled.next()) {
+            (None, _) => Slot::Empty,
+            (Some(leaf @ Slot::Leaf { .. }), None) => *leaf,
+            _ => Slot::Node(self.hash()),
+        }
+    }
+
+    /// Two bits for the kind of each slot, the first slot lowest; then the slots' hashes.
+    fn encode(&self) -> Vec<u8> {
+        let (mut kinds, mut bytes) = (0_u32, vec![0; 4]);
+        for (i, slot) in self.0.iter().enumerate() {
+            let kind = match slot {
+                Slot::Empty => 0,
+                Slot::Leaf { key, value } => {
+                    bytes.extend_from_slice(key);
+                    bytes.extend_from_slice(value);
+                    1
+                }
+                Slot::Node(hash) => {
+                    bytes.extend_from_slice(hash);
+                    2
+                }
+            };
+            kinds |= kind << (2 * i);
+        }
+        bytes[..4].copy_from_slice(&kinds.to_be_bytes());
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (kinds, mut rest) = bytes.split_first_chunk::<4>()?;
+        let kinds = u32::from_be_bytes(*kinds);
+        let mut take = || {
+            let (hash, after) = rest.split_first_chunk::<32>()?;
+            rest = after;
+            Some(*hash)
+        };
+        let mut node = Self::EMPTY;
+        for (i, slot) in node.0.iter_mut().enumerate() {
+            *slot = match kinds >> (2 * i) & 3 {
+                0 => Slot::Empty,
+                1 => Slot::Leaf { key: take()?, value: take()? },
+                2 => Slot::Node(take()?),
+                _ => return None,
+            };
+        }
+        rest.is_empty().then_some(node)
+    }
 }
 
-fn root_hash(node: &Node) -> Digest {
-    Digest::from_bytes(match node {
-        Node::Null => *EMPTY_ROOT.as_bytes(),
-        Node::Internal(node) => node.hash::<Sha256>(),
-        Node::Leaf(node) => node.hash::<Sha256>(),
-    })
-}
-
-/// Gives a tree its nodes, and checks each.
-struct Reader<'r> {
+/// Walks down with the edits, sorted by key, and collects what changes on the way up.
+struct Tree<'r> {
     read: &'r ReadNode<'r>,
-    head: Head,
-    failed: RefCell<Option<Error>>,
+    change: Change,
 }
 
-impl Reader<'_> {
-    fn node(&self, key: &NodeKey) -> Result<Option<Node>, Error> {
-        let is_root = key.nibble_path().is_empty();
-        if is_root && self.head.root == EMPTY_ROOT {
-            return Ok(None);
+impl Tree<'_> {
+    fn edit_root(&mut self, edits: &[Edit]) -> Result<(), Error> {
+        let Some((any, _)) = edits.first() else { return Ok(()) };
+        let (path, before) = (path(any, 0), self.change.root);
+        let was_empty = before == EMPTY_ROOT;
+        let mut node = if was_empty { Node::EMPTY } else { self.load(&path, *before.as_bytes())? };
+        self.edit_slots(&mut node, 0, edits)?;
+        // The root's node is there for one entry too: nobody else could hold that.
+        let root = Digest::from_bytes(node.hash());
+        if root == before {
+            return Ok(());
         }
-        let path = path_of(key);
-        let at = || format!("{:?} of version {}", key.nibble_path(), key.version());
-        let bytes = (self.read)(&path)?.ok_or_else(|| corrupt(format!("the node {} is missing", at())))?;
-        let (version, node) =
-            decode(&path, &bytes).ok_or_else(|| corrupt(format!("the node {} is damaged", at())))?;
-        if version != key.version() || (is_root && root_hash(&node) != self.head.root) {
-            return Err(corrupt(format!("the node {} is of another state (version {version})", at())));
+        if root == EMPTY_ROOT {
+            self.change.delete.push(path);
+        } else {
+            self.change.put.push((path, node.encode()));
         }
-        Ok(Some(node))
-    }
-}
-
-impl TreeReader for Reader<'_> {
-    fn get_node_option(&self, key: &NodeKey) -> anyhow::Result<Option<Node>> {
-        self.node(key).map_err(|e| {
-            let shown = anyhow::Error::msg(e.to_string());
-            self.failed.borrow_mut().get_or_insert(e);
-            shown
-        })
+        self.change.root = root;
+        Ok(())
     }
 
-    // The two below serve proofs and restoring, which go through this reader nowhere.
-    fn get_value_option(&self, _: u64, _: KeyHash) -> anyhow::Result<Option<OwnedValue>> {
-        Ok(None)
+    /// Edits what is below a slot, `depth` half bytes from the root, and gives what the slot is to hold.
+    fn edit(&mut self, slot: Slot, depth: usize, edits: &[Edit]) -> Result<Slot, Error> {
+        let Some((any, _)) = edits.first() else { return Ok(slot) };
+        let path = path(any, depth);
+        if let Slot::Node(hash) = slot {
+            let mut node = self.load(&path, hash)?;
+            self.edit_slots(&mut node, depth, edits)?;
+            let after = node.as_slot();
+            match after {
+                Slot::Node(_) if after == slot => {}
+                Slot::Node(_) => self.change.put.push((path, node.encode())),
+                Slot::Empty | Slot::Leaf { .. } => self.change.delete.push(path),
+            }
+            return Ok(after);
+        }
+        // All entries below are known: the slot's own one, if it has one, and those that are set.
+        let kept = match slot {
+            Slot::Leaf { key, value } if edits.binary_search_by_key(&key, |e| e.0).is_err() => {
+                Some((key, Some(value)))
+            }
+            _ => None,
+        };
+        let set = edits.iter().filter(|e| e.1.is_some()).copied();
+        let mut entries: Vec<Edit> = set.chain(kept).collect();
+        match entries[..] {
+            [] => return Ok(Slot::Empty),
+            [(key, Some(value))] => return Ok(Slot::Leaf { key, value }),
+            _ => entries.sort_unstable(),
+        }
+        let mut node = Node::EMPTY;
+        self.edit_slots(&mut node, depth, &entries)?;
+        self.change.put.push((path, node.encode()));
+        Ok(Slot::Node(node.hash()))
     }
 
-    fn get_rightmost_leaf(&self) -> anyhow::Result<Option<(NodeKey, LeafNode)>> {
-        Ok(None)
+    fn edit_slots(&mut self, node: &mut Node, depth: usize, edits: &[Edit]) -> Result<(), Error> {
+        for group in edits.chunk_by(|a, b| nibble(&a.0, depth) == nibble(&b.0, depth)) {
+            let slot = &mut node.0[nibble(&group[0].0, depth)];
+            *slot = self.edit(*slot, depth + 1, group)?;
+        }
+        Ok(())
+    }
+
+    fn load(&self, path: &[u8], hash: Hash) -> Result<Node, Error> {
+        let bytes = (self.read)(path)?.ok_or_else(|| corrupt("is missing", path))?;
+        let node = Node::decode(&bytes).ok_or_else(|| corrupt("is unreadable", path))?;
+        // A lone entry has the same hash in any slot, so its place is looked at too.
+        let depth = usize::from(path[0]);
+        let in_place = |(i, slot): (usize, &Slot)| match slot {
+            Slot::Leaf { key, .. } => nibble(key, depth) == i && self::path(key, depth) == path,
+            Slot::Empty | Slot::Node(_) => true,
+        };
+        if node.hash() != hash || !node.0.iter().enumerate().all(in_place) {
+            return Err(corrupt("is not the one that belongs there", path));
+        }
+        Ok(node)
     }
 }
 

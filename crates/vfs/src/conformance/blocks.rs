@@ -87,7 +87,7 @@ pub async fn the_root_covers_every_namespace(builder: &dyn Builder) -> Result<()
         key::token(&Digest::of(b"token")),
         key::control_nonce(),
     ];
-    let (mut height, mut last) = (0, tree::Head::EMPTY.root);
+    let (mut height, mut last) = (0, tree::EMPTY_ROOT);
     for value in ["first", "second"] {
         for key in &keys {
             height += 1;
@@ -177,7 +177,7 @@ pub async fn a_gap_in_heights_is_refused(builder: &dyn Builder) -> Result<(), Vi
     let probe = Probe("a_gap_in_heights_is_refused");
     let vfs = builder.open().await;
     let project = probe.project("gap");
-    let mut head = (0, tree::Head::EMPTY.root);
+    let mut head = (0, tree::EMPTY_ROOT);
     for next in [1, 2, 3] {
         for wrong in [0, next + 1, next + 5, u64::MAX] {
             let result = vfs.apply(project, block(wrong, writes(&[("gap", Some("x"))]))).await;
@@ -203,7 +203,7 @@ pub async fn a_failed_apply_changes_nothing(builder: &dyn Builder) -> Result<(),
     let mut change = writes(&[("a", Some("1"))]);
     change.insert([&most[..], b"k"].concat(), Some(vec![]));
     probe.kind("a key over the limit", vfs.apply(project, block(1, change)).await, ErrorKind::TooLarge)?;
-    probe.same("the head", &probe.ok("head", vfs.head(project).await)?, &(0, tree::Head::EMPTY.root))?;
+    probe.same("the head", &probe.ok("head", vfs.head(project).await)?, &(0, tree::EMPTY_ROOT))?;
     probe.same("a value", &probe.ok("get", vfs.get(project, b"a").await)?, &None)?;
     let big = vec![7; 1_000_000];
     let change = Writes::from([(most.clone(), Some(big.clone()))]);

@@ -149,7 +149,7 @@ impl BrokenVfs {
                 applied.writes.values_mut().filter(|v| v.as_deref() == Some(&[])).for_each(|v| *v = None);
             }
             Fault::LastIndexWins => self.change(project, |p| {
-                applied.index.iter().for_each(|(id, ..)| drop(p.index.remove(id)));
+                p.index.retain(|id, _| applied.index.iter().all(|(named, ..)| named != id));
             }),
             Fault::KeepsHalfABlock => self.change(project, |p| {
                 let first = applied.writes.iter().next().and_then(|(k, v)| Some((k.clone(), v.clone()?)));

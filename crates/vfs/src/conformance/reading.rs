@@ -15,7 +15,7 @@ pub async fn a_new_project_is_empty(builder: &dyn Builder) -> Result<(), Violati
     let probe = Probe("a_new_project_is_empty");
     let vfs = builder.open().await;
     let project = probe.project("new");
-    probe.same("the head", &probe.ok("head", vfs.head(project).await)?, &(0, tree::Head::EMPTY.root))?;
+    probe.same("the head", &probe.ok("head", vfs.head(project).await)?, &(0, tree::EMPTY_ROOT))?;
     probe.same("a value", &probe.ok("get", vfs.get(project, b"k").await)?, &None)?;
     probe.same("a scan", &probe.ok("scan", vfs.scan(project, b"", b"", 9).await)?, &vec![])?;
     for height in [0, 1] {
@@ -35,7 +35,7 @@ pub async fn projects_are_apart(builder: &dyn Builder) -> Result<(), Violation> 
     let root_a =
         probe.apply(&*vfs, a, block(1, writes(&[("k", Some("of a")), ("only-a", Some("x"))]))).await?;
     let head_b = probe.ok("head", vfs.head(b).await)?;
-    probe.same("b's head", &head_b, &(0, tree::Head::EMPTY.root))?;
+    probe.same("b's head", &head_b, &(0, tree::EMPTY_ROOT))?;
     let mut other = block(1, writes(&[("k", Some("of b"))]));
     other.outputs.clear();
     other.index = vec![(message(1), 7, 8)];
