@@ -93,6 +93,9 @@ impl Run<'_> {
         if !matches!(device.method(), "key" | "jwk") {
             return Ok(Verdict::Claimed("the node, as the project registered it".into()));
         }
+        if header.key != device.default_key_id() {
+            return Err(format!("{} is no key of {device}", header.key).into());
+        }
         let own = device.embedded_key().map_err(|e| e.to_string())?;
         if own != given.key {
             return Err("the key is not the one that the DID itself is".into());

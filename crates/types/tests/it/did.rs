@@ -128,13 +128,13 @@ fn base64_url(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn one_key_has_one_id() {
+fn key_ids_are_a_did_and_a_fragment() {
     let key = sample::key(Algorithm::EdDSA, 3).public();
     for did in [Did::key(&key), Did::jwk(&key)] {
         let id = did.default_key_id();
         assert_eq!(id.as_str().parse::<KeyId>().unwrap(), id);
         assert_eq!((id.did(), format!("{did}#{}", id.fragment())), (did.clone(), id.to_string()));
-        for fragment in ["key-1", "", "1", "a#b", "ä", "a b"] {
+        for fragment in ["", "a#b", "ä", "a b", "a/b", "%"] {
             assert!(format!("{did}#{fragment}").parse::<KeyId>().is_err(), "{did}#{fragment}");
         }
     }

@@ -1,5 +1,11 @@
 //! Tests of the vocabulary through its public interface.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failed test panics; clippy knows test functions, not their helpers"
+)]
+
 mod canonical;
 mod did;
 mod ethereum;

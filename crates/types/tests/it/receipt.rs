@@ -1,6 +1,6 @@
 //! Receipts: what holds, by whose word, and what anchors are for.
 
-use w3bstream_types::receipt::{Anchors, Link, MessageTime, Receipt, ReceiptParts, Verdict};
+use w3bstream_types::receipt::{Anchors, Link, MessageLink, MessageTime, Receipt, ReceiptParts, Verdict};
 use w3bstream_types::*;
 
 use crate::sample::{self, Scenario};
@@ -188,6 +188,19 @@ fn a_rejected_message_and_one_that_no_handler_took_have_receipts() {
     let unrouted = s.receipt(sample::UNROUTED, false);
     assert!(matches!(verdict(&unrouted, None, Link::Execution), Verdict::NotChecked(_)));
     assert_eq!(unrouted.verify(Some(&anchors(&s, sample::UNROUTED))).unanchored, [Link::Execution]);
+}
+
+#[test]
+fn a_did_that_is_a_key_has_no_other_key() {
+    let s = Scenario::new(1, 1);
+    let mut receipt = s.receipt(sample::ENVELOPE, false);
+    let MessageLink::Envelope(envelope) = &mut receipt.message else { unreachable!() };
+    // Signed anew, so that only the key's id is wrong.
+    let did = envelope.header.key.did();
+    envelope.header.key = format!("{did}#key-2").parse().unwrap();
+    envelope.signature = sample::key(Algorithm::EdDSA, 10).sign(&envelope.header.to_canonical());
+    receipt.id = receipt.message.id();
+    assert_eq!(receipt.verify(None).first_broken().unwrap().0, Link::Registration);
 }
 
 #[test]
