@@ -1,0 +1,64 @@
+//! What a refusal is called in MQTT.
+
+use rmqtt_codec::v5::{DisconnectReasonCode, PublishAckReason};
+use w3bstream_types::{Refusal, RefusalKind};
+
+/// How a refusal is told to an MQTT 5 device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// By a PUBACK: the device may forget the message.
+    PubAck(PublishAckReason),
+    /// By the end of the connection, after a while, without a PUBACK: the device must send it again.
+    Disconnect(DisconnectReasonCode),
+}
+
+/// The code for a kind of refusal.
+pub(crate) const fn told(kind: RefusalKind) -> Told {
+    match kind {
+        RefusalKind::Malformed => Told::PubAck(PublishAckReason::PayloadFormatInvalid),
+        RefusalKind::BadSignature
+        | RefusalKind::UnknownDevice
+        | RefusalKind::Revoked
+        | RefusalKind::BadToken
+        | RefusalKind::NotAllowed
+        | RefusalKind::WrongAudience
+        | RefusalKind::UnknownProject => Told::PubAck(PublishAckReason::NotAuthorized),
+        RefusalKind::Conflict | RefusalKind::TooOld | RefusalKind::TooLarge => {
+            Told::PubAck(PublishAckReason::ImplementationSpecificError)
+        }
+        RefusalKind::Overloaded => Told::Disconnect(DisconnectReasonCode::QuotaExceeded),
+        RefusalKind::StorageFailing | RefusalKind::NotReady => {
+            Told::Disconnect(DisconnectReasonCode::ServerBusy)
+        }
+        RefusalKind::ShuttingDown => Told::Disconnect(DisconnectReasonCode::ServerShuttingDown),
+    }
+}
+
+/// The reason string: the stable code first, so that a program can read it.
+pub(crate) fn reason(refusal: &Refusal) -> String {
+    match refusal.next_epoch {
+        Some(epoch) => format!("{}: {}; next-epoch={epoch}", refusal.kind.code(), refusal.detail),
+        None => format!("{}: {}", refusal.kind.code(), refusal.detail),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_puback_is_sent_for_permanent_refusals_only() {
+        for kind in RefusalKind::ALL {
+            let acked = matches!(told(kind), Told::PubAck(code) if u8::from(code) >= 0x80);
+            assert_eq!(acked, kind.is_permanent(), "{kind}");
+        }
+    }
+
+    #[test]
+    fn the_reason_begins_with_the_code_and_names_the_next_epoch() {
+        let mut refusal = Refusal::new(RefusalKind::TooOld, "below the window");
+        assert_eq!(reason(&refusal), "too-old: below the window");
+        refusal.next_epoch = Some(7);
+        assert_eq!(reason(&refusal), "too-old: below the window; next-epoch=7");
+    }
+}

@@ -1,0 +1,132 @@
+//! Settings.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use w3bstream_endpoint::{Error, ErrorKind};
+
+/// Settings of the endpoint. Every queue and every wait has a bound here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MqttConfig {
+    /// Where to listen. Port 0 takes a free one; see [`urls`](w3bstream_endpoint::Endpoint::urls).
+    pub listen: SocketAddr,
+    /// Connections at a time, those that have not sent CONNECT included. More are closed at once.
+    pub max_connections: usize,
+    /// Messages of one connection that may wait for their answer. MQTT 5 devices are told as Receive Maximum;
+    /// from others no more is read until something is answered.
+    pub max_in_flight_per_connection: u16,
+    /// The same over all connections.
+    pub max_in_flight_total: usize,
+    /// Bytes of packets in flight over all connections; a packet counts in whole KiB.
+    pub max_in_flight_bytes: usize,
+    /// The largest packet that is read or sent, fixed header included.
+    pub max_packet_bytes: usize,
+    /// From the TCP connection to the complete CONNECT.
+    pub connect_timeout: Duration,
+    /// The longest keep alive. MQTT 5 devices are told it as Server Keep Alive; others that ask for more, or
+    /// for none, are closed after one and a half times this without a packet.
+    pub max_keep_alive: Duration,
+    /// How long a transient refusal is held back before the connection is ended, so that a device that
+    /// reconnects and sends again does not spin.
+    pub withhold: Duration,
+    /// How long a peer may leave a packet unfinished, or its side of the connection unread.
+    pub stall_timeout: Duration,
+    /// Sessions at a time, those without a connection included.
+    pub max_sessions: usize,
+    /// The longest time that a session is kept without a connection. Sessions live in memory only.
+    pub max_session_expiry: Duration,
+    /// Subscriptions of one session.
+    pub max_subscriptions: usize,
+    /// Messages that wait to be sent to one session.
+    pub max_queued_messages: usize,
+    /// Bytes (topic and payload) that wait to be sent to one session.
+    pub max_queued_bytes: usize,
+    /// QoS 1 messages on their way to one session that it has not acknowledged.
+    pub max_outgoing_in_flight: u16,
+}
+
+impl Default for MqttConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 1883)),
+            max_connections: 10_000,
+            max_in_flight_per_connection: 256,
+            max_in_flight_total: 16_384,
+            max_in_flight_bytes: 256 << 20,
+            max_packet_bytes: 256 << 10,
+            connect_timeout: Duration::from_secs(5),
+            max_keep_alive: Duration::from_secs(600),
+            withhold: Duration::from_secs(1),
+            stall_timeout: Duration::from_secs(20),
+            max_sessions: 20_000,
+            max_session_expiry: Duration::from_secs(3600),
+            max_subscriptions: 32,
+            max_queued_messages: 256,
+            max_queued_bytes: 1 << 20,
+            max_outgoing_in_flight: 32,
+        }
+    }
+}
+
+/// The least that [`MqttConfig::max_packet_bytes`] may be: an envelope with its longest DID URL fits.
+const MIN_PACKET_BYTES: usize = 1024;
+/// The most: what the four length bytes of MQTT can say.
+const MAX_PACKET_BYTES: usize = 268_435_460;
+
+impl MqttConfig {
+    /// Checks that the settings make sense together.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] naming the setting and the values that it may have.
+    pub fn check(&self) -> Result<(), Error> {
+        let wrong = |what: &str| Err(Error::new(ErrorKind::Config, format!("mqtt: {what}")));
+        if !(MIN_PACKET_BYTES..=MAX_PACKET_BYTES).contains(&self.max_packet_bytes) {
+            return wrong("max_packet_bytes must be between 1024 and 268435460");
+        }
+        if self.max_in_flight_bytes < self.max_packet_bytes {
+            return wrong("max_in_flight_bytes must be at least max_packet_bytes");
+        }
+        let counts = [
+            ("max_connections", self.max_connections),
+            ("max_in_flight_per_connection", self.max_in_flight_per_connection.into()),
+            ("max_in_flight_total", self.max_in_flight_total),
+            ("max_sessions", self.max_sessions),
+            ("max_queued_messages", self.max_queued_messages),
+            ("max_outgoing_in_flight", self.max_outgoing_in_flight.into()),
+        ];
+        // Tokio's semaphores and channels take no more than this.
+        let most = tokio::sync::Semaphore::MAX_PERMITS >> 3;
+        if let Some((name, _)) = counts.iter().find(|(_, n)| *n == 0 || *n > most) {
+            return wrong(&format!("{name} must be at least 1 and no more than {most}"));
+        }
+        let keep_alive = self.max_keep_alive.as_secs();
+        if keep_alive == 0 || keep_alive > u16::MAX.into() {
+            return wrong("max_keep_alive must be between 1 and 65535 seconds");
+        }
+        let waits = [self.connect_timeout, self.stall_timeout];
+        if waits.iter().any(Duration::is_zero) {
+            return wrong("connect_timeout and stall_timeout must be longer than nothing");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_sound() {
+        MqttConfig::default().check().unwrap();
+    }
+
+    #[test]
+    fn a_wrong_setting_is_named() {
+        let zero = MqttConfig { max_connections: 0, ..MqttConfig::default() };
+        assert!(zero.check().unwrap_err().to_string().contains("max_connections"));
+        let tiny = MqttConfig { max_packet_bytes: 10, ..MqttConfig::default() };
+        assert_eq!(tiny.check().unwrap_err().kind(), ErrorKind::Config);
+        let less = MqttConfig { max_in_flight_bytes: 2000, ..MqttConfig::default() };
+        assert!(less.check().unwrap_err().to_string().contains("max_in_flight_bytes"));
+    }
+}

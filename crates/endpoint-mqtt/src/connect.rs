@@ -1,0 +1,192 @@
+//! CONNECT: what is asked for, what is granted.
+
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use rmqtt_codec::error::DecodeError;
+use rmqtt_codec::types::QoS;
+use rmqtt_codec::v3::ConnectAckReason as V4;
+use rmqtt_codec::v5::ConnectAckReason as V5;
+use w3bstream_types::{Received, Submission, Timestamp};
+
+use crate::MqttConfig;
+use crate::packet::{Codec, NotGranted, RawConnect, Version, frame_len};
+use crate::session::Will;
+use crate::topic::{self, Ingress};
+
+/// The largest CONNECT: client id, user name, password and a will with a message.
+const MAX_CONNECT_BYTES: usize = 64 << 10;
+
+/// A CONNECT that can be granted.
+#[derive(Debug)]
+pub(crate) struct Connect {
+    /// Empty if the node is to choose one.
+    pub(crate) client_id: String,
+    pub(crate) clean: bool,
+    pub(crate) keep_alive_secs: u16,
+    /// `None` in 3.1.1, where `clean` decides.
+    pub(crate) expiry_secs: Option<u32>,
+    /// QoS 1 messages that the device takes without acknowledging.
+    pub(crate) receive_max: u16,
+    pub(crate) max_packet_bytes: usize,
+    pub(crate) will: Option<Will>,
+}
+
+/// What the first bytes of a connection are.
+#[derive(Debug)]
+pub(crate) enum First {
+    /// More must be read.
+    Partial,
+    /// No MQTT that we speak: close without a word.
+    Nonsense(&'static str),
+    /// Answer with a CONNACK, then close.
+    Refused(Codec, NotGranted),
+    /// A CONNECT that can be granted.
+    Connect(Codec, Box<Connect>),
+}
+
+fn refused(v5: V5, v4: V4, why: &'static str) -> NotGranted {
+    NotGranted { v5, v4, why }
+}
+
+/// Looks at the first bytes of a connection; takes the CONNECT out of `buf` when it is complete.
+pub(crate) fn first_packet(buf: &mut BytesMut, config: &MqttConfig) -> First {
+    // Before anything else: a first packet that is no CONNECT is not even waited for.
+    if buf.first().is_some_and(|b| *b != 0x10) {
+        return First::Nonsense("the first packet is no CONNECT");
+    }
+    let len = match frame_len(buf, MAX_CONNECT_BYTES.min(config.max_packet_bytes)) {
+        Ok(None) => return First::Partial,
+        Ok(Some(len)) if buf.len() < len => return First::Partial,
+        Ok(Some(len)) => len,
+        Err(fault) => return First::Nonsense(fault.why),
+    };
+    let header = 1 + buf.iter().skip(1).take_while(|b| **b & 0x80 != 0).count() + 1;
+    let version = match buf.get(header..len) {
+        Some([0, 4, b'M', b'Q', b'T', b'T', 4, ..]) => Version::V4,
+        Some([0, 4, b'M', b'Q', b'T', b'T', 5, ..]) => Version::V5,
+        Some([0, 4, b'M', b'Q', b'T', b'T', _, ..] | [0, 6, b'M', b'Q', b'I', b's', b'd', b'p', ..]) => {
+            let why = "only MQTT 3.1.1 and 5 are spoken here";
+            let refused = refused(V5::UnsupportedProtocolVersion, V4::UnacceptableProtocolVersion, why);
+            return First::Refused(Codec::new(Version::V4, 0), refused);
+        }
+        _ => return First::Nonsense("this is no MQTT"),
+    };
+    let mut codec = Codec::new(version, config.max_packet_bytes);
+    match codec.decode_connect(buf) {
+        Ok(raw) => match read(raw, config) {
+            Ok(connect) => First::Connect(codec, Box::new(connect)),
+            Err(refused) => First::Refused(codec, refused),
+        },
+        Err(DecodeError::InvalidClientId) => {
+            let why = "an empty client id needs a clean start";
+            First::Refused(codec, refused(V5::ClientIdentifierNotValid, V4::IdentifierRejected, why))
+        }
+        Err(_) if version == Version::V4 => First::Nonsense("the CONNECT is malformed"),
+        Err(_) => {
+            let why = "the CONNECT is not what the standard says";
+            First::Refused(codec, refused(V5::MalformedPacket, V4::NotAuthorized, why))
+        }
+    }
+}
+
+fn read(raw: RawConnect, config: &MqttConfig) -> Result<Connect, NotGranted> {
+    let malformed = |why| refused(V5::MalformedPacket, V4::NotAuthorized, why);
+    let (connect, user) = match raw {
+        RawConnect::V4(c) => {
+            if c.password.is_some() && c.username.is_none() {
+                return Err(malformed("a password needs a user name"));
+            }
+            let will = c.last_will.map(|w| RawWill {
+                topic: w.topic.to_string(),
+                qos: w.qos,
+                // Retained is what 3.1.1 has no way to refuse; it is not done.
+                retain: false,
+                payload: w.message.to_vec(),
+                content_type: None,
+                delay_secs: 0,
+            });
+            let connect = Connect {
+                client_id: c.client_id.to_string(),
+                clean: c.clean_session,
+                keep_alive_secs: c.keep_alive,
+                expiry_secs: None,
+                receive_max: config.max_outgoing_in_flight,
+                max_packet_bytes: usize::MAX,
+                will: will.map(read_will).transpose()?,
+            };
+            (connect, c.username)
+        }
+        RawConnect::V5(c) => {
+            if c.auth_method.is_some() || c.auth_data.is_some() {
+                let why = "no authentication method is spoken here";
+                return Err(refused(V5::BadAuthenticationMethod, V4::NotAuthorized, why));
+            }
+            let will = c.last_will.map(|w| RawWill {
+                topic: w.topic.to_string(),
+                qos: w.qos,
+                retain: w.retain,
+                payload: w.message.to_vec(),
+                content_type: w.content_type.map(|t| t.to_string()),
+                delay_secs: w.will_delay_interval_sec.unwrap_or(0),
+            });
+            let receive_max = c.receive_max.map_or(u16::MAX, NonZeroU16::get);
+            let connect = Connect {
+                client_id: c.client_id.to_string(),
+                clean: c.clean_start,
+                keep_alive_secs: c.keep_alive,
+                expiry_secs: Some(c.session_expiry_interval_secs),
+                receive_max: receive_max.min(config.max_outgoing_in_flight),
+                max_packet_bytes: c.max_packet_size.map_or(usize::MAX, |n| n.get() as usize),
+                will: will.map(read_will).transpose()?,
+            };
+            (connect, c.username)
+        }
+    };
+    if connect.client_id.contains('\0') || user.is_some_and(|u| u.contains('\0')) {
+        return Err(malformed("a text has U+0000 in it"));
+    }
+    if connect.client_id.len() > 256 {
+        let why = "a client id has at most 256 bytes here";
+        return Err(refused(V5::ClientIdentifierNotValid, V4::IdentifierRejected, why));
+    }
+    Ok(connect)
+}
+
+struct RawWill {
+    topic: String,
+    qos: QoS,
+    retain: bool,
+    payload: Vec<u8>,
+    content_type: Option<String>,
+    delay_secs: u32,
+}
+
+/// A will is a signed message that is submitted if the device goes without a word, so it is read like one.
+fn read_will(raw: RawWill) -> Result<Will, NotGranted> {
+    let no = |v5, why| Err(refused(v5, V4::NotAuthorized, why));
+    if raw.qos == QoS::ExactlyOnce {
+        return no(V5::QosNotSupported, "QoS 2 is not spoken here");
+    }
+    if raw.retain {
+        return no(V5::RetainNotSupported, "messages are not retained here");
+    }
+    let ingress = match Ingress::parse(&raw.topic) {
+        Ok(ingress) if topic::is_topic(&raw.topic) => ingress,
+        _ => return no(V5::TopicNameInvalid, "a will goes to w3b/{project}/{type}"),
+    };
+    let Ok(record) = w3bstream_wire::decode_message(raw.content_type.as_deref(), &raw.payload) else {
+        return no(V5::PayloadFormatInvalid, "the will is no signed message");
+    };
+    if *record.event_type() != ingress.event_type {
+        return no(V5::PayloadFormatInvalid, "the will's event type is not that of its topic");
+    }
+    let received = Received {
+        project: ingress.project,
+        submission: Submission::Signed(record),
+        // Set when it is submitted.
+        received_at: Timestamp::NONE,
+    };
+    Ok(Will { received, delay: Duration::from_secs(raw.delay_secs.into()) })
+}

@@ -1,0 +1,11 @@
+//! The endpoint over real sockets: raw bytes, and a client library of others.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests are tests too")]
+
+mod answers;
+mod bounds;
+mod kit;
+mod library;
+mod malformed;
+mod sessions;
+mod support;

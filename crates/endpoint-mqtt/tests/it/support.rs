@@ -1,0 +1,311 @@
+//! A bare MQTT client that can say anything, and an endpoint to say it to.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use w3bstream_endpoint::conformance::messages;
+use w3bstream_endpoint::{Answer, Arrival, Endpoint};
+use w3bstream_endpoint_mqtt::{MqttConfig, MqttEndpoint};
+use w3bstream_types::{Accepted, AckMode, Form, Received, Refusal, RefusalKind, Submission, SystemClock};
+
+pub(crate) const TOPIC: &str = "w3b/kit/reading";
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(async { timeout(Duration::from_secs(30), future).await.expect("the test hangs") })
+}
+
+pub(crate) fn config() -> MqttConfig {
+    MqttConfig {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        withhold: Duration::from_millis(50),
+        ..MqttConfig::default()
+    }
+}
+
+pub(crate) async fn bind(config: MqttConfig) -> Arc<MqttEndpoint> {
+    MqttEndpoint::bind(config, Arc::new(SystemClock)).await.unwrap()
+}
+
+pub(crate) async fn next(endpoint: &MqttEndpoint) -> Arrival {
+    timeout(PATIENCE, endpoint.next()).await.expect("an arrival comes").expect("the endpoint is open")
+}
+
+/// The answer of a node that takes everything.
+pub(crate) fn accepted(received: &Received) -> Answer {
+    let Submission::Signed(record) = &received.submission else { panic!("devices sign") };
+    Ok(Accepted { id: record.id(), duplicate: false, mode: AckMode::Durable, results: Vec::new() })
+}
+
+pub(crate) fn refused(kind: RefusalKind) -> Answer {
+    Err(Refusal::new(kind, "as the test wants"))
+}
+
+pub(crate) fn answer(arrival: Arrival, with: impl FnOnce(&Received) -> Answer) {
+    let answer = with(&arrival.received);
+    arrival.ack.answer(answer);
+}
+
+/// Accepts everything until the endpoint closes.
+pub(crate) async fn accept_all(endpoint: Arc<MqttEndpoint>) {
+    while let Some(arrival) = endpoint.next().await {
+        answer(arrival, accepted);
+    }
+}
+
+/// `count` messages as their bytes on the wire.
+pub(crate) fn bodies(count: u32) -> Vec<Vec<u8>> {
+    messages(0, count).iter().map(body).collect()
+}
+
+pub(crate) fn body(received: &Received) -> Vec<u8> {
+    let Submission::Signed(record) = &received.submission else { panic!("devices sign") };
+    let Form::Jws(jws) = record.form() else { panic!("the kit makes JWS") };
+    jws.compact().as_bytes().to_vec()
+}
+
+pub(crate) fn device() -> String {
+    let Submission::Signed(record) = &messages(0, 1)[0].submission else { panic!("devices sign") };
+    record.device().unwrap().to_string()
+}
+
+/// A packet with its first byte and its remaining length.
+pub(crate) fn packet(first: u8, body: &[u8]) -> Vec<u8> {
+    let mut out = vec![first];
+    let mut len = body.len();
+    loop {
+        let more = len > 127;
+        out.push(u8::try_from(len % 128).unwrap() | if more { 0x80 } else { 0 });
+        len /= 128;
+        if !more {
+            break;
+        }
+    }
+    out.extend_from_slice(body);
+    out
+}
+
+pub(crate) fn text(s: &str) -> Vec<u8> {
+    let mut out = u16::try_from(s.len()).unwrap().to_be_bytes().to_vec();
+    out.extend_from_slice(s.as_bytes());
+    out
+}
+
+/// What a CONNECT says.
+#[derive(Clone, Debug)]
+pub(crate) struct Hello {
+    pub(crate) v5: bool,
+    pub(crate) id: &'static str,
+    pub(crate) clean: bool,
+    pub(crate) keep_alive: u16,
+    /// MQTT 5 properties, without their length.
+    pub(crate) properties: Vec<u8>,
+    /// Topic and message, at QoS 1.
+    pub(crate) will: Option<(String, Vec<u8>)>,
+}
+
+impl Hello {
+    pub(crate) fn new(v5: bool, id: &'static str) -> Self {
+        Self { v5, id, clean: true, keep_alive: 60, properties: Vec::new(), will: None }
+    }
+
+    pub(crate) fn resuming(mut self) -> Self {
+        self.clean = false;
+        if self.v5 {
+            self.properties.extend_from_slice(&[0x11, 0, 0, 0, 60]);
+        }
+        self
+    }
+
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let mut b = text("MQTT");
+        let will = if self.will.is_some() { 0b0000_1100 } else { 0 };
+        b.extend_from_slice(&[if self.v5 { 5 } else { 4 }, u8::from(self.clean) << 1 | will]);
+        b.extend_from_slice(&self.keep_alive.to_be_bytes());
+        if self.v5 {
+            b.push(u8::try_from(self.properties.len()).unwrap());
+            b.extend_from_slice(&self.properties);
+        }
+        b.extend(text(self.id));
+        if let Some((topic, message)) = &self.will {
+            if self.v5 {
+                b.push(0);
+            }
+            b.extend(text(topic));
+            b.extend_from_slice(&u16::try_from(message.len()).unwrap().to_be_bytes());
+            b.extend_from_slice(message);
+        }
+        packet(0x10, &b)
+    }
+}
+
+/// A PUBACK as a device reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PubAck {
+    pub(crate) id: u16,
+    pub(crate) code: u8,
+    pub(crate) reason: String,
+}
+
+/// A client that writes and reads packets, and nothing by itself.
+#[derive(Debug)]
+pub(crate) struct Client {
+    stream: TcpStream,
+    pub(crate) v5: bool,
+    buf: Vec<u8>,
+    pub(crate) connack: Vec<u8>,
+}
+
+impl Client {
+    pub(crate) async fn raw(endpoint: &MqttEndpoint, v5: bool) -> Self {
+        let stream = TcpStream::connect(endpoint.local_addr()).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, v5, buf: Vec::new(), connack: Vec::new() }
+    }
+
+    /// Connects; whether the CONNACK grants it is for the caller to see.
+    pub(crate) async fn say(endpoint: &MqttEndpoint, hello: &Hello) -> Self {
+        let mut client = Self::raw(endpoint, hello.v5).await;
+        client.write(&hello.bytes()).await;
+        if let Some((first, body)) = client.read().await {
+            assert_eq!(first, 0x20, "the first packet is a CONNACK");
+            client.connack = body;
+        }
+        client
+    }
+
+    /// Connects and is granted it.
+    pub(crate) async fn connect(endpoint: &MqttEndpoint, hello: &Hello) -> Self {
+        let client = Self::say(endpoint, hello).await;
+        assert_eq!(client.connack.get(1), Some(&0), "the CONNACK grants: {:?}", client.connack);
+        client
+    }
+
+    pub(crate) async fn write(&mut self, bytes: &[u8]) {
+        timeout(PATIENCE, self.stream.write_all(bytes)).await.expect("the endpoint reads").unwrap();
+    }
+
+    /// Writes, whether the endpoint still listens or not.
+    pub(crate) async fn try_write(&mut self, bytes: &[u8]) {
+        let _ = timeout(PATIENCE, self.stream.write_all(bytes)).await.expect("no deadlock");
+    }
+
+    pub(crate) fn publish_bytes(&self, topic: &str, id: u16, payload: &[u8]) -> Vec<u8> {
+        let mut b = text(topic);
+        if id != 0 {
+            b.extend_from_slice(&id.to_be_bytes());
+        }
+        if self.v5 {
+            b.push(0);
+        }
+        b.extend_from_slice(payload);
+        packet(if id == 0 { 0x30 } else { 0x32 }, &b)
+    }
+
+    /// Publishes at QoS 1, or at QoS 0 if `id` is 0.
+    pub(crate) async fn publish(&mut self, topic: &str, id: u16, payload: &[u8]) {
+        let bytes = self.publish_bytes(topic, id, payload);
+        self.write(&bytes).await;
+    }
+
+    /// Subscribes to one filter and gives the code of the SUBACK.
+    pub(crate) async fn subscribe(&mut self, filter: &str, qos: u8) -> u8 {
+        let mut b = vec![0, 9];
+        if self.v5 {
+            b.push(0);
+        }
+        b.extend(text(filter));
+        b.push(qos);
+        self.write(&packet(0x82, &b)).await;
+        let (first, body) = self.read().await.expect("a SUBACK");
+        assert_eq!((first, &body[..2]), (0x90, &[0, 9][..]));
+        *body.last().unwrap()
+    }
+
+    /// The next packet; `None` when the endpoint has closed the connection.
+    pub(crate) async fn read(&mut self) -> Option<(u8, Vec<u8>)> {
+        timeout(PATIENCE, self.read_patiently()).await.expect("a packet or the end comes")
+    }
+
+    /// The same without a time limit. Cancel-safe.
+    pub(crate) async fn read_patiently(&mut self) -> Option<(u8, Vec<u8>)> {
+        loop {
+            if let Some(packet) = self.split() {
+                return Some(packet);
+            }
+            let mut chunk = [0; 4096];
+            match self.stream.read(&mut chunk).await {
+                Ok(0) | Err(_) => return None,
+                Ok(n) => self.buf.extend_from_slice(&chunk[..n]),
+            }
+        }
+    }
+
+    fn split(&mut self) -> Option<(u8, Vec<u8>)> {
+        let mut len = 0;
+        for place in 1..self.buf.len().min(5) {
+            let byte = self.buf[place];
+            len |= usize::from(byte & 0x7f) << (7 * (place - 1));
+            if byte & 0x80 == 0 {
+                let end = place + 1 + len;
+                if self.buf.len() < end {
+                    return None;
+                }
+                let packet: Vec<u8> = self.buf.drain(..end).collect();
+                return Some((packet[0], packet[place + 1..].to_vec()));
+            }
+        }
+        None
+    }
+
+    /// True if nothing comes for a while.
+    pub(crate) async fn is_quiet(&mut self) -> bool {
+        timeout(Duration::from_millis(150), self.read_patiently()).await.is_err()
+    }
+
+    pub(crate) async fn puback(&mut self) -> PubAck {
+        let (first, body) = self.read().await.expect("a PUBACK, not the end");
+        assert_eq!(first, 0x40, "a PUBACK, not {first:#x} {body:02x?}");
+        parse_puback(&body)
+    }
+
+    /// The reason code of the DISCONNECT that must come now, followed by the end; `None` if the end comes at once.
+    pub(crate) async fn goodbye(&mut self) -> Option<u8> {
+        let (first, body) = self.read().await?;
+        assert_eq!(first, 0xe0, "a DISCONNECT, not {first:#x} {body:02x?}");
+        assert_eq!(self.read().await, None, "nothing follows a DISCONNECT");
+        Some(body.first().copied().unwrap_or(0))
+    }
+
+    /// The message of a PUBLISH that must come now: topic, packet id (0 at QoS 0), repeated, payload.
+    pub(crate) async fn message(&mut self) -> (String, u16, bool, Vec<u8>) {
+        let (first, body) = self.read().await.expect("a PUBLISH, not the end");
+        assert_eq!(first >> 4, 3, "a PUBLISH, not {first:#x} {body:02x?}");
+        let len = usize::from(u16::from_be_bytes([body[0], body[1]]));
+        let topic = String::from_utf8(body[2..2 + len].to_vec()).unwrap();
+        let mut rest = &body[2 + len..];
+        let mut id = 0;
+        if first & 0b0110 != 0 {
+            id = u16::from_be_bytes([rest[0], rest[1]]);
+            rest = &rest[2..];
+        }
+        if self.v5 {
+            rest = &rest[1 + usize::from(rest[0])..];
+        }
+        (topic, id, first & 0b1000 != 0, rest.to_vec())
+    }
+}
+
+pub(crate) fn parse_puback(body: &[u8]) -> PubAck {
+    let reason = body.get(7..).map(|r| String::from_utf8(r.to_vec()).unwrap()).unwrap_or_default();
+    PubAck { id: u16::from_be_bytes([body[0], body[1]]), code: body.get(2).copied().unwrap_or(0), reason }
+}
