@@ -3,12 +3,9 @@
 use std::borrow::Cow;
 
 use super::anchors::Anchors;
-use super::links::{EnvelopeLink, MessageLink, OutputLink, Receipt};
+use super::links::{MessageLink, OutputLink, Receipt, RegistrationLink};
 use super::report::{Link, LinkReport, Report, Verdict};
-use crate::{
-    Canonical, Entry, MessageHeader, OutputKind, PublicKey, ResultRecord, check_event_id, merkle,
-    payload_digest,
-};
+use crate::{Canonical, Entry, OutputKind, ResultRecord, check_event_id, merkle, payload_digest};
 
 /// A link's verdict, or why it is broken.
 type Checked = Result<Verdict, Cow<'static, str>>;
@@ -78,25 +75,22 @@ impl Run<'_> {
         links
     }
 
+    /// Looks at the registration alone: whether it is of the device that signed is for [`Self::message`].
     fn registration(&self) -> Checked {
-        let Some(header) = self.receipt.message.header() else {
-            return match self.receipt.registration {
-                None => Ok(Verdict::NotChecked("a token message has no key".into())),
-                Some(_) => Err("a token message has no key, but one is given".into()),
-            };
+        let given = match (&self.receipt.message, &self.receipt.registration) {
+            (MessageLink::Token(_), None) => {
+                return Ok(Verdict::NotChecked("a token message has no key".into()));
+            }
+            (MessageLink::Token(_), Some(_)) => {
+                return Err("a token message has no key, but one is given".into());
+            }
+            (_, None) => return Err("the device's key is missing".into()),
+            (_, Some(given)) => given,
         };
-        let given = self.receipt.registration.as_ref().ok_or("the device's key is missing")?;
-        let device = header.key.did();
-        if given.device != device {
-            return Err(format!("is of {}, but {device} signed", given.device).into());
-        }
-        if !matches!(device.method(), "key" | "jwk") {
+        if !matches!(given.device.method(), "key" | "jwk") {
             return Ok(Verdict::Claimed("the node, as the project registered it".into()));
         }
-        if header.key != device.default_key_id() {
-            return Err(format!("{} is no key of {device}", header.key).into());
-        }
-        let own = device.embedded_key().map_err(|e| e.to_string())?;
+        let own = given.device.embedded_key().map_err(|e| e.to_string())?;
         if own != given.key {
             return Err("the key is not the one that the DID itself is".into());
         }
@@ -109,21 +103,31 @@ impl Run<'_> {
         if id != receipt.id {
             return Err(format!("its id is {id}").into());
         }
-        let (header, key) = match (&receipt.message, &receipt.registration) {
+        let (signer, registration) = match (&receipt.message, &receipt.registration) {
             (MessageLink::Token(t), _) => {
                 check_event_id(&t.event_id).map_err(|e| e.to_string())?;
                 let by = format!("token of {}, as the ingress node says", t.publisher);
                 return Ok(Verdict::Claimed(by));
             }
-            (MessageLink::Envelope(e), Some(r)) => (envelope_signature(e, &r.key)?, &r.key),
-            (MessageLink::Jws(j), Some(r)) => {
-                j.compact.verify(&r.key).map_err(|e| e.why)?;
-                (j.compact.header(), &r.key)
-            }
             (_, None) => return Err("there is no key to check the signature with".into()),
+            (MessageLink::Envelope(e), Some(registration)) => (&e.header.key, registration),
+            (MessageLink::Jws(j), Some(registration)) => (&j.compact.header().key, registration),
         };
-        let device = header.key.did();
-        if !self.anchors.devices.is_empty() && !self.anchors.devices.contains(&device) {
+        let RegistrationLink { device, key } = registration;
+        if signer.did() != *device {
+            return Err(format!("{} signed, the registration is of {device}", signer.did()).into());
+        }
+        // A did:key and a did:jwk have one key, with one name; another method's names are its document's.
+        if matches!(device.method(), "key" | "jwk") && *signer != device.default_key_id() {
+            return Err(format!("{signer} is no key of {device}").into());
+        }
+        match &receipt.message {
+            MessageLink::Envelope(e) => key.verify(&e.header.to_canonical(), &e.signature),
+            MessageLink::Jws(j) => j.compact.verify(key),
+            MessageLink::Token(_) => Ok(()),
+        }
+        .map_err(|e| e.why)?;
+        if !self.anchors.devices.is_empty() && !self.anchors.devices.contains(device) {
             return Err(format!("the device {device} is not among the anchors").into());
         }
         Ok(Verdict::Proven(format!("device {device}, {} signature", key.algorithm())))
@@ -254,14 +258,6 @@ impl Run<'_> {
             None => Ok(Verdict::Proven("your anchors".into())),
         }
     }
-}
-
-fn envelope_signature<'a>(
-    envelope: &'a EnvelopeLink,
-    key: &PublicKey,
-) -> Result<&'a MessageHeader, Cow<'static, str>> {
-    key.verify(&envelope.header.to_canonical(), &envelope.signature).map_err(|e| e.why)?;
-    Ok(&envelope.header)
 }
 
 fn result_of(link: &OutputLink, receipt: &Receipt) -> Result<ResultRecord, Cow<'static, str>> {

@@ -84,7 +84,8 @@ fn a_proposer_must_be_a_member() {
 fn a_genesis_lists_sorted_members_whose_keys_vouch_for_each_other() {
     let good = Subnet::new(4).genesis;
     good.check().unwrap();
-    let broken: [(&str, fn(&mut Genesis)); 6] = [
+    type Change = (&'static str, fn(&mut Genesis));
+    let broken: [Change; 6] = [
         ("order", |g| g.members.swap(0, 1)),
         ("twice", |g| g.members[1] = g.members[0].clone()),
         ("another's key", |g| g.members[0].attestation = g.members[1].attestation.clone()),

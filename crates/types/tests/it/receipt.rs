@@ -116,7 +116,7 @@ fn links_of_other_true_receipts_do_not_fit() {
         change(&mut receipt);
         receipt.verify(None).first_broken().map(|(link, _)| link)
     };
-    assert_eq!(broken(&|r| r.message = same_block.message.clone()), Some(Link::Registration));
+    assert_eq!(broken(&|r| r.message = same_block.message.clone()), Some(Link::Message));
     assert_eq!(broken(&|r| r.ordering = same_block.ordering.clone()), Some(Link::Ordering));
     assert_eq!(broken(&|r| r.execution = same_block.execution.clone()), Some(Link::Execution));
     assert_eq!(broken(&|r| r.execution.outputs.clear()), Some(Link::Programs));
@@ -200,7 +200,7 @@ fn a_did_that_is_a_key_has_no_other_key() {
     envelope.header.key = format!("{did}#key-2").parse().unwrap();
     envelope.signature = sample::key(Algorithm::EdDSA, 10).sign(&envelope.header.to_canonical());
     receipt.id = receipt.message.id();
-    assert_eq!(receipt.verify(None).first_broken().unwrap().0, Link::Registration);
+    assert_eq!(receipt.verify(None).first_broken().unwrap().0, Link::Message);
 }
 
 #[test]

@@ -45,7 +45,8 @@ fn other_char(c: char) -> char {
 fn mutate_string(text: &str) -> Vec<Value> {
     let chars: Vec<char> = text.chars().collect();
     let mut out = vec![String::new(), format!("{text}0"), format!("0{text}"), text.to_uppercase()];
-    for at in [0, chars.len().saturating_sub(1)] {
+    // For a key id the middle is in the DID.
+    for at in [0, chars.len() / 3, chars.len().saturating_sub(1)] {
         let mut other = chars.clone();
         if let Some(c) = other.get_mut(at) {
             *c = other_char(*c);
@@ -118,7 +119,7 @@ fn mutants(value: &Value, path: &[String]) -> Vec<(Vec<String>, Value)> {
         _ => Vec::new(),
     };
     for (name, child) in children {
-        let below = [path, &[name.clone()]].concat();
+        let below = [path, std::slice::from_ref(&name)].concat();
         for (at, changed) in mutants(child, &below) {
             let mut whole = value.clone();
             match &mut whole {
