@@ -1,1 +1,42 @@
-//! A W3bstream node: builder, registry, config, admin API, command line.
+//! A W3bstream node: builder, registry of backends, settings, admin API, command line.
+//!
+//! **Takes** a [`Registry`] of backends; **gives** the `w3bstream` program. A third party's node is the same
+//! ten lines as the reference binary, with a backend more:
+//!
+//! ```no_run
+//! use w3bstream_node::Registry;
+//!
+//! fn main() -> std::process::ExitCode {
+//!     w3bstream_node::main(Registry::stock())
+//! }
+//! ```
+//!
+//! # Invariants
+//! - Only [`Registry::stock`] names implementations.
+//! - Settings are read completely before anything is opened; sockets are bound before anything runs.
+//! - Only this crate reads the environment and installs logging.
+
+mod admin;
+mod builder;
+mod cli;
+mod client;
+mod config;
+mod demo;
+mod manifest_file;
+mod paths;
+mod readings;
+mod registry;
+mod setup;
+mod web;
+
+pub use builder::{Node, NodeBuilder, Running};
+pub use cli::main;
+pub use client::{Admin, Answer, Http, read_running};
+pub use config::{
+    AdminSettings, Config, ConsensusSettings, ENV_PREFIX, GuestLimitsCaps, HttpSettings, LimitSettings,
+    LogSettings, MqttSettings, StorageSettings,
+};
+pub use manifest_file::{AppletFile, Loaded, ManifestFile};
+pub use paths::Paths;
+pub use registry::{Registry, StorageContext, StorageFactory};
+pub use setup::{Made, init, open_wallet};

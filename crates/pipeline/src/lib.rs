@@ -1,1 +1,42 @@
-//! The order of the rooms.
+//! The order of the rooms: the only crate that knows it.
+//!
+//! ```text
+//! endpoint ─▶ wallet ─▶ storage ─▶ consensus ─▶ engine ─▶ attest ─▶ outbox
+//! Received    Verified   Stored     Ordered      Executed   Attested   side effects
+//!    ▲                      │
+//!    └──── ack, once ───────┘
+//! ```
+//!
+//! **Takes** the rooms of one node ([`Parts`]); **gives** a [`Pipeline`] that runs them and answers questions
+//! about what went through.
+//!
+//! # Invariants
+//! - No backend is named here: everything is behind a room's trait.
+//! - Storage is the hand-over point. After it, channels carry wake-ups only; every stage reads from its own
+//!   cursor, so a restart goes on where the crash was.
+//! - A project that fails is halted alone; the node stops only when what all share is no longer trusted.
+//! - Every queue is bounded: endpoints by what they let in flight, the driver's by 64 inputs.
+
+mod apply;
+mod control;
+mod counters;
+mod error;
+mod node;
+mod parts;
+mod probe;
+mod project;
+mod registry;
+mod stage_admit;
+mod stage_execute;
+mod stage_order;
+mod stage_outbox;
+mod view;
+mod waiters;
+
+pub use control::ControlOutcome;
+pub use error::{Error, ErrorKind};
+pub use node::Pipeline;
+pub use parts::{OpenWal, Options, Parts};
+pub use probe::{NoProbe, POINTS, Probe};
+pub use project::GuestLog;
+pub use view::{DeviceView, ProjectStatus};

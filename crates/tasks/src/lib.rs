@@ -61,6 +61,11 @@ impl Shutdown {
         self.0.cancelled().await;
     }
 
+    /// As [`Self::requested`], for a handle that is given away.
+    pub async fn requested_owned(self) {
+        self.0.cancelled_owned().await;
+    }
+
     /// True once the group was asked to stop.
     #[must_use]
     pub fn is_requested(&self) -> bool {

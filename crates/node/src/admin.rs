@@ -1,0 +1,280 @@
+//! The admin API: what operators and owners do, on loopback with a token.
+//!
+//! | Route | Does |
+//! | --- | --- |
+//! | `GET /v1/status` | everything that the status page shows |
+//! | `GET /v1/projects`, `GET /v1/projects/{name}` | projects |
+//! | `POST /v1/programs` | uploads a module, gives its digest |
+//! | `POST /v1/control` | a signed control transaction, canonical bytes |
+//! | `GET /v1/projects/{name}/nonce` | the nonce of the next control transaction (0 for an unknown project) |
+//! | `GET /v1/projects/{name}/devices` · `/logs` · `/state/{applet}/{key}` | devices, guests' last lines, one value |
+//! | `GET /v1/messages/{id}` · `/results` | where a message is, what its handlers answered |
+//! | `GET /v1/receipts/{id}?payload=true` | a receipt |
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, Query as UrlQuery, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use subtle::ConstantTimeEq as _;
+use tokio::sync::Semaphore;
+use w3bstream_endpoint::Query as _;
+use w3bstream_pipeline::{Error, ErrorKind, Pipeline};
+use w3bstream_tasks::Tasks;
+use w3bstream_types::{Canonical as _, ControlTx, Digest, MessageId, ProjectId, ProjectName};
+
+use crate::{Paths, Running};
+
+/// The largest program or control transaction, in bytes.
+const MAX_BODY: usize = 32 * 1024 * 1024;
+/// Connections at a time; the rest wait to be accepted.
+const MAX_CONNECTIONS: usize = 64;
+
+/// What the routes share.
+#[derive(Clone, Debug)]
+pub(crate) struct AdminState(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    pipeline: Pipeline,
+    running: Running,
+    token_hash: Digest,
+}
+
+impl AdminState {
+    pub(crate) fn new(pipeline: Pipeline, running: Running, token_hash: Digest) -> Self {
+        Self(Arc::new(Inner { pipeline, running, token_hash }))
+    }
+}
+
+/// The hash of an admin token, as the node keeps it.
+pub(crate) fn hash_token(token: &str) -> Digest {
+    Digest::tagged("w3b/admin-token/1", &[token.as_bytes()])
+}
+
+pub(crate) fn read_hash(paths: &Paths) -> anyhow::Result<Digest> {
+    let path = paths.admin_hash();
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    text.trim().parse().with_context(|| format!("{} holds no digest", path.display()))
+}
+
+/// Serves the API on an accepted socket until the group stops.
+pub(crate) fn serve(listener: tokio::net::TcpListener, state: AdminState, tasks: &Tasks) {
+    let router = router(state);
+    let (group, shutdown) = (tasks.clone(), tasks.shutdown());
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    tasks.spawn("admin", async move {
+        loop {
+            let Ok(place) = places.clone().acquire_owned().await else { return };
+            let accepted = tokio::select! {
+                () = shutdown.requested() => return,
+                accepted = listener.accept() => accepted,
+            };
+            // An error here is about one connection (or a passing lack of descriptors).
+            let Ok((socket, _)) = accepted else {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                continue;
+            };
+            let service = TowerToHyperService::new(router.clone());
+            let end = group.shutdown();
+            group.spawn("admin connection", async move {
+                let mut builder = auto::Builder::new(TokioExecutor::new());
+                builder.http1().timer(TokioTimer::new()).header_read_timeout(std::time::Duration::from_secs(10));
+                let served = builder.serve_connection(TokioIo::new(socket), service);
+                tokio::select! {
+                    _ = served => {}
+                    () = end.requested() => {}
+                }
+                drop(place);
+            });
+        }
+    });
+}
+
+fn router(state: AdminState) -> Router {
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/projects", get(projects))
+        .route("/v1/projects/{name}", get(project))
+        .route("/v1/projects/{name}/nonce", get(nonce))
+        .route("/v1/projects/{name}/devices", get(devices))
+        .route("/v1/projects/{name}/logs", get(logs))
+        .route("/v1/projects/{name}/state/{applet}/{key}", get(value))
+        .route("/v1/programs", post(put_program))
+        .route("/v1/control", post(control))
+        .route("/v1/messages/{id}", get(message))
+        .route("/v1/messages/{id}/results", get(results))
+        .route("/v1/receipts/{id}", get(receipt))
+        .fallback(|| async { problem(StatusCode::NOT_FOUND, "not-found", "no such route; see docs/admin-api.md") })
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn_with_state(state.clone(), authorise))
+        .with_state(state)
+}
+
+async fn authorise(State(state): State<AdminState>, request: Request, next: Next) -> Response {
+    let given = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
+    let token = given.and_then(|v| v.strip_prefix("Bearer ")).unwrap_or("");
+    // Hashes are compared, in constant time, so nothing leaks about the token.
+    let ok = hash_token(token).as_bytes().ct_eq(state.0.token_hash.as_bytes());
+    if bool::from(ok) {
+        return next.run(request).await;
+    }
+    let why = "give the admin token: Authorization: Bearer …; init has shown it";
+    problem(StatusCode::UNAUTHORIZED, "bad-token", why)
+}
+
+fn problem(status: StatusCode, code: &str, detail: &str) -> Response {
+    let body = json!({
+        "type": format!("urn:w3bstream:problem:{code}"), "title": status.canonical_reason(),
+        "status": status.as_u16(), "code": code, "detail": detail,
+    });
+    (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
+}
+
+struct Failure(Error);
+
+impl From<Error> for Failure {
+    fn from(e: Error) -> Self {
+        Self(e)
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let (status, code) = match self.0.kind() {
+            ErrorKind::NotFound => (StatusCode::NOT_FOUND, "not-found"),
+            ErrorKind::Refused => (StatusCode::UNPROCESSABLE_ENTITY, "refused"),
+            ErrorKind::Halted => (StatusCode::CONFLICT, "halted"),
+            ErrorKind::Unavailable | ErrorKind::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        };
+        problem(status, code, &self.0.to_string())
+    }
+}
+
+type Answer = Result<Json<Value>, Response>;
+
+fn fail(e: impl Into<Failure>) -> Response {
+    e.into().into_response()
+}
+
+fn find(state: &AdminState, name: &str) -> Result<ProjectId, Response> {
+    let parsed: Result<ProjectName, _> = name.parse();
+    let id = parsed.ok().and_then(|n| state.0.pipeline.project_id(&n));
+    id.ok_or_else(|| {
+        let known: Vec<String> = state.0.pipeline.projects().iter().map(|p| p.name.to_string()).collect();
+        let why = format!("this node serves no project {name:?}; it serves: {}", known.join(", "));
+        problem(StatusCode::NOT_FOUND, "unknown-project", &why)
+    })
+}
+
+fn id_of(text: &str) -> Result<MessageId, Response> {
+    text.parse().map_err(|e: w3bstream_types::Malformed| {
+        problem(StatusCode::BAD_REQUEST, "malformed", &e.to_string())
+    })
+}
+
+async fn status(State(state): State<AdminState>) -> Json<Value> {
+    Json(json!({ "node": state.0.running, "projects": state.0.pipeline.projects() }))
+}
+
+async fn projects(State(state): State<AdminState>) -> Json<Value> {
+    Json(json!(state.0.pipeline.projects()))
+}
+
+async fn project(State(state): State<AdminState>, Path(name): Path<String>) -> Answer {
+    let id = find(&state, &name)?;
+    Ok(Json(json!(state.0.pipeline.projects().into_iter().find(|p| p.id == id))))
+}
+
+async fn nonce(State(state): State<AdminState>, Path(name): Path<String>) -> Answer {
+    let Ok(id) = find(&state, &name) else { return Ok(Json(json!({ "nonce": 1 }))) };
+    let nonce = state.0.pipeline.next_nonce(id).await.map_err(fail)?;
+    Ok(Json(json!({ "nonce": nonce, "project": id })))
+}
+
+async fn devices(State(state): State<AdminState>, Path(name): Path<String>) -> Answer {
+    let id = find(&state, &name)?;
+    Ok(Json(json!(state.0.pipeline.devices(id))))
+}
+
+async fn logs(State(state): State<AdminState>, Path(name): Path<String>) -> Answer {
+    let id = find(&state, &name)?;
+    let lines = state.0.pipeline.guest_logs(id, 1000);
+    let show = |l: &w3bstream_pipeline::GuestLog| {
+        json!({"applet": l.applet, "message": l.message, "level": l.line.level, "text": l.line.text})
+    };
+    Ok(Json(lines.iter().map(show).collect()))
+}
+
+async fn value(
+    State(state): State<AdminState>,
+    Path((name, applet, key)): Path<(String, String, String)>,
+) -> Result<Response, Response> {
+    let id = find(&state, &name)?;
+    let applet = applet.parse().map_err(|e: w3bstream_types::Malformed| {
+        problem(StatusCode::BAD_REQUEST, "malformed", &e.to_string())
+    })?;
+    let found = state.0.pipeline.applet_value(id, &applet, key.as_bytes()).await.map_err(fail)?;
+    let bytes = found.ok_or_else(|| problem(StatusCode::NOT_FOUND, "not-found", "the applet has no such key"))?;
+    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response())
+}
+
+async fn put_program(State(state): State<AdminState>, body: Bytes) -> Answer {
+    let digest = state.0.pipeline.put_program(body.to_vec()).await.map_err(fail)?;
+    Ok(Json(json!({ "program": digest })))
+}
+
+async fn control(State(state): State<AdminState>, body: Bytes) -> Answer {
+    let tx = ControlTx::from_canonical(&body)
+        .map_err(|e| problem(StatusCode::BAD_REQUEST, "malformed", &e.to_string()))?;
+    let outcome = state.0.pipeline.submit(tx).await.map_err(fail)?;
+    Ok(Json(json!({ "id": outcome.id, "height": outcome.height })))
+}
+
+async fn message(State(state): State<AdminState>, Path(id): Path<String>) -> Answer {
+    let id = id_of(&id)?;
+    let life = state.0.pipeline.message(id).await.map_err(|e| {
+        problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable", &e.to_string())
+    })?;
+    let life = life.ok_or_else(|| {
+        problem(StatusCode::NOT_FOUND, "unknown-message", &format!("this node has no message {id}"))
+    })?;
+    Ok(Json(json!({ "id": id, "project": life.project, "states": life.states })))
+}
+
+async fn results(State(state): State<AdminState>, Path(id): Path<String>) -> Answer {
+    let id = id_of(&id)?;
+    for project in state.0.pipeline.projects() {
+        if let Some(results) = state.0.pipeline.results(project.id, id).await.map_err(fail)? {
+            return Ok(Json(json!(results)));
+        }
+    }
+    Err(problem(StatusCode::NOT_FOUND, "unknown-message", &format!("message {id} is not executed here")))
+}
+
+#[derive(Debug, Deserialize)]
+struct ReceiptQuery {
+    #[serde(default)]
+    payload: bool,
+}
+
+async fn receipt(
+    State(state): State<AdminState>,
+    Path(id): Path<String>,
+    UrlQuery(query): UrlQuery<ReceiptQuery>,
+) -> Result<Response, Response> {
+    let receipt = state.0.pipeline.receipt(id_of(&id)?, query.payload).await.map_err(fail)?;
+    let text = receipt.to_json().map_err(|e| problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", &e.to_string()))?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
+}

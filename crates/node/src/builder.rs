@@ -1,0 +1,301 @@
+//! From settings to a running node: build checks and binds everything, only run starts work.
+
+use std::fs::File;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use w3bstream_consensus::{FileWal, Wal};
+use w3bstream_endpoint::{Endpoint, MessageLife, Publisher, Query};
+use w3bstream_endpoint_http::{HttpConfig, HttpEndpoint, HttpLimits};
+use w3bstream_endpoint_mqtt::{MqttConfig, MqttEndpoint};
+use w3bstream_journal_sqlite::SqliteJournal;
+use w3bstream_pipeline::{OpenWal, Options, Parts, Pipeline};
+use w3bstream_tasks::Tasks;
+use w3bstream_types::{Clock, Did, MessageId, ProjectId, SystemClock};
+use w3bstream_vfs_local::LocalVfs;
+use w3bstream_wallet::{AdmitLimits, Signer};
+use w3bstream_wallet_file::FileWallet;
+
+use crate::admin::{self, AdminState};
+use crate::{Config, Paths, Registry, StorageContext, web};
+
+/// Puts a node together.
+#[derive(Debug)]
+pub struct NodeBuilder {
+    registry: Registry,
+    config: Config,
+    paths: Paths,
+    wallet: Arc<FileWallet>,
+    clock: Arc<dyn Clock>,
+    free_ports: bool,
+}
+
+/// The addresses of a running node, as they stand in `running.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Running {
+    /// Process id.
+    pub pid: u32,
+    /// `http://…`: devices and status page.
+    pub http: String,
+    /// `mqtt://…`; absent without a broker.
+    pub mqtt: Option<String>,
+    /// `http://…`: the admin API.
+    pub admin: String,
+    /// The node's DID.
+    pub node: Did,
+}
+
+impl NodeBuilder {
+    /// A node with these backends, settings, data folder and keys.
+    #[must_use]
+    pub fn new(registry: Registry, config: Config, paths: Paths, wallet: FileWallet) -> Self {
+        let wallet = Arc::new(wallet);
+        Self { registry, config, paths, wallet, clock: Arc::new(SystemClock), free_ports: false }
+    }
+
+    /// Takes a free port wherever the configured one is taken. For `demo` and `dev`, not for `run`.
+    #[must_use]
+    pub const fn with_free_ports(mut self, free: bool) -> Self {
+        self.free_ports = free;
+        self
+    }
+
+    /// Replaces the clock.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Everything that is missing or does not fit together, at once.
+    fn check(&self) -> anyhow::Result<()> {
+        let mut wrong = Vec::new();
+        if !self.registry.has_storage(&self.config.storage.kind) {
+            wrong.push(format!("storage.kind = {:?} is not a backend of this node", self.config.storage.kind));
+        }
+        if !self.registry.consensus().contains_key(&self.config.consensus.kind) {
+            wrong.push(format!("consensus.kind = {:?} is not a backend of this node", self.config.consensus.kind));
+        }
+        let mut ports = vec![("http", self.config.http.listen), ("admin", self.config.admin.listen)];
+        if self.config.mqtt.enabled {
+            ports.push(("mqtt", self.config.mqtt.listen));
+        }
+        for (i, (name, at)) in ports.iter().enumerate() {
+            let clash = ports[..i].iter().find(|(_, other)| other == at && at.port() != 0);
+            if let Some((other, _)) = clash.filter(|_| !self.free_ports) {
+                wrong.push(format!("{name}.listen and {other}.listen are both {at}"));
+            }
+        }
+        if wrong.is_empty() { Ok(()) } else { bail!("the settings do not fit together:\n  {}", wrong.join("\n  ")) }
+    }
+
+    /// Checks the settings, opens every store and binds every socket. Starts nothing.
+    ///
+    /// # Errors
+    /// What is wrong and what to change: a taken port, another process on the data folder, data of a newer
+    /// version, a backend that is not there.
+    pub async fn build(self) -> anyhow::Result<Node> {
+        self.check()?;
+        let lock = lock(&self.paths)?;
+        let query = Arc::new(LateQuery::default());
+        let http = self.bind_http(&query)?;
+        let mqtt = if self.config.mqtt.enabled { Some(self.bind_mqtt().await?) } else { None };
+        let admin = self.bind("admin", self.config.admin.listen).await?;
+        let mut endpoints: Vec<Arc<dyn Endpoint>> = vec![http.clone()];
+        endpoints.extend(mqtt.clone().map(|m| -> Arc<dyn Endpoint> { m }));
+        let node = self.wallet.node_did().context("keys")?;
+        let context = StorageContext { dir: self.paths.dir(), settings: &self.config.storage.settings };
+        let storage = self.registry.storage(&self.config.storage.kind, context)?;
+        let parts = Parts {
+            endpoints,
+            publisher: mqtt.clone().map(|m| -> Arc<dyn Publisher> { m }),
+            storage,
+            journal: Arc::new(SqliteJournal::open(&w3bstream_journal_sqlite::Config::new(self.paths.journal()))?),
+            vfs: Arc::new(LocalVfs::open(&w3bstream_vfs_local::Config::new(self.paths.vfs()))?),
+            engine: self.registry.engine()?,
+            signer: self.wallet.clone() as Arc<dyn Signer>,
+            node: node.clone(),
+            consensus: self.registry.consensus().clone(),
+            default_consensus: self.config.consensus.kind.clone(),
+            wals: Arc::new(FileWals(self.paths.wal())),
+            clock: self.clock.clone(),
+            probe: self.registry.probe(),
+            options: self.options(),
+        };
+        let pipeline = Pipeline::build(parts).await?;
+        query.set(pipeline.clone());
+        let running = Running {
+            pid: std::process::id(),
+            http: http.urls().first().cloned().unwrap_or_default(),
+            mqtt: mqtt.as_ref().and_then(|m| m.urls().first().cloned()),
+            admin: format!("http://{}", admin.local_addr()?),
+            node,
+        };
+        let drain = Duration::from_millis(self.config.limits.drain_ms);
+        Ok(Node { pipeline, http, admin, running, paths: self.paths, drain, status: query, _lock: lock })
+    }
+
+    fn options(&self) -> Options {
+        Options {
+            admit: AdmitLimits { max_payload_bytes: self.config.limits.max_payload_bytes },
+            guest_caps: self.config.guests.0,
+            max_backlog: self.config.limits.max_backlog,
+            ..Options::default()
+        }
+    }
+
+    fn bind_http(&self, query: &Arc<LateQuery>) -> anyhow::Result<Arc<HttpEndpoint>> {
+        let listen = self.config.http.listen;
+        let at = |listen| {
+            let limits = HttpLimits { max_connections: self.config.http.max_connections, ..HttpLimits::default() };
+            let config = HttpConfig { listen, limits, extra: Some(web::router(query.clone())) };
+            HttpEndpoint::bind(config, query.clone(), self.clock.clone())
+        };
+        match at(listen) {
+            Err(_) if self.free_ports => Ok(at(any_port(listen))?),
+            result => result.with_context(|| taken("http", listen)),
+        }
+    }
+
+    async fn bind_mqtt(&self) -> anyhow::Result<Arc<MqttEndpoint>> {
+        let settings = &self.config.mqtt;
+        let config = MqttConfig {
+            listen: settings.listen,
+            max_connections: settings.max_connections,
+            max_packet_bytes: settings.max_packet_bytes,
+            ..MqttConfig::default()
+        };
+        match MqttEndpoint::bind(config.clone(), self.clock.clone()).await {
+            Err(_) if self.free_ports => {
+                let config = MqttConfig { listen: any_port(settings.listen), ..config };
+                Ok(MqttEndpoint::bind(config, self.clock.clone()).await?)
+            }
+            result => result.with_context(|| taken("mqtt", settings.listen)),
+        }
+    }
+
+    async fn bind(&self, name: &str, listen: SocketAddr) -> anyhow::Result<tokio::net::TcpListener> {
+        match tokio::net::TcpListener::bind(listen).await {
+            Err(_) if self.free_ports => Ok(tokio::net::TcpListener::bind(any_port(listen)).await?),
+            result => result.with_context(|| taken(name, listen)),
+        }
+    }
+}
+
+const fn any_port(listen: SocketAddr) -> SocketAddr {
+    SocketAddr::new(listen.ip(), 0)
+}
+
+fn taken(name: &str, listen: SocketAddr) -> String {
+    format!("cannot listen on {listen}; choose another address with {name}.listen in node.toml, or --{name} ADDRESS")
+}
+
+/// Sees to it that one process at a time uses a data folder. The lock ends with the process.
+fn lock(paths: &Paths) -> anyhow::Result<File> {
+    std::fs::create_dir_all(paths.dir()).with_context(|| format!("cannot make {}", paths.dir().display()))?;
+    let file = File::options().create(true).append(true).open(paths.lock()).context("lock file")?;
+    if file.try_lock().is_err() {
+        bail!("another process runs a node on {}; stop it, or give another --dir", paths.dir().display());
+    }
+    Ok(file)
+}
+
+/// Consensus logs as files.
+#[derive(Debug)]
+struct FileWals(PathBuf);
+
+impl OpenWal for FileWals {
+    fn open(&self, project: ProjectId) -> Result<Box<dyn Wal>, w3bstream_consensus::Error> {
+        Ok(Box::new(FileWal::open(self.0.join(project.to_string()))?))
+    }
+}
+
+/// The pipeline's answers, for endpoints that are bound before there is a pipeline.
+#[derive(Debug, Default)]
+pub(crate) struct LateQuery(OnceLock<Pipeline>);
+
+impl LateQuery {
+    fn set(&self, pipeline: Pipeline) {
+        // Set once, by `build`.
+        let _ = self.0.set(pipeline);
+    }
+
+    pub(crate) fn pipeline(&self) -> Option<&Pipeline> {
+        self.0.get()
+    }
+}
+
+#[async_trait]
+impl Query for LateQuery {
+    async fn message(&self, id: MessageId) -> Result<Option<MessageLife>, w3bstream_endpoint::Error> {
+        match self.pipeline() {
+            Some(pipeline) => pipeline.message(id).await,
+            None => Ok(None),
+        }
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        self.pipeline().map_or_else(|| Err("the node is starting".into()), Query::ready)
+    }
+
+    fn metrics(&self) -> String {
+        self.pipeline().map(Query::metrics).unwrap_or_default()
+    }
+}
+
+/// A node that is ready to run: everything is open and bound.
+#[derive(Debug)]
+pub struct Node {
+    pipeline: Pipeline,
+    http: Arc<HttpEndpoint>,
+    admin: tokio::net::TcpListener,
+    running: Running,
+    paths: Paths,
+    drain: Duration,
+    status: Arc<LateQuery>,
+    _lock: File,
+}
+
+impl Node {
+    /// Where it listens.
+    #[must_use]
+    pub const fn running(&self) -> &Running {
+        &self.running
+    }
+
+    /// Its pipeline.
+    #[must_use]
+    pub const fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+
+    /// Runs until `stop` resolves, then drains.
+    ///
+    /// # Errors
+    /// Why the node could not go on, or what did not end in time.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let servers = Tasks::new("servers");
+        self.http.start(&servers);
+        let hash = admin::read_hash(&self.paths)?;
+        let state = AdminState::new(self.pipeline.clone(), self.running.clone(), hash);
+        admin::serve(self.admin, state, &servers);
+        write_running(&self.paths, &self.running)?;
+        let result = self.pipeline.run(stop, self.drain).await;
+        let _ = std::fs::remove_file(self.paths.running());
+        drop(self.status);
+        let joined = servers.join(Duration::from_secs(5)).await;
+        result?;
+        joined.map_err(|late| anyhow::anyhow!("did not end in time: {}", late.join(", ")))
+    }
+}
+
+fn write_running(paths: &Paths, running: &Running) -> anyhow::Result<()> {
+    let text = serde_json::to_string_pretty(running)?;
+    std::fs::write(paths.running(), text).context("running.json")
+}

@@ -1,0 +1,137 @@
+//! `project new|deploy|list|status`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use clap::Subcommand as ClapSubcommand;
+use serde_json::{Value, json};
+use w3bstream_types::{Control, Did, ProjectName};
+
+use super::{Where, print, print_value};
+use crate::ManifestFile;
+
+#[derive(Debug, ClapSubcommand)]
+pub(crate) enum Command {
+    /// Make a project's folder with a manifest and a first applet.
+    New {
+        /// The project's name: a-z, 0-9 and '-'.
+        name: ProjectName,
+        /// The applet's language.
+        #[arg(long, default_value = "rust", value_parser = ["rust"])]
+        lang: String,
+    },
+    /// Sign the manifest as the owner, upload its modules and deploy it.
+    Deploy {
+        #[command(flatten)]
+        at: Where,
+        /// The project's folder or its w3bstream.toml.
+        #[arg(default_value = ".")]
+        path: PathBuf,
+    },
+    /// The projects of a node.
+    List {
+        #[command(flatten)]
+        at: Where,
+    },
+    /// How a project is doing, and what it waits for.
+    Status {
+        #[command(flatten)]
+        at: Where,
+        /// The project.
+        name: ProjectName,
+    },
+}
+
+pub(crate) async fn run(command: Command, json: bool) -> anyhow::Result<()> {
+    match command {
+        Command::New { name, .. } => new(&name),
+        Command::Deploy { at, path } => deploy(&at, &path, json).await,
+        Command::List { at } => {
+            let projects = at.admin()?.get("/v1/projects").await?;
+            if json {
+                print_value(&projects);
+                return Ok(());
+            }
+            let rows = projects.as_array().map(Vec::as_slice).unwrap_or_default();
+            if rows.is_empty() {
+                print("No project yet. Deploy one: w3bstream project deploy PATH");
+            }
+            rows.iter().for_each(|p| print(line(p)));
+            Ok(())
+        }
+        Command::Status { at, name } => {
+            let project = at.admin()?.get(&format!("/v1/projects/{name}")).await?;
+            if json { print_value(&project) } else { details(&project) }
+            Ok(())
+        }
+    }
+}
+
+fn line(p: &Value) -> String {
+    let text = |name: &str| p[name].as_str().unwrap_or("-").to_owned();
+    format!("{:20} {:7} height {:>8}  attested {:>8}  {}", text("name"), text("state"), p["height"], p["attested"], text("reason"))
+}
+
+fn details(p: &Value) {
+    let text = |name: &str| p[name].as_str().unwrap_or("-").to_owned();
+    print(format!("{}  {}: {}", text("name"), text("state"), text("reason")));
+    for name in ["id", "owner", "genesis", "consensus", "ack"] {
+        print(format!("  {name:12} {}", text(name)));
+    }
+    for name in ["version", "members", "devices", "height", "applied", "attested"] {
+        print(format!("  {name:12} {}", p[name]));
+    }
+    for group in ["counters", "refused"] {
+        for (name, value) in p[group].as_object().into_iter().flatten() {
+            print(format!("  {name:32} {value}"));
+        }
+    }
+}
+
+async fn deploy(at: &Where, path: &Path, json: bool) -> anyhow::Result<()> {
+    let (admin, owner) = (at.admin()?, at.owner()?);
+    let loaded = ManifestFile::load(path, &Did::key(&owner.public()))?;
+    let mut manifest = loaded.manifest;
+    for module in loaded.modules.into_values() {
+        admin.put_program(module).await?;
+    }
+    let name = manifest.name.clone();
+    let current = admin.get("/v1/projects").await?;
+    let current = current.as_array().into_iter().flatten().find(|p| p["name"] == name.as_str());
+    if let Some(current) = current {
+        let holder = current["owner"].as_str().unwrap_or("");
+        if holder != manifest.owner.as_str() {
+            bail!("the project {name} belongs to {holder}; the owner's key of this folder is {}", manifest.owner);
+        }
+        manifest.version = current["version"].as_u64().unwrap_or(0) + 1;
+    }
+    let (id, version) = (manifest.project(), manifest.version);
+    let height = admin.change(&name, Control::Deploy(Box::new(manifest)), &owner).await?;
+    if json {
+        print_value(&json!({"project": name, "id": id, "version": version, "height": height}));
+    } else {
+        print(format!("Deployed {name} version {version} at height {height}.\n  id  {id}   (the audience that devices sign)"));
+        print(format!("Next: w3bstream device add --project {name} KEYFILE"));
+    }
+    Ok(())
+}
+
+fn new(name: &ProjectName) -> anyhow::Result<()> {
+    let dir = Path::new(name.as_str());
+    if dir.exists() {
+        bail!("{} exists already", dir.display());
+    }
+    std::fs::create_dir_all(dir.join("src")).with_context(|| dir.display().to_string())?;
+    let fill = |text: &str| text.replace("{name}", name.as_str()).replace("{ident}", &name.as_str().replace('-', "_"));
+    for (file, text) in [
+        ("w3bstream.toml", include_str!("template/w3bstream.toml.txt")),
+        ("Cargo.toml", include_str!("template/Cargo.toml.txt")),
+        ("src/lib.rs", include_str!("template/lib.rs.txt")),
+    ] {
+        std::fs::write(dir.join(file), fill(text)).with_context(|| format!("cannot write {file}"))?;
+    }
+    print(format!("Made {}. Next:", dir.display()));
+    print(format!("  cd {name} && cargo build --release --target wasm32-unknown-unknown"));
+    print("  w3bstream project deploy .");
+    Ok(())
+}

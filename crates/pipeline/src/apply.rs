@@ -1,0 +1,323 @@
+//! What a final block does: a pure function of the block, the messages and control transactions that it
+//! names, and the state before it. Every node of a subnet must find the same.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use w3bstream_engine::{Call, Engine, HostState, LogLine, Module};
+use w3bstream_types::{
+    Applet, AppletName, Canonical, Control, ControlTx, DeviceRegistration, Digest, Entry, GuestLimits,
+    Manifest, MessageId, Ordered, Output, OutputKind, ProjectId, Record, RefusalKind, ResultRecord, Route,
+    SequenceWindow, SourceId, TokenRegistration, WindowVerdict,
+};
+use w3bstream_vfs::{Applied, Writes, key};
+use w3bstream_wallet::DeviceStatus;
+
+use crate::registry::{Draft, Image};
+use crate::{Error, ErrorKind};
+
+/// Reads the state as it was before the block. Blocks.
+pub(crate) trait StateReader {
+    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, Error>;
+    fn program(&mut self, digest: Digest) -> Result<Vec<u8>, Error>;
+}
+
+/// Everything that an application needs.
+pub(crate) struct Applier<'a> {
+    pub(crate) project: ProjectId,
+    pub(crate) image: &'a Image,
+    pub(crate) engine: &'a dyn Engine,
+    /// The operator's caps on guests.
+    pub(crate) caps: &'a GuestLimits,
+    pub(crate) state: &'a mut dyn StateReader,
+}
+
+/// What the block did.
+#[derive(Debug)]
+pub(crate) struct Effects {
+    pub(crate) applied: Applied,
+    pub(crate) draft: Draft,
+    pub(crate) logs: Vec<(AppletName, MessageId, LogLine)>,
+}
+
+/// The work in progress on one block.
+struct Work<'a> {
+    base: Applier<'a>,
+    draft: Draft,
+    writes: Writes,
+    outputs: Vec<Output>,
+    index: Vec<(MessageId, u64, u64)>,
+    logs: Vec<(AppletName, MessageId, LogLine)>,
+    modules: BTreeMap<Digest, Arc<dyn Module>>,
+}
+
+impl<'a> Applier<'a> {
+    /// Applies a block. `entries` are its entries in order, resolved.
+    pub(crate) fn apply(
+        self,
+        height: u64,
+        entries: &[(Entry, Resolved)],
+    ) -> Result<Effects, Error> {
+        let mut work = Work {
+            base: self,
+            draft: Draft::default(),
+            writes: Writes::new(),
+            outputs: Vec::new(),
+            index: Vec::new(),
+            logs: Vec::new(),
+            modules: BTreeMap::new(),
+        };
+        for (place, (_, resolved)) in (1..).zip(entries) {
+            match resolved {
+                Resolved::Control(tx) => work.control(tx),
+                Resolved::Message(ordered) => work.message(place, ordered.record())?,
+            }
+        }
+        Ok(work.finish(height))
+    }
+}
+
+/// An entry with what it names.
+#[derive(Clone, Debug)]
+pub(crate) enum Resolved {
+    Message(Ordered),
+    Control(Box<ControlTx>),
+}
+
+impl Work<'_> {
+    fn manifest(&self) -> Option<Arc<Manifest>> {
+        self.draft.manifest.clone().or_else(|| self.base.image.manifest.clone())
+    }
+
+    fn finish(mut self, height: u64) -> Effects {
+        for (did, window) in &self.draft.windows {
+            self.writes.insert(key::window(did), Some(window.to_canonical()));
+        }
+        let manifest = self.manifest().map_or(Digest::ZERO, |m| m.digest());
+        let applied =
+            Applied { height, writes: self.writes, outputs: self.outputs, manifest, index: self.index };
+        Effects { applied, draft: self.draft, logs: self.logs }
+    }
+
+    fn control(&mut self, tx: &ControlTx) {
+        let nonce = self.draft.nonce.unwrap_or(self.base.image.nonce);
+        let outcome = if tx.nonce == nonce + 1 {
+            self.draft.nonce = Some(tx.nonce);
+            self.writes.insert(key::control_nonce(), Some(tx.nonce.to_be_bytes().to_vec()));
+            self.change(tx)
+        } else {
+            Err(format!("nonce {} does not follow {nonce}", tx.nonce))
+        };
+        let data = outcome.err().unwrap_or_default().into_bytes();
+        let target = tx.id().as_bytes().to_vec();
+        self.outputs.push(Output { kind: OutputKind::Control, chain_id: 0, target, data });
+    }
+
+    fn change(&mut self, tx: &ControlTx) -> Result<(), String> {
+        let current = self.manifest();
+        let owner = match (&current, &tx.change) {
+            (Some(manifest), _) => &manifest.owner,
+            (None, Control::Deploy(manifest)) => &manifest.owner,
+            (None, _) => return Err("the project has no manifest yet".into()),
+        };
+        let key = owner.embedded_key().map_err(|e| e.to_string())?;
+        tx.verify(&key).map_err(|e| e.to_string())?;
+        match &tx.change {
+            Control::Deploy(manifest) => self.deploy(current.as_deref(), manifest),
+            Control::RegisterDevice(device) => self.register_device(device),
+            Control::RevokeDevice(did) => {
+                self.writes.insert(key::revoked_device(did), Some(vec![1]));
+                self.draft.devices.insert(did.clone(), DeviceStatus::Revoked);
+                Ok(())
+            }
+            Control::RegisterToken(token) => self.register_token(token),
+            Control::RevokeToken(name) => {
+                self.remove_token(name);
+                Ok(())
+            }
+        }
+    }
+
+    fn deploy(&mut self, current: Option<&Manifest>, next: &Manifest) -> Result<(), String> {
+        if next.project() != self.base.project {
+            return Err("the manifest is of another project".into());
+        }
+        next.check().map_err(|e| e.to_string())?;
+        if let Some(current) = current
+            && next.version <= current.version
+        {
+            return Err(format!("version {} must be above {}", next.version, current.version));
+        }
+        self.writes.insert(key::manifest(), Some(next.to_canonical()));
+        self.draft.manifest = Some(Arc::new(next.clone()));
+        Ok(())
+    }
+
+    fn device(&self, record: &Record) -> DeviceStatus {
+        let Some(did) = record.device() else { return DeviceStatus::Unknown };
+        let found = self.draft.devices.get(&did).or_else(|| self.base.image.devices.get(&did));
+        found.cloned().unwrap_or(DeviceStatus::Unknown)
+    }
+
+    fn register_device(&mut self, device: &DeviceRegistration) -> Result<(), String> {
+        let known = self.draft.devices.get(&device.device);
+        let known = known.or_else(|| self.base.image.devices.get(&device.device));
+        if known == Some(&DeviceStatus::Revoked) {
+            return Err(format!("{} was revoked; a revoked device cannot come back", device.device));
+        }
+        self.writes.insert(key::device(&device.device), Some(device.to_canonical()));
+        let status = DeviceStatus::Registered(Arc::new(device.clone()));
+        self.draft.devices.insert(device.device.clone(), status);
+        Ok(())
+    }
+
+    fn token_of(&self, name: &w3bstream_types::PublisherName) -> Option<Arc<TokenRegistration>> {
+        match self.draft.publishers.get(name) {
+            Some(changed) => changed.clone(),
+            None => self.base.image.publishers.get(name).cloned(),
+        }
+    }
+
+    fn remove_token(&mut self, name: &w3bstream_types::PublisherName) {
+        if let Some(old) = self.token_of(name) {
+            self.writes.insert(key::token(&old.token_hash), None);
+            self.writes.insert(key::publisher(name), None);
+        }
+        self.draft.publishers.insert(name.clone(), None);
+    }
+
+    fn register_token(&mut self, token: &TokenRegistration) -> Result<(), String> {
+        let holder = self.base.image.tokens.get(&token.token_hash);
+        if holder.is_some_and(|h| h.publisher != token.publisher) {
+            return Err("another publisher has this token".into());
+        }
+        self.remove_token(&token.publisher);
+        let name = token.publisher.as_str().as_bytes().to_vec();
+        self.writes.insert(key::token(&token.token_hash), Some(name));
+        self.writes.insert(key::publisher(&token.publisher), Some(token.to_canonical()));
+        self.draft.publishers.insert(token.publisher.clone(), Some(Arc::new(token.clone())));
+        Ok(())
+    }
+
+    fn message(&mut self, place: i32, record: &Record) -> Result<(), Error> {
+        let first = self.outputs.len() as u64;
+        match self.judge(record) {
+            Err(kind) => self.outputs.push(Output {
+                kind: OutputKind::Rejected,
+                chain_id: 0,
+                target: record.id().0.as_bytes().to_vec(),
+                data: kind.code().as_bytes().to_vec(),
+            }),
+            Ok(manifest) => {
+                for (applet, route) in manifest.routes(record.event_type()) {
+                    self.run((applet, route), (place, record), &manifest)?;
+                }
+            }
+        }
+        self.index.push((record.id(), first, self.outputs.len() as u64 - first));
+        Ok(())
+    }
+
+    /// Whether the state of this height allows the message. Admission asked the same of an earlier state.
+    fn judge(&mut self, record: &Record) -> Result<Arc<Manifest>, RefusalKind> {
+        let manifest = self.manifest().ok_or(RefusalKind::UnknownProject)?;
+        let allowed = match record.source() {
+            SourceId::Device(_) => match self.device(record) {
+                DeviceStatus::Unknown => return Err(RefusalKind::UnknownDevice),
+                DeviceStatus::Revoked => return Err(RefusalKind::Revoked),
+                DeviceStatus::Registered(device) => device.event_types.clone(),
+            },
+            SourceId::Publisher(name) => {
+                self.token_of(&name).ok_or(RefusalKind::Revoked)?.event_types.clone()
+            }
+        };
+        if !allowed.is_empty() && !allowed.contains(record.event_type()) {
+            return Err(RefusalKind::NotAllowed);
+        }
+        if let (Some(did), Some(sequence)) = (record.device(), record.sequence()) {
+            let base = self.base.image.windows.get(&did);
+            let window = self.draft.windows.entry(did);
+            let window: &mut SequenceWindow = window.or_insert_with(|| base.cloned().unwrap_or_default());
+            match window.accept(sequence) {
+                WindowVerdict::New => {}
+                WindowVerdict::Seen => return Err(RefusalKind::Conflict),
+                WindowVerdict::TooOld => return Err(RefusalKind::TooOld),
+            }
+        }
+        Ok(manifest)
+    }
+
+    fn module(&mut self, digest: Digest) -> Result<Arc<dyn Module>, Error> {
+        if let Some(module) = self.modules.get(&digest) {
+            return Ok(module.clone());
+        }
+        let program = self.base.state.program(digest)?;
+        let module = self.base.engine.load(&program).map_err(|e| {
+            Error::new(ErrorKind::Fatal, format!("program {digest} was deployed but does not load")).with_source(e)
+        })?;
+        self.modules.insert(digest, module.clone());
+        Ok(module)
+    }
+
+    fn run(
+        &mut self,
+        (applet, route): (&Applet, &Route),
+        (rid, record): (i32, &Record),
+        manifest: &Manifest,
+    ) -> Result<(), Error> {
+        let module = self.module(applet.program)?;
+        let limits = applet.limits.capped_by(self.base.caps);
+        let call = Call {
+            handler: &route.handler,
+            event_type: record.event_type(),
+            payload: record.payload(),
+            rid,
+            env: &manifest.env,
+            limits: &limits,
+        };
+        let mut view = GuestView { applet: &applet.name, writes: &self.writes, state: &mut *self.base.state };
+        let outcome = module.call(call, &mut view)?;
+        let (code, error) = match outcome.result {
+            Ok(code) => (code, None),
+            Err(why) => (-1, Some(why.code().to_owned())),
+        };
+        let result = ResultRecord {
+            message: record.id(),
+            applet: applet.name.clone(),
+            handler: route.handler.clone(),
+            program: module.program(),
+            instrumented: module.instrumented(),
+            code,
+            error,
+            gas: outcome.gas,
+            outputs: outcome.outputs.len() as u64,
+        };
+        let (target, data) = (record.id().0.as_bytes().to_vec(), result.to_canonical());
+        self.outputs.push(Output { kind: OutputKind::Result, chain_id: 0, target, data });
+        self.outputs.extend(outcome.outputs);
+        let keyed = outcome.writes.into_iter().map(|(k, v)| (key::guest(&applet.name, &[], &k), Some(v)));
+        self.writes.extend(keyed);
+        let logs = outcome.logs.into_iter().map(|line| (applet.name.clone(), record.id(), line));
+        self.logs.extend(logs);
+        Ok(())
+    }
+}
+
+/// A guest's view of the state: what this block has written already, then what was there before.
+struct GuestView<'a> {
+    applet: &'a AppletName,
+    writes: &'a Writes,
+    state: &'a mut dyn StateReader,
+}
+
+impl HostState for GuestView<'_> {
+    fn kv_get(&mut self, name: &[u8]) -> Result<Option<Vec<u8>>, w3bstream_engine::Error> {
+        let key = key::guest(self.applet, &[], name);
+        if let Some(written) = self.writes.get(&key) {
+            return Ok(written.clone());
+        }
+        self.state.get(&key).map_err(|e| {
+            w3bstream_engine::Error::new(w3bstream_engine::ErrorKind::State, "state of the applet").with_source(e)
+        })
+    }
+}

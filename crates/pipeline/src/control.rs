@@ -1,0 +1,214 @@
+//! What owners do: deploy, register, revoke.
+
+use w3bstream_journal::Write;
+use w3bstream_types::{
+    Canonical, Control, ControlTx, Digest, Manifest, OutputKind, ProjectId, ProjectName,
+};
+
+use crate::{Error, ErrorKind, Pipeline};
+
+fn refused(why: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Refused, why)
+}
+
+/// What became of a control transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControlOutcome {
+    /// Its id.
+    pub id: Digest,
+    /// The height of its block.
+    pub height: u64,
+}
+
+impl Pipeline {
+    /// Keeps a program, after checking that it loads. Gives its digest.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`] naming what is wrong with the module.
+    pub async fn put_program(&self, bytes: Vec<u8>) -> Result<Digest, Error> {
+        let (engine, module) = (self.0.parts.engine.clone(), bytes.clone());
+        let load = move || engine.load(&module).map(|_| ());
+        let loaded = tokio::task::spawn_blocking(load).await;
+        loaded.map_err(|_| Error::new(ErrorKind::Fatal, "loading a program panicked"))??;
+        Ok(self.0.parts.vfs.put_program(bytes).await?)
+    }
+
+    /// The nonce that the next control transaction of a project must have.
+    ///
+    /// # Errors
+    /// [`Error`] if the journal cannot be read.
+    pub async fn next_nonce(&self, project: ProjectId) -> Result<u64, Error> {
+        let applied = self.0.registries.with(project, |image| image.nonce).unwrap_or_default();
+        let pending = self.0.parts.journal.pending_controls(project, usize::MAX >> 1).await?;
+        let last = pending.last().map_or(applied, |tx| tx.nonce.max(applied));
+        // Between its block and its application a transaction is neither pending nor applied.
+        Ok(last.max(self.ordered_nonce(project).await?) + 1)
+    }
+
+    async fn ordered_nonce(&self, project: ProjectId) -> Result<u64, Error> {
+        let Some(p) = self.0.project(project) else { return Ok(0) };
+        let (applied, journaled) = (*p.applied.borrow(), *p.journaled.borrow());
+        let mut highest = 0;
+        for height in applied + 1..=journaled {
+            let Some(block) = self.0.parts.journal.block(project, height).await? else { continue };
+            for entry in block.block.entries() {
+                if let w3bstream_types::Entry::Control(id) = entry
+                    && let Some(tx) = self.0.parts.journal.control(*id).await?
+                {
+                    highest = highest.max(tx.nonce);
+                }
+            }
+        }
+        Ok(highest)
+    }
+
+    /// Takes a control transaction, orders it and waits until it is applied. The first `Deploy` of a
+    /// project makes its subnet.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`] with the reason; nothing was changed then, or the change was ordered and the
+    /// replicated rules refused it.
+    pub async fn submit(&self, tx: ControlTx) -> Result<ControlOutcome, Error> {
+        let id = tx.id();
+        let (project, from) = {
+            let _one_at_a_time = self.0.control.lock().await;
+            self.check(&tx).await?;
+            let known = self.0.project(tx.project);
+            let from = known.as_ref().map_or(1, |p| *p.applied.borrow() + 1);
+            let mut batch = Vec::new();
+            if known.is_none() {
+                batch.push(Write::Genesis(Box::new(self.new_genesis(tx.project)?)));
+            }
+            let (project_id, name) = (tx.project, deployed_name(&tx));
+            batch.push(Write::Control(Box::new(tx)));
+            let genesis = batch.iter().find_map(|w| match w {
+                Write::Genesis(genesis) => Some((**genesis).clone()),
+                _ => None,
+            });
+            self.0.parts.journal.commit(batch).await?;
+            let project = match (known, genesis) {
+                (Some(project), _) => project,
+                (None, Some(genesis)) => self.start_project(genesis, name).await?,
+                (None, None) => return Err(refused(format!("there is no project {project_id}"))),
+            };
+            (project, from)
+        };
+        project.arrived.notify_one();
+        self.await_control(&project, id, from).await
+    }
+
+    async fn await_control(
+        &self,
+        project: &crate::project::Project,
+        id: Digest,
+        from: u64,
+    ) -> Result<ControlOutcome, Error> {
+        let mut applied = project.applied.subscribe();
+        let mut halted = project.halted.subscribe();
+        let mut next = from;
+        loop {
+            let height = *applied.borrow_and_update();
+            for h in next..=height {
+                if let Some(outcome) = self.outcome_at(project.id, h, id).await? {
+                    return outcome;
+                }
+            }
+            next = height + 1;
+            tokio::select! {
+                changed = applied.changed() => changed.map_err(|_| stopping())?,
+                reason = halted.wait_for(Option::is_some) => {
+                    let reason = reason.ok().and_then(|r| r.clone()).unwrap_or_default();
+                    return Err(Error::new(ErrorKind::Halted, format!("the project is halted: {reason}")));
+                }
+                () = self.0.stages.shutdown().requested_owned() => return Err(stopping()),
+            }
+        }
+    }
+
+    async fn outcome_at(
+        &self,
+        project: ProjectId,
+        height: u64,
+        id: Digest,
+    ) -> Result<Option<Result<ControlOutcome, Error>>, Error> {
+        let Some((_, _, outputs)) = self.0.parts.vfs.result(project, height).await? else { return Ok(None) };
+        let mine = |o: &&w3bstream_types::Output| o.kind == OutputKind::Control && o.target == id.as_bytes();
+        Ok(outputs.iter().find(mine).map(|output| {
+            if output.data.is_empty() {
+                return Ok(ControlOutcome { id, height });
+            }
+            Err(refused(String::from_utf8_lossy(&output.data)))
+        }))
+    }
+
+    /// What can be said of a transaction before it is ordered, so that its owner hears it at once.
+    async fn check(&self, tx: &ControlTx) -> Result<(), Error> {
+        let manifest = self.0.manifest(tx.project);
+        let owner = match (&manifest, &tx.change) {
+            (Some(m), _) => m.owner.clone(),
+            (None, Control::Deploy(m)) => m.owner.clone(),
+            (None, _) => {
+                let why = format!("this node serves no project {}; deploy it first", tx.project);
+                return Err(Error::new(ErrorKind::NotFound, why));
+            }
+        };
+        let key = owner.embedded_key().map_err(|e| refused(e.to_string()))?;
+        tx.verify(&key).map_err(|e| refused(format!("{e}: it must be signed by the owner, {owner}")))?;
+        let nonce = self.next_nonce(tx.project).await?;
+        if tx.nonce != nonce {
+            return Err(refused(format!("nonce {} is not the next one, {nonce}", tx.nonce)));
+        }
+        if let Control::Deploy(next) = &tx.change {
+            self.check_manifest(tx.project, next).await?;
+        }
+        Ok(())
+    }
+
+    async fn check_manifest(&self, project: ProjectId, next: &Manifest) -> Result<(), Error> {
+        if next.project() != project {
+            return Err(refused("the manifest's owner and name are not those of the project id"));
+        }
+        next.check().map_err(|e| refused(e.to_string()))?;
+        if let Some(holder) = self.0.registries.named(&next.name)
+            && holder != project
+        {
+            return Err(refused(format!("another owner's project has the name {} on this node", next.name)));
+        }
+        // Decoding must give it back, or no node could read the block.
+        Manifest::from_canonical(&next.to_canonical()).map_err(|e| refused(e.to_string()))?;
+        for applet in &next.applets {
+            let program = self.0.parts.vfs.program(applet.program).await.map_err(|e| {
+                refused(format!("applet {}: upload its program first: {e}", applet.name))
+            })?;
+            let engine = self.0.parts.engine.clone();
+            let module = tokio::task::spawn_blocking(move || engine.load(&program)).await;
+            let module = module.map_err(|_| Error::new(ErrorKind::Fatal, "loading a program panicked"))??;
+            let handlers = module.handlers();
+            if let Some(route) = applet.routes.iter().find(|r| !handlers.contains(&r.handler)) {
+                let (name, wanted) = (&applet.name, &route.handler);
+                return Err(refused(format!(
+                    "applet {name} exports no handler {wanted:?}; it exports {}",
+                    handlers.join(", ")
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The id of the project with this name on this node.
+    #[must_use]
+    pub fn project_id(&self, name: &ProjectName) -> Option<ProjectId> {
+        self.0.registries.named(name)
+    }
+}
+
+fn stopping() -> Error {
+    Error::new(ErrorKind::ShuttingDown, "the node is stopping; the change may still be applied")
+}
+
+fn deployed_name(tx: &ControlTx) -> Option<ProjectName> {
+    match &tx.change {
+        Control::Deploy(manifest) => Some(manifest.name.clone()),
+        _ => None,
+    }
+}

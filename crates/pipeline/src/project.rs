@@ -1,0 +1,103 @@
+//! One project on this node: what its stages share.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{Notify, mpsc, watch};
+use w3bstream_consensus::DriverInput;
+use w3bstream_engine::LogLine;
+use w3bstream_types::{AppletName, Genesis, MessageId, ProjectId, ProjectName};
+
+use crate::counters::Counters;
+
+/// How many inputs may wait for a project's consensus driver. Senders wait beyond it; each stage has at
+/// most a few under way.
+const DRIVER_QUEUE: usize = 64;
+
+/// A line that a guest logged.
+#[derive(Clone, Debug)]
+pub struct GuestLog {
+    /// The applet.
+    pub applet: AppletName,
+    /// The message that it worked on.
+    pub message: MessageId,
+    /// The line.
+    pub line: LogLine,
+}
+
+/// What the stages of one project share.
+#[derive(Debug)]
+pub(crate) struct Project {
+    pub(crate) id: ProjectId,
+    pub(crate) name: ProjectName,
+    pub(crate) genesis: Genesis,
+    pub(crate) counters: Arc<Counters>,
+    /// Something was stored, or a control transaction accepted.
+    pub(crate) arrived: Notify,
+    /// To the consensus driver.
+    pub(crate) driver: mpsc::Sender<DriverInput>,
+    /// The last height in the journal.
+    pub(crate) journaled: watch::Sender<u64>,
+    /// The last applied height.
+    pub(crate) applied: watch::Sender<u64>,
+    /// The last attested height.
+    pub(crate) attested: watch::Sender<u64>,
+    /// Why the project is halted.
+    pub(crate) halted: watch::Sender<Option<String>>,
+    logs: Mutex<VecDeque<GuestLog>>,
+}
+
+/// Where a project stood when the node started.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Resume {
+    pub(crate) journaled: u64,
+    pub(crate) applied: u64,
+    pub(crate) attested: u64,
+}
+
+impl Project {
+    pub(crate) fn new(
+        genesis: Genesis,
+        name: ProjectName,
+        at: Resume,
+        halted: Option<String>,
+    ) -> (Arc<Self>, mpsc::Receiver<DriverInput>) {
+        let (driver, inputs) = mpsc::channel(DRIVER_QUEUE);
+        let project = Self {
+            id: genesis.project,
+            name,
+            genesis,
+            counters: Arc::default(),
+            arrived: Notify::new(),
+            driver,
+            journaled: watch::Sender::new(at.journaled),
+            applied: watch::Sender::new(at.applied),
+            attested: watch::Sender::new(at.attested),
+            halted: watch::Sender::new(halted),
+            logs: Mutex::default(),
+        };
+        (Arc::new(project), inputs)
+    }
+
+    /// Why the project does not go on; `None` if it does.
+    pub(crate) fn halt_reason(&self) -> Option<String> {
+        self.halted.borrow().clone()
+    }
+
+    pub(crate) fn log(&self, lines: impl Iterator<Item = GuestLog>, keep: usize) {
+        let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        for line in lines {
+            tracing::debug!(project = %self.name, applet = %line.applet, level = line.line.level,
+                "guest: {}", line.line.text);
+            logs.push_back(line);
+            if logs.len() > keep {
+                logs.pop_front();
+            }
+        }
+    }
+
+    pub(crate) fn recent_logs(&self, limit: usize) -> Vec<GuestLog> {
+        let logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        logs.iter().skip(logs.len().saturating_sub(limit)).cloned().collect()
+    }
+}

@@ -1,0 +1,139 @@
+//! Received → Verified → Stored, and the acknowledgement.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use futures_util::FutureExt as _;
+use w3bstream_endpoint::{Ack, Arrival, Endpoint};
+use w3bstream_storage::Outcome;
+use w3bstream_types::{
+    Accepted, AckMode, Disposition, ProjectName, Refusal, RefusalKind, Stored, Verified,
+};
+use w3bstream_wallet::Registry as _;
+
+use crate::counters::Counters;
+use crate::node::Shared;
+use crate::project::Project;
+
+/// One arrival that was verified, with what is needed to answer it.
+struct Pending {
+    ack: Ack,
+    project: Arc<Project>,
+    mode: AckMode,
+}
+
+/// Takes arrivals of one endpoint until it has no more. Several run side by side.
+pub(crate) async fn run(shared: Arc<Shared>, endpoint: Arc<dyn Endpoint>) {
+    while let Some(first) = endpoint.next().await {
+        let mut batch = vec![first];
+        // What has arrived meanwhile shares the commit. Dropping a `next` that is not ready loses nothing.
+        while batch.len() < shared.parts.options.admit_batch
+            && let Some(Some(more)) = endpoint.next().now_or_never()
+        {
+            batch.push(more);
+        }
+        admit_batch(&shared, batch).await;
+    }
+}
+
+async fn admit_batch(shared: &Shared, batch: Vec<Arrival>) {
+    shared.parts.probe.at("admit.received");
+    let (mut verified, mut pending) = (Vec::new(), Vec::new());
+    for Arrival { received, ack } in batch {
+        let name = received.project.clone();
+        match judge(shared, received) {
+            Ok((message, project, mode)) => {
+                verified.push(message);
+                pending.push(Pending { ack, project, mode });
+            }
+            Err(refusal) => refuse(shared, &name, ack, refusal),
+        }
+    }
+    if verified.is_empty() {
+        return;
+    }
+    shared.parts.probe.at("admit.verified");
+    match shared.store.append(verified).await {
+        Ok(outcomes) => {
+            shared.parts.probe.at("admit.stored");
+            acknowledge(shared, outcomes, pending).await;
+            shared.parts.probe.at("admit.acked");
+        }
+        Err(e) => {
+            tracing::error!(error = %e, "storage failed; nothing of this batch is acknowledged");
+            if e.disposition() == Disposition::Halt {
+                shared.fail(&format!("storage: {e}"));
+            }
+            for Pending { ack, project, .. } in pending {
+                let why = "the record could not be stored; send it again";
+                refuse(shared, &project.name, ack, Refusal::new(RefusalKind::StorageFailing, why));
+            }
+        }
+    }
+}
+
+fn refuse(shared: &Shared, name: &ProjectName, ack: Ack, refusal: Refusal) {
+    let known = shared.registries.named(name).is_some();
+    shared.refusals.count(known.then_some(name), refusal.kind);
+    ack.refuse(refusal);
+}
+
+fn judge(
+    shared: &Shared,
+    received: w3bstream_types::Received,
+) -> Result<(Verified, Arc<Project>, AckMode), Refusal> {
+    let not_ready = |why: String| Refusal::new(RefusalKind::NotReady, why);
+    let view = shared.registries.project(&received.project);
+    let verified = w3bstream_wallet::admit(received, &shared.registries, &shared.parts.options.admit)?;
+    // `admit` has refused unknown projects.
+    let view = view.ok_or_else(|| not_ready("the project is being deployed".into()))?;
+    let project = shared.project(view.id).ok_or_else(|| not_ready("the project is being started".into()))?;
+    if let Some(why) = project.halt_reason() {
+        return Err(not_ready(format!("the project is halted: {why}")));
+    }
+    let backlog = project.counters.backlog.load(Ordering::Relaxed);
+    if backlog >= shared.parts.options.max_backlog {
+        return Err(Refusal::new(RefusalKind::Overloaded, format!("{backlog} messages wait to be ordered")));
+    }
+    Ok((verified, project, view.manifest.ack))
+}
+
+async fn acknowledge(shared: &Shared, outcomes: Vec<Outcome>, pending: Vec<Pending>) {
+    let mut touched: HashMap<_, Arc<Project>> = HashMap::new();
+    for (outcome, Pending { ack, project, mode }) in outcomes.into_iter().zip(pending) {
+        match outcome {
+            Outcome::Conflict(kept) => {
+                let why = format!("this sequence number or event id was used by message {kept}");
+                refuse(shared, &project.name, ack, Refusal::new(RefusalKind::Conflict, why));
+            }
+            Outcome::Stored(stored, new) => {
+                let counters = &project.counters;
+                if new {
+                    Counters::add(&counters.accepted, 1);
+                    Counters::add(&counters.backlog, 1);
+                    touched.insert(project.id, project.clone());
+                } else {
+                    Counters::add(&counters.duplicates, 1);
+                }
+                answer(shared, stored, ack, (mode, !new)).await;
+            }
+        }
+    }
+    for project in touched.values() {
+        project.arrived.notify_one();
+    }
+}
+
+async fn answer(shared: &Shared, stored: Stored, ack: Ack, (mode, duplicate): (AckMode, bool)) {
+    let id = stored.record().id();
+    if mode == AckMode::Durable {
+        ack.accept(Accepted { id, duplicate, mode, results: Vec::new() });
+        return;
+    }
+    shared.waiters.add(id, ack, mode, (duplicate, shared.parts.clock.now()));
+    if duplicate {
+        // Its block may have passed before: then nobody else will answer.
+        shared.answer_if_reached(stored.record().project(), id).await;
+    }
+}

@@ -1,0 +1,203 @@
+//! Ordered → Executed: applies final blocks one after the other and asks for their attestation.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use w3bstream_consensus::DriverInput;
+use w3bstream_tasks::Shutdown;
+use w3bstream_types::{
+    AckMode, Block, Canonical, CertifiedBlock, Digest, Entry, Executed, HandlerResult, MessageId, Ordered,
+    Output, OutputKind, ProjectId, Refusal, RefusalKind, ResultRecord,
+};
+use w3bstream_vfs::Vfs;
+
+use crate::apply::{Applier, Effects, Resolved, StateReader};
+use crate::counters::Counters;
+use crate::node::Shared;
+use crate::project::{GuestLog, Project};
+use crate::registry::Image;
+use crate::stage_order::message_ids;
+use crate::{Error, ErrorKind};
+
+/// Runs until the node stops or the project halts.
+pub(crate) async fn run(shared: Arc<Shared>, project: Arc<Project>, shutdown: Shutdown) {
+    if let Err(e) = run_inner(&shared, &project, &shutdown).await {
+        shared.halt(&project, &format!("execution stopped: {e}")).await;
+    }
+}
+
+async fn run_inner(shared: &Arc<Shared>, project: &Arc<Project>, shutdown: &Shutdown) -> Result<(), Error> {
+    let mut journaled = project.journaled.subscribe();
+    let mut applied = *project.applied.borrow();
+    let attested = *project.attested.borrow();
+    for height in attested + 1..=applied {
+        // Applied before the last stop, but not attested: the result is in the vfs.
+        let executed = recover(shared, project, height).await?;
+        announce(project, &executed).await?;
+    }
+    loop {
+        let target = *journaled.borrow_and_update();
+        while applied < target {
+            if shutdown.is_requested() {
+                return Ok(());
+            }
+            applied += 1;
+            let executed = execute(shared, project, applied).await?;
+            announce(project, &executed).await?;
+        }
+        tokio::select! {
+            () = shutdown.requested() => return Ok(()),
+            changed = journaled.changed() => if changed.is_err() { return Ok(()) },
+        }
+    }
+}
+
+/// Tells the driver what was applied and what this node is going to attest.
+async fn announce(project: &Project, executed: &Executed) -> Result<(), Error> {
+    let statement = executed.statement(project.id);
+    let (height, state_root) = (statement.height, statement.state_root);
+    let stopped = |_| Error::new(ErrorKind::ShuttingDown, "the sequencer has ended");
+    project.driver.send(DriverInput::Attest(Box::new(statement))).await.map_err(stopped)?;
+    project.driver.send(DriverInput::Applied { height, state_root }).await.map_err(stopped)
+}
+
+async fn execute(shared: &Arc<Shared>, project: &Project, height: u64) -> Result<Executed, Error> {
+    let parts = &shared.parts;
+    let (certified, entries) = load(shared, project.id, height).await?;
+    parts.probe.at("execute.started");
+    let image = shared.registries.image(project.id);
+    let effects = compute(shared.clone(), project.id, (height, image), entries.clone()).await?;
+    parts.probe.at("execute.ran");
+    let Effects { applied, draft, logs } = effects;
+    let (outputs, manifest, index) = (applied.outputs.clone(), applied.manifest, applied.index.clone());
+    let state_root = parts.vfs.apply(project.id, applied).await?;
+    parts.probe.at("execute.applied");
+    shared.registries.adopt(project.id, draft);
+    let lines = logs.into_iter().map(|(applet, message, line)| GuestLog { applet, message, line });
+    project.log(lines, parts.options.log_lines);
+    project.applied.send_replace(height);
+    settle_waiters(shared, project, &outputs, &index);
+    baton(certified.block, entries, (manifest, state_root), outputs)
+}
+
+async fn recover(shared: &Arc<Shared>, project: &Project, height: u64) -> Result<Executed, Error> {
+    let (certified, entries) = load(shared, project.id, height).await?;
+    let result = shared.parts.vfs.result(project.id, height).await?;
+    let (state_root, manifest, outputs) =
+        result.ok_or_else(|| Error::new(ErrorKind::Fatal, format!("the result of height {height} is gone")))?;
+    baton(certified.block, entries, (manifest, state_root), outputs)
+}
+
+fn baton(
+    block: Block,
+    entries: Vec<(Entry, Resolved)>,
+    (manifest, state_root): (Digest, Digest),
+    outputs: Vec<Output>,
+) -> Result<Executed, Error> {
+    let ordered = entries.into_iter().filter_map(|(_, resolved)| match resolved {
+        Resolved::Message(ordered) => Some(ordered),
+        Resolved::Control(_) => None,
+    });
+    Ok(Executed::new(block, ordered.collect(), manifest, state_root, outputs)?)
+}
+
+/// The block of a height with everything that its entries name.
+async fn load(
+    shared: &Shared,
+    project: ProjectId,
+    height: u64,
+) -> Result<(CertifiedBlock, Vec<(Entry, Resolved)>), Error> {
+    let gone = |what: String| Error::new(ErrorKind::Fatal, format!("block {height}: {what} is gone"));
+    let parts = &shared.parts;
+    let certified = parts.journal.block(project, height).await?.ok_or_else(|| gone("it".into()))?;
+    let ids = message_ids(&certified);
+    let mut stored: HashMap<MessageId, _> =
+        shared.store.get(&ids).await?.into_iter().flatten().map(|s| (s.record().id(), s)).collect();
+    let mut entries = Vec::with_capacity(certified.block.entries().len());
+    for (index, entry) in (0..).zip(certified.block.entries()) {
+        let resolved = match entry {
+            Entry::Message(id) => {
+                let stored = stored.remove(id).ok_or_else(|| gone(format!("message {id}")))?;
+                Resolved::Message(Ordered::new(stored, &certified.block, index)?)
+            }
+            Entry::Control(id) => {
+                let tx = parts.journal.control(*id).await?;
+                Resolved::Control(Box::new(tx.ok_or_else(|| gone(format!("control transaction {id}")))?))
+            }
+        };
+        entries.push((*entry, resolved));
+    }
+    Ok((certified, entries))
+}
+
+/// Runs the block's handlers on a thread that may block.
+async fn compute(
+    shared: Arc<Shared>,
+    project: ProjectId,
+    (height, image): (u64, Arc<Image>),
+    entries: Vec<(Entry, Resolved)>,
+) -> Result<Effects, Error> {
+    let runtime = tokio::runtime::Handle::current();
+    let work = move || {
+        let mut state = VfsReader { runtime, vfs: shared.parts.vfs.clone(), project };
+        let applier = Applier {
+            project,
+            image: &image,
+            engine: &*shared.parts.engine,
+            caps: &shared.parts.options.guest_caps,
+            state: &mut state,
+        };
+        applier.apply(height, &entries)
+    };
+    let joined = tokio::task::spawn_blocking(work).await;
+    joined.map_err(|_| Error::new(ErrorKind::Fatal, format!("executing block {height} panicked")))?
+}
+
+struct VfsReader {
+    runtime: tokio::runtime::Handle,
+    vfs: Arc<dyn Vfs>,
+    project: ProjectId,
+}
+
+impl StateReader for VfsReader {
+    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.runtime.block_on(self.vfs.get(self.project, key))?)
+    }
+
+    fn program(&mut self, digest: Digest) -> Result<Vec<u8>, Error> {
+        Ok(self.runtime.block_on(self.vfs.program(digest))?)
+    }
+}
+
+fn settle_waiters(shared: &Shared, project: &Project, outputs: &[Output], index: &[(MessageId, u64, u64)]) {
+    let counters = &project.counters;
+    for (id, first, count) in index {
+        let range = *first as usize..(first + count) as usize;
+        let about = outputs.get(range).unwrap_or_default();
+        if let Some(reason) = rejection(about) {
+            Counters::add(&counters.rejected, 1);
+            shared.waiters.reject(*id, &Refusal::new(reason, "the project's registry changed before its block"));
+            continue;
+        }
+        let results = results(about);
+        Counters::add(&counters.executed, 1);
+        Counters::add(&counters.failed_calls, results.iter().filter(|r| r.error.is_some()).count() as u64);
+        Counters::add(&counters.gas, results.iter().map(|r| r.gas).sum());
+        shared.waiters.reached(*id, AckMode::Executed, &results);
+    }
+}
+
+/// The results among a message's outputs.
+pub(crate) fn results(outputs: &[Output]) -> Vec<HandlerResult> {
+    let results = outputs.iter().filter(|o| o.kind == OutputKind::Result);
+    results
+        .filter_map(|o| ResultRecord::from_canonical(&o.data).ok())
+        .map(|r| r.to_handler_result())
+        .collect()
+}
+
+/// Why a message was ordered but not executed, if that is so.
+pub(crate) fn rejection(outputs: &[Output]) -> Option<RefusalKind> {
+    let output = outputs.iter().find(|o| o.kind == OutputKind::Rejected)?;
+    RefusalKind::ALL.into_iter().find(|k| k.code().as_bytes() == output.data)
+}

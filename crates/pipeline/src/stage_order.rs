@@ -1,0 +1,249 @@
+//! Stored → Ordered: the loop around a project's consensus driver.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use w3bstream_consensus::{
+    Action, AttestationPool, BuildRequest, Built, Collected, Driver, DriverInput, SignedStatement, Verdict,
+};
+use w3bstream_journal::{OutboxId, Write};
+use w3bstream_storage::Filter;
+use w3bstream_tasks::Shutdown;
+use w3bstream_types::{
+    Attestation, AckMode, CertifiedBlock, Entry, MessageId, OutputKind, Position, Statement, Timestamp,
+};
+use w3bstream_wallet::Role;
+
+use crate::counters::Counters;
+use crate::node::Shared;
+use crate::project::Project;
+use crate::{Error, ErrorKind};
+
+/// Journal cursor: the store's position up to which every message of the project is in a block.
+pub(crate) const ORDERED: &str = "ordered";
+/// Journal cursor: the last attested height.
+pub(crate) const ATTESTED: &str = "attested";
+/// How many control transactions go into one block at most.
+const CONTROLS_PER_BLOCK: usize = 256;
+
+/// A project's sequencer.
+pub(crate) struct Sequencer {
+    shared: Arc<Shared>,
+    project: Arc<Project>,
+    // Taken out while a blocking thread uses it.
+    driver: Option<Driver>,
+    pool: AttestationPool,
+    wake: Option<Timestamp>,
+    // Every message of the project up to here is in a block.
+    ordered_to: Position,
+}
+
+impl Sequencer {
+    pub(crate) async fn new(shared: Arc<Shared>, project: Arc<Project>, driver: Driver) -> Result<Self, Error> {
+        let attested = *project.attested.borrow();
+        let pool = AttestationPool::new(project.genesis.clone(), attested)?;
+        let ordered_to = Position(shared.parts.journal.cursor(project.id, ORDERED).await?);
+        Ok(Self { shared, project, driver: Some(driver), pool, wake: None, ordered_to })
+    }
+
+    /// Runs until the node stops or the project halts.
+    pub(crate) async fn run(mut self, mut inputs: mpsc::Receiver<DriverInput>, shutdown: Shutdown) {
+        if let Err(e) = self.run_inner(&mut inputs, &shutdown).await {
+            self.shared.halt(&self.project, &format!("ordering stopped: {e}")).await;
+        }
+    }
+
+    async fn run_inner(
+        &mut self,
+        inputs: &mut mpsc::Receiver<DriverInput>,
+        shutdown: &Shutdown,
+    ) -> Result<(), Error> {
+        let applied = *self.project.applied.borrow();
+        self.handle(vec![DriverInput::Start { applied }, DriverInput::Pending]).await?;
+        let mut batch = Vec::new();
+        let project = self.project.clone();
+        loop {
+            let wake = self.wake.map(|at| at.0.saturating_sub(self.shared.parts.clock.now().0));
+            tokio::select! {
+                () = shutdown.requested() => return Ok(()),
+                n = inputs.recv_many(&mut batch, 32) => {
+                    if n == 0 {
+                        return Ok(());
+                    }
+                }
+                () = project.arrived.notified() => {
+                    self.gather().await?;
+                    batch.push(DriverInput::Pending);
+                }
+                () = sleep(wake) => batch.push(DriverInput::Tick),
+            }
+            self.handle(std::mem::take(&mut batch)).await?;
+        }
+    }
+
+    /// Lets the first message wait a little for company, unless a full block is there.
+    async fn gather(&mut self) -> Result<(), Error> {
+        let rules = self.shared.manifest(self.project.id).map(|m| m.blocks).unwrap_or_default();
+        let waiting = self.project.counters.backlog.load(std::sync::atomic::Ordering::Relaxed);
+        if waiting < u64::from(rules.max_entries) {
+            tokio::time::sleep(Duration::from_millis(u64::from(rules.max_delay_ms.min(1000)))).await;
+        }
+        Ok(())
+    }
+
+    /// Gives inputs to the driver and does what it asks for, until it asks for nothing more.
+    async fn handle(&mut self, inputs: Vec<DriverInput>) -> Result<(), Error> {
+        let mut inputs = inputs;
+        while !inputs.is_empty() {
+            let actions = self.drive(std::mem::take(&mut inputs)).await?;
+            for action in actions {
+                self.act(action, &mut inputs).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The driver blocks for the disk and the key, so it runs on a thread that may.
+    async fn drive(&mut self, inputs: Vec<DriverInput>) -> Result<Vec<Action>, Error> {
+        let gone = || Error::new(ErrorKind::Fatal, "the consensus driver was lost in a panic");
+        let mut driver = self.driver.take().ok_or_else(gone)?;
+        let now = self.shared.parts.clock.now();
+        let work = move || {
+            let result = driver.handle_batch(now, inputs);
+            (driver, result)
+        };
+        let (driver, result) = tokio::task::spawn_blocking(work).await.map_err(|_| gone())?;
+        self.driver = Some(driver);
+        Ok(result?)
+    }
+
+    async fn act(&mut self, action: Action, inputs: &mut Vec<DriverInput>) -> Result<(), Error> {
+        match action {
+            Action::Build(request) => {
+                let (built, more) = self.build(request).await?;
+                self.shared.parts.probe.at("order.built");
+                inputs.push(DriverInput::Built(built));
+                if more {
+                    inputs.push(DriverInput::Pending);
+                }
+            }
+            Action::Committed(block) => self.committed(*block).await?,
+            Action::SignAttestation(statement) => self.attest(*statement).await?,
+            Action::WakeAt(at) => self.wake = Some(at),
+            // A member of one is its own proposer: a block of somebody else cannot be valid here.
+            Action::Validate(block) => inputs
+                .push(DriverInput::Validated { block: block.id(), verdict: Verdict::Refuse }),
+            Action::Halt(why) => return Err(Error::new(ErrorKind::Fatal, why)),
+            Action::Evidence(evidence) => tracing::error!(?evidence, "a member said two things"),
+            // Without other members there is nobody to send to or to fetch from.
+            Action::Send { .. } | Action::Fetch { .. } | Action::Checkpoint { .. } | Action::Penalise { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Chooses what goes into the next block: control transactions first, then messages in the order in
+    /// which they were stored. Says whether more is waiting.
+    async fn build(&mut self, request: BuildRequest) -> Result<(Built, bool), Error> {
+        let parts = &self.shared.parts;
+        let rules = self.shared.manifest(self.project.id).map(|m| m.blocks).unwrap_or_default();
+        let limit = rules.max_entries as usize;
+        let controls = parts.journal.pending_controls(self.project.id, CONTROLS_PER_BLOCK).await?;
+        let mut entries: Vec<Entry> = controls.iter().map(|tx| Entry::Control(tx.id())).collect();
+        let filter = Filter { project: Some(self.project.id), ..Filter::default() };
+        let stored = self.shared.store.scan(&filter, self.ordered_to, limit).await?;
+        let more = stored.len() == limit;
+        entries.extend(stored.iter().map(|s| Entry::Message(s.record().id())));
+        Ok((Built { slot: request.slot, entries, time: parts.clock.now() }, more))
+    }
+
+    async fn committed(&mut self, certified: CertifiedBlock) -> Result<(), Error> {
+        let height = certified.block.header().height;
+        let parts = &self.shared.parts;
+        parts.probe.at("order.committed");
+        if height <= *self.project.journaled.borrow() {
+            return Ok(());
+        }
+        let ids: Vec<MessageId> = message_ids(&certified);
+        let stored = self.shared.store.get(&ids).await?;
+        // The cursor moves to the last of them: messages are taken in the order of their positions.
+        let last = stored.iter().flatten().map(w3bstream_types::Stored::position).max();
+        let ordered_to = last.map_or(self.ordered_to, |p| p.max(self.ordered_to));
+        let batch = vec![
+            Write::Block(self.project.id, Box::new(certified)),
+            Write::Cursor(self.project.id, ORDERED, ordered_to.0),
+        ];
+        parts.journal.commit(batch).await?;
+        parts.probe.at("order.journaled");
+        self.ordered_to = ordered_to;
+        self.project.counters.ordered(ids.len() as u64);
+        Counters::add(&self.project.counters.blocks, 1);
+        self.project.journaled.send_replace(height);
+        for id in ids {
+            self.shared.waiters.reached(id, AckMode::Committed, &[]);
+        }
+        Ok(())
+    }
+
+    /// The guard has noted the statement: sign it, and at quorum write it down.
+    async fn attest(&mut self, statement: Statement) -> Result<(), Error> {
+        if statement.height <= *self.project.attested.borrow() {
+            return Ok(());
+        }
+        let signer = self.shared.parts.signer.clone();
+        let hash = statement.signing_hash();
+        let sign = move || signer.sign_recoverable(Role::Attestation, &hash);
+        let signature = tokio::task::spawn_blocking(sign)
+            .await
+            .map_err(|_| Error::new(ErrorKind::Fatal, "the signer panicked"))??;
+        self.shared.parts.probe.at("attest.signed");
+        let member = self.shared.my_place(&self.project.genesis)?;
+        match self.pool.add_own(SignedStatement { member, statement, signature })? {
+            Collected::Complete(attestation) => self.attested(*attestation).await,
+            Collected::Diverged(d) => {
+                let why = format!("height {}: a quorum attests another result than this node's", d.ours.height);
+                Err(Error::new(ErrorKind::Fatal, why))
+            }
+            Collected::Refused(e) => Err(e.into()),
+            Collected::Counted { .. } | Collected::Known | Collected::Equivocation(_) => Ok(()),
+        }
+    }
+
+    async fn attested(&mut self, attestation: Attestation) -> Result<(), Error> {
+        let (id, height) = (self.project.id, attestation.statement.height);
+        let parts = &self.shared.parts;
+        let result = parts.vfs.result(id, height).await?;
+        let (_, _, outputs) = result.ok_or_else(|| {
+            Error::new(ErrorKind::Fatal, format!("height {height} was attested but its result is gone"))
+        })?;
+        let effects = (0..).zip(&outputs).filter(|(_, o)| o.kind == OutputKind::Mqtt);
+        let effects: Vec<OutboxId> =
+            effects.map(|(index, _)| OutboxId { project: id, height, index }).collect();
+        let batch = vec![
+            Write::Attestation(id, Box::new(attestation)),
+            Write::Outbox(effects),
+            Write::Cursor(id, ATTESTED, height),
+        ];
+        parts.journal.commit(batch).await?;
+        parts.probe.at("attest.journaled");
+        Counters::add(&self.project.counters.attested, 1);
+        self.project.attested.send_replace(height);
+        Ok(())
+    }
+}
+
+/// Waits so many milliseconds; for ever if there is nothing to wait for.
+async fn sleep(millis: Option<u64>) {
+    match millis {
+        None => std::future::pending().await,
+        Some(millis) => tokio::time::sleep(Duration::from_millis(millis)).await,
+    }
+}
+
+pub(crate) fn message_ids(certified: &CertifiedBlock) -> Vec<MessageId> {
+    let messages = certified.block.entries().iter().filter_map(|e| match e {
+        Entry::Message(id) => Some(*id),
+        Entry::Control(_) => None,
+    });
+    messages.collect()
+}

@@ -1,0 +1,299 @@
+//! What the node shows: a message's life, receipts, status, metrics.
+
+use async_trait::async_trait;
+use serde::Serialize;
+use w3bstream_endpoint::{MessageLife, Query};
+use w3bstream_types::{
+    AckMode, Did, HandlerResult, MessageId, MessageState, Output, ProjectId, ProjectName, PublicKey,
+    StateChange, Stored, Timestamp,
+    receipt::{Receipt, ReceiptParts},
+};
+use w3bstream_wallet::DeviceStatus;
+
+use crate::project::{GuestLog, Project};
+use crate::{Error, ErrorKind, Pipeline, counters, stage_execute};
+
+/// How many conflicts per project are searched for a message that is not stored.
+const CONFLICTS: usize = 1000;
+
+/// One project as the status page shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ProjectStatus {
+    /// Its name.
+    pub name: ProjectName,
+    /// Its id.
+    pub id: ProjectId,
+    /// Its owner.
+    pub owner: Option<Did>,
+    /// `Idle`, `Ready`, `Busy` or `Halted`.
+    pub state: &'static str,
+    /// Why, in words.
+    pub reason: String,
+    /// What an acknowledgement promises.
+    pub ack: Option<AckMode>,
+    /// The manifest's version.
+    pub version: u64,
+    /// Digest of the genesis: the anchor of its receipts.
+    pub genesis: w3bstream_types::Digest,
+    /// The consensus backend.
+    pub consensus: String,
+    /// Members of the subnet.
+    pub members: usize,
+    /// The last final height.
+    pub height: u64,
+    /// The last applied height.
+    pub applied: u64,
+    /// The last attested height.
+    pub attested: u64,
+    /// Registered devices that are not revoked.
+    pub devices: usize,
+    /// Counts since the node started, by metric name.
+    pub counters: std::collections::BTreeMap<&'static str, u64>,
+    /// Refusals since the node started, by reason.
+    pub refused: std::collections::BTreeMap<&'static str, u64>,
+}
+
+/// A device as the node lists it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DeviceView {
+    /// The device.
+    pub device: Did,
+    /// `registered` or `revoked`.
+    pub state: &'static str,
+    /// Its highest ordered sequence number, as a decimal string; absent before its first message.
+    pub sequence: Option<w3bstream_types::Sequence>,
+}
+
+impl Pipeline {
+    /// All projects of this node, by name.
+    #[must_use]
+    pub fn projects(&self) -> Vec<ProjectStatus> {
+        self.0.all_projects().iter().map(|p| self.project_status(p)).collect()
+    }
+
+    fn project_status(&self, p: &Project) -> ProjectStatus {
+        let manifest = self.0.manifest(p.id);
+        let (height, applied, attested) = (*p.journaled.borrow(), *p.applied.borrow(), *p.attested.borrow());
+        let live = |image: &crate::registry::Image| {
+            image.devices.values().filter(|d| matches!(d, DeviceStatus::Registered(_))).count()
+        };
+        let (state, reason) = match p.halt_reason() {
+            Some(why) => ("Halted", why),
+            None if manifest.is_none() => ("Idle", "the first deployment is being ordered".to_owned()),
+            None if attested < height => ("Busy", format!("height {height} is final, {attested} attested")),
+            None => ("Ready", format!("1 of {} members ready", p.genesis.members.len())),
+        };
+        ProjectStatus {
+            name: p.name.clone(),
+            id: p.id,
+            owner: manifest.as_ref().map(|m| m.owner.clone()),
+            state,
+            reason,
+            ack: manifest.as_ref().map(|m| m.ack),
+            version: manifest.as_ref().map_or(0, |m| m.version),
+            genesis: w3bstream_types::Canonical::digest(&p.genesis),
+            consensus: p.genesis.backend.clone(),
+            members: p.genesis.members.len(),
+            height,
+            applied,
+            attested,
+            devices: self.0.registries.with(p.id, live).unwrap_or_default(),
+            counters: p.counters.rows().into_iter().map(|(name, _, v)| (name, v)).collect(),
+            refused: self.0.refusals.of(p.name.as_str()).into_iter().map(|(k, n)| (k.code(), n)).collect(),
+        }
+    }
+
+    /// A project's devices, by DID.
+    #[must_use]
+    pub fn devices(&self, project: ProjectId) -> Vec<DeviceView> {
+        let list = |image: &crate::registry::Image| {
+            let view = |(did, status): (&Did, &DeviceStatus)| DeviceView {
+                device: did.clone(),
+                state: if *status == DeviceStatus::Revoked { "revoked" } else { "registered" },
+                sequence: image.windows.get(did).and_then(w3bstream_types::SequenceWindow::highest),
+            };
+            image.devices.iter().map(view).collect::<Vec<_>>()
+        };
+        let mut all = self.0.registries.with(project, list).unwrap_or_default();
+        all.sort_by(|a, b| a.device.cmp(&b.device));
+        all
+    }
+
+    /// What a project's guests have logged last, oldest first.
+    #[must_use]
+    pub fn guest_logs(&self, project: ProjectId, limit: usize) -> Vec<GuestLog> {
+        self.0.project(project).map(|p| p.recent_logs(limit)).unwrap_or_default()
+    }
+
+    /// The value of an applet's key.
+    ///
+    /// # Errors
+    /// [`Error`] if the state cannot be read.
+    pub async fn applet_value(
+        &self,
+        project: ProjectId,
+        applet: &w3bstream_types::AppletName,
+        name: &[u8],
+    ) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.0.parts.vfs.get(project, &w3bstream_vfs::key::guest(applet, &[], name)).await?)
+    }
+
+    async fn outputs_about(&self, project: ProjectId, id: MessageId) -> Result<Option<(u64, Vec<Output>)>, Error> {
+        let Some((height, first, count)) = self.0.parts.vfs.outputs_of(project, id).await? else {
+            return Ok(None);
+        };
+        let (_, _, outputs) = self.0.parts.vfs.result(project, height).await?.ok_or_else(|| {
+            Error::new(ErrorKind::Fatal, format!("the result of height {height} is gone"))
+        })?;
+        let about = outputs.get(first as usize..(first + count) as usize).unwrap_or_default();
+        Ok(Some((height, about.to_vec())))
+    }
+
+    /// The results of the handlers that ran on a message; `None` if it was not executed.
+    ///
+    /// # Errors
+    /// [`Error`] if the state cannot be read.
+    pub async fn results(&self, project: ProjectId, id: MessageId) -> Result<Option<Vec<HandlerResult>>, Error> {
+        Ok(self.outputs_about(project, id).await?.map(|(_, outputs)| stage_execute::results(&outputs)))
+    }
+
+    /// The receipt of an attested message.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if this node does not know the message or it is not attested yet, with what it
+    /// waits for.
+    pub async fn receipt(&self, id: MessageId, with_payload: bool) -> Result<Receipt, Error> {
+        let missing = |why: String| Error::new(ErrorKind::NotFound, why);
+        let parts = &self.0.parts;
+        let stored = self.0.store.get(&[id]).await?.pop().flatten();
+        let stored = stored.ok_or_else(|| missing(format!("this node has no message {id}")))?;
+        let record = stored.record();
+        let project = record.project();
+        let (height, _) = self
+            .outputs_about(project, id)
+            .await?
+            .ok_or_else(|| missing(format!("message {id} is stored but not executed yet")))?;
+        let attestation = parts.journal.attestation(project, height).await?;
+        let attestation =
+            attestation.ok_or_else(|| missing(format!("block {height} is not attested yet; try again")))?;
+        let gone = || Error::new(ErrorKind::Fatal, format!("block {height} is gone"));
+        let block = parts.journal.block(project, height).await?.ok_or_else(gone)?;
+        let (_, _, outputs) = parts.vfs.result(project, height).await?.ok_or_else(gone)?;
+        let running = self.0.project(project).ok_or_else(|| missing(format!("no project {project}")))?;
+        let key = self.registered_key(project, record.device()).await?;
+        Ok(Receipt::assemble(ReceiptParts {
+            record,
+            key: key.as_ref(),
+            with_payload,
+            block: &block,
+            outputs: &outputs,
+            attestation: &attestation,
+            genesis: &running.genesis,
+        })?)
+    }
+
+    /// The key under which a device is registered; a revoked device's registration is still there.
+    async fn registered_key(&self, project: ProjectId, device: Option<Did>) -> Result<Option<PublicKey>, Error> {
+        let Some(did) = device else { return Ok(None) };
+        let bytes = self.0.parts.vfs.get(project, &w3bstream_vfs::key::device(&did)).await?;
+        let device = bytes
+            .map(|b| <w3bstream_types::DeviceRegistration as w3bstream_types::Canonical>::from_canonical(&b));
+        Ok(device.transpose()?.map(|d| d.key))
+    }
+
+    async fn life(&self, id: MessageId) -> Result<Option<MessageLife>, Error> {
+        let Some(stored) = self.0.store.get(&[id]).await?.pop().flatten() else {
+            return self.conflicted(id).await;
+        };
+        let project = stored.record().project();
+        let Some(running) = self.0.project(project) else { return Ok(None) };
+        let mut states = vec![StateChange {
+            state: MessageState::Stored,
+            time: stored.received_at(),
+            reason: "durable on this node".into(),
+        }];
+        self.add_later_states(&running, &stored, &mut states).await?;
+        Ok(Some(MessageLife { project: running.name.clone(), states }))
+    }
+
+    async fn add_later_states(
+        &self,
+        project: &Project,
+        stored: &Stored,
+        states: &mut Vec<StateChange>,
+    ) -> Result<(), Error> {
+        let (id, journal) = (stored.record().id(), &self.0.parts.journal);
+        let Some((_, height, index)) = journal.ordered(&[id]).await?.pop().flatten() else {
+            let why = project.halt_reason().map_or_else(
+                || "durable on this node; waits for the next block".to_owned(),
+                |why| format!("durable on this node; the project is halted: {why}"),
+            );
+            if let Some(last) = states.last_mut() {
+                last.reason = why;
+            }
+            return Ok(());
+        };
+        let time = journal.block(project.id, height).await?.map_or(Timestamp::NONE, |b| b.block.header().time);
+        let mut reach = |state, reason| states.push(StateChange { state, time, reason });
+        reach(MessageState::Ordered, format!("entry {index} of block {height}"));
+        let Some((_, outputs)) = self.outputs_about(project.id, id).await? else { return Ok(()) };
+        if let Some(why) = stage_execute::rejection(&outputs) {
+            reach(MessageState::Rejected, why.code().to_owned());
+        } else {
+            reach(MessageState::Executed, describe(&stage_execute::results(&outputs)));
+        }
+        if *project.attested.borrow() >= height {
+            let of = project.genesis.members.len();
+            reach(MessageState::Attested, format!("by {} of {of}", project.genesis.quorum()));
+        }
+        Ok(())
+    }
+
+    /// Whether a message was refused because another had its sequence number.
+    async fn conflicted(&self, id: MessageId) -> Result<Option<MessageLife>, Error> {
+        for project in self.0.all_projects() {
+            let conflicts = self.0.parts.storage.conflicts(project.id, CONFLICTS).await?;
+            let Some(found) = conflicts.into_iter().find(|c| c.refused.record.id() == id) else { continue };
+            let states = vec![StateChange {
+                state: MessageState::Conflicted,
+                time: found.refused.received_at,
+                reason: format!("message {} has its sequence number or event id", found.kept),
+            }];
+            return Ok(Some(MessageLife { project: project.name.clone(), states }));
+        }
+        Ok(None)
+    }
+}
+
+fn describe(results: &[HandlerResult]) -> String {
+    if results.is_empty() {
+        return "no route takes this event type".into();
+    }
+    let one = |r: &HandlerResult| match &r.error {
+        None => format!("{}.{} gave {}", r.applet, r.handler, r.code),
+        Some(why) => format!("{}.{} failed: {why}", r.applet, r.handler),
+    };
+    results.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+#[async_trait]
+impl Query for Pipeline {
+    async fn message(&self, id: MessageId) -> Result<Option<MessageLife>, w3bstream_endpoint::Error> {
+        self.life(id).await.map_err(|e| {
+            w3bstream_endpoint::Error::new(w3bstream_endpoint::ErrorKind::State, "the message's state").with_source(e)
+        })
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        self.readiness()
+    }
+
+    fn metrics(&self) -> String {
+        let mut out = String::new();
+        let projects: Vec<_> =
+            self.0.all_projects().iter().map(|p| (p.name.clone(), p.counters.clone())).collect();
+        counters::write_metrics(&mut out, &projects);
+        self.0.refusals.write_metrics(&mut out);
+        out
+    }
+}
