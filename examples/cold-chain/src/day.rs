@@ -95,6 +95,29 @@ mod tests {
         }
     }
 
+    #[test]
+    fn every_day_is_followed_by_the_next() {
+        let leap = |year: u16| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+        let length = |year, month| match month {
+            2 => 28 + u8::from(leap(year)),
+            4 | 6 | 9 | 11 => 30,
+            _ => 31,
+        };
+        let mut wanted = Day { year: 1970, month: 1, day: 1 };
+        for time in (0..=MAX_TIME).step_by(MS_PER_DAY as usize) {
+            assert_eq!(Day::of(time), Some(wanted));
+            assert_eq!(Day::of(time + MS_PER_DAY - 1), Some(wanted));
+            wanted.day += 1;
+            if wanted.day > length(wanted.year, wanted.month) {
+                (wanted.month, wanted.day) = (wanted.month + 1, 1);
+            }
+            if wanted.month > 12 {
+                (wanted.year, wanted.month) = (wanted.year + 1, 1);
+            }
+        }
+        assert_eq!(wanted, Day { year: 10_000, month: 1, day: 1 });
+    }
+
     proptest! {
         #[test]
         fn the_calendar_is_that_of_jiff(time in 0..=MAX_TIME) {
