@@ -116,7 +116,7 @@ impl NodeBuilder {
             endpoints,
             publisher: mqtt.clone().map(|m| -> Arc<dyn Publisher> { m }),
             storage,
-            journal: Arc::new(SqliteJournal::open(&w3bstream_journal_sqlite::Config::new(self.paths.journal()))?),
+            journal: Arc::new(SqliteJournal::open(&self.paths.journal())?),
             vfs: Arc::new(LocalVfs::open(&w3bstream_vfs_local::Config::new(self.paths.vfs()))?),
             engine: self.registry.engine()?,
             signer: self.wallet.clone() as Arc<dyn Signer>,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use w3bstream_types::GuestLimits;
 
 /// Everything that can be set.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 #[derive(Default)]
 pub struct Config {
@@ -32,7 +32,7 @@ pub struct Config {
 }
 
 /// The HTTP endpoint.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct HttpSettings {
     /// Address and port.
@@ -48,7 +48,7 @@ impl Default for HttpSettings {
 }
 
 /// The MQTT endpoint.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct MqttSettings {
     /// Whether there is one.
@@ -69,7 +69,7 @@ impl Default for MqttSettings {
 }
 
 /// The admin API. Loopback only: it has no TLS.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct AdminSettings {
     /// Address and port; must be a loopback address.
@@ -83,7 +83,7 @@ impl Default for AdminSettings {
 }
 
 /// Which storage backend keeps device data, and its own settings.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StorageSettings {
     /// The registered name of the backend.
     pub kind: String,
@@ -99,7 +99,7 @@ impl Default for StorageSettings {
 }
 
 /// Consensus of new projects.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ConsensusSettings {
     /// The registered name of the backend that new projects get.
@@ -113,7 +113,7 @@ impl Default for ConsensusSettings {
 }
 
 /// Limits of the node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct LimitSettings {
     /// The largest payload, in bytes.
@@ -131,7 +131,7 @@ impl Default for LimitSettings {
 }
 
 /// The operator's caps; see [`GuestLimits`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct GuestLimitsCaps(pub GuestLimits);
 
@@ -142,7 +142,7 @@ impl Default for GuestLimitsCaps {
 }
 
 /// Logging.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct LogSettings {
     /// A filter such as `info` or `info,w3bstream_endpoint_mqtt=debug`.

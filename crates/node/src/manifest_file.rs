@@ -12,7 +12,7 @@ use w3bstream_types::{
 use crate::config::explain;
 
 /// The file's name in a project's folder.
-pub const FILE: &str = "w3bstream.toml";
+pub(crate) const FILE: &str = "w3bstream.toml";
 
 /// What stands in the file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

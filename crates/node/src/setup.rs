@@ -71,7 +71,7 @@ pub fn open_wallet(paths: &Paths, passphrase: Option<Passphrase>) -> anyhow::Res
 ///
 /// # Errors
 /// If the operating system gives no random numbers.
-pub fn random_token() -> anyhow::Result<String> {
+pub(crate) fn random_token() -> anyhow::Result<String> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(|e| anyhow::anyhow!("no random numbers: {e}"))?;
     Ok(format!("w3b_{}", bytes.iter().map(|b| format!("{b:02x}")).collect::<String>()))
@@ -81,7 +81,7 @@ pub fn random_token() -> anyhow::Result<String> {
 ///
 /// # Errors
 /// If it exists or cannot be written.
-pub fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
+pub(crate) fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
     let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     let mut file = file.with_context(|| format!("cannot make {}", path.display()))?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).with_context(|| path.display().to_string())

@@ -95,6 +95,7 @@ impl Canonical for GuestLimits {
 
 /// Sends an event type to an exported function. The event type `default` takes what no other route names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Route {
     /// The event type.
     pub event_type: EventType,

@@ -1,0 +1,5 @@
+//! One binary with all tests across crates and processes.
+
+mod cli;
+mod crash;
+mod support;
