@@ -7,7 +7,9 @@ use crate::workspace::Workspace;
 
 /// The most packages that a crate may bring with it: what was measured, and a little slack. Raising a number
 /// is a decision that an embedder pays for; say in the commit what it buys.
-const BUDGETS: [(&str, usize); 9] = [
+const BUDGETS: [(&str, usize); 10] = [
+    // A module is code that every event loads.
+    ("w3bstream-sdk", 0),
     ("w3bstream-types", 58),
     ("w3bstream-journal", 60),
     ("w3bstream-endpoint", 60),
