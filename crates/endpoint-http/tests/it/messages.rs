@@ -202,6 +202,23 @@ async fn what_the_head_decides_is_answered_before_the_body() {
 }
 
 #[tokio::test]
+async fn a_client_that_sends_on_after_it_was_refused_still_hears_why() {
+    let server = start(quick());
+    let mut client = server.client().await;
+    client
+        .send(format!("POST {EVENTS} HTTP/1.1\r\nhost: t\r\ncontent-length: 50000\r\n\r\n").as_bytes())
+        .await;
+    // The answer is written and the server's side closed by now; what comes next must be read all the same.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    for _ in 0..5 {
+        let sent = tokio::io::AsyncWriteExt::write_all(&mut client.stream, &[b'x'; 10_000]).await;
+        sent.expect("no reset, which may throw the answer away");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    client.reply().await.expect("an answer").expect_problem(401, "bad-token");
+}
+
+#[tokio::test]
 async fn signed_bodies_that_are_no_message_are_malformed() {
     let server = start(quick());
     let good = jws(b"x");
@@ -309,7 +326,9 @@ async fn a_client_that_leaves_while_it_waits_does_not_take_its_message_along() {
     drop(client);
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(server.metric("w3bstream_http_in_flight 1").await);
+    assert!(server.metric("w3bstream_http_buffered_bytes 1").await, "the node still holds the body");
     let answer = accept(&arrival.received);
     arrival.ack.answer(answer);
     assert!(server.metric("w3bstream_http_in_flight 0").await);
+    assert!(server.metric("w3bstream_http_buffered_bytes 0").await);
 }
