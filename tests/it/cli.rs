@@ -100,8 +100,7 @@ fn bad_messages_are_refused_and_the_node_goes_on() {
         // The same sequence number with other bytes, after the first was accepted.
         assert_eq!(post(encode(&good.message(project, 7))).await.0, 201);
         assert_eq!(post(encode(&good.message(project, 7))).await.0, 200, "a repeat is accepted");
-        let twin = Device { name: "good-twin", ..Device::new("x").unwrap() };
-        let twin = Device { key: good.key.clone(), ..twin };
+        let twin = Device::with_key("good-twin", good.key.clone());
         assert_eq!(post(encode(&twin.message(project, 7))).await, (409, "conflict".into()));
         let missing = format!("{}/v1/projects/nothing/events", process.running.http);
         let kind = [(hyper::header::CONTENT_TYPE, w3bstream_wire::CONTENT_TYPE_ENVELOPE.to_owned())];
@@ -135,7 +134,9 @@ fn what_an_operator_can_get_wrong_is_explained() {
         std::fs::write(&wrong, "not the passphrase").unwrap();
         set_private(&wrong);
         let run = |extra: &[&str]| {
-            let ports = ["--http=127.0.0.1:0", "--mqtt=127.0.0.1:0", "--admin=127.0.0.1:0"];
+            let free = ["--http=127.0.0.1:0", "--mqtt=127.0.0.1:0", "--admin=127.0.0.1:0"];
+            let given = |flag: &&str| extra.iter().any(|e| e.starts_with(&flag[..flag.len() - 11]));
+            let ports: Vec<&str> = free.into_iter().filter(|f| !given(f)).collect();
             w3b(&[&["run", "--dir", shown][..], &ports, extra].concat())
         };
         let refused = run(&["--passphrase-file", wrong.to_str().unwrap()]);

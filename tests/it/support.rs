@@ -157,8 +157,11 @@ const WINDOW: usize = 16;
 
 impl Device {
     pub(crate) fn new(name: &'static str) -> anyhow::Result<Self> {
-        let key = DeviceKey::generate(Algorithm::EdDSA)?;
-        Ok(Self { key, name, next: 0, waiting: VecDeque::new(), acked: Vec::new() })
+        Ok(Self::with_key(name, DeviceKey::generate(Algorithm::EdDSA)?))
+    }
+
+    pub(crate) fn with_key(name: &'static str, key: DeviceKey) -> Self {
+        Self { key, name, next: 0, waiting: VecDeque::new(), acked: Vec::new() }
     }
 
     pub(crate) fn message(&self, project: ProjectId, counter: u32) -> Envelope {
