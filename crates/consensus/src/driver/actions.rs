@@ -97,7 +97,9 @@ pub enum Action {
         /// The last height.
         to: u64,
     },
-    /// Give [`DriverInput::Tick`] at this time, if nothing comes before. Replaces the one before.
+    /// Give [`DriverInput::Tick`] at this time, if nothing comes before. Replaces the one before; comes only
+    /// when the time changes, and a time that has passed is done with. [`crate::Driver::next_wake`] says the
+    /// same at any moment.
     WakeAt(Timestamp),
     /// A quorum has this state at this height.
     Checkpoint {
