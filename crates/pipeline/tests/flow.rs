@@ -1,0 +1,419 @@
+//! The flow over memory rooms: from a signature to an attestation, and what goes wrong on the way.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use w3bstream_consensus::{ConsensusFactory, MemoryDisk, Solo, Wal, factory};
+use w3bstream_endpoint::{Answer, MemoryClient, MemoryEndpoint, Query as _};
+use w3bstream_engine::{Call, Engine, GuestError, HostState, Module, Outcome};
+use w3bstream_journal::MemoryJournal;
+use w3bstream_pipeline::{NoProbe, OpenWal, Options, Parts, Pipeline};
+use w3bstream_storage::MemoryStorage;
+use w3bstream_types::{
+    AckMode, Algorithm, Applet, BlockRules, Control, ControlTx, DeviceRegistration, Did, Digest, Draft, Form,
+    GuestLimits, Manifest, MessageId, MessageState, Output, OutputKind, ProjectId, Received, Record,
+    RefusalKind, Route, SecretKey, Sequence, Submission, SystemClock, Timestamp, TokenRegistration, token_hash,
+};
+use w3bstream_vfs::MemoryVfs;
+use w3bstream_wallet::{MemorySigner, Role, Signer as _};
+
+/// An engine whose programs are the names of Rust functions.
+#[derive(Debug)]
+struct Native;
+
+struct NativeModule(String);
+
+impl fmt::Debug for NativeModule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Engine for Native {
+    fn name(&self) -> &str {
+        "native"
+    }
+
+    fn load(&self, program: &[u8]) -> Result<Arc<dyn Module>, w3bstream_engine::Error> {
+        Ok(Arc::new(NativeModule(String::from_utf8_lossy(program).into_owned())))
+    }
+}
+
+impl Module for NativeModule {
+    fn program(&self) -> Digest {
+        Digest::of(self.0.as_bytes())
+    }
+
+    fn instrumented(&self) -> Digest {
+        self.program()
+    }
+
+    fn handlers(&self) -> Vec<String> {
+        vec!["run".into()]
+    }
+
+    fn call(&self, call: Call<'_>, state: &mut dyn HostState) -> Result<Outcome, w3bstream_engine::Error> {
+        let before = state.kv_get(b"count")?.map_or(0, |v| v[0]);
+        let mut outcome = Outcome {
+            result: Ok(i32::from(before)),
+            gas: 10,
+            writes: BTreeMap::from([(b"count".to_vec(), vec![before + 1])]),
+            outputs: vec![Output {
+                kind: OutputKind::Mqtt,
+                chain_id: 0,
+                target: b"seen".to_vec(),
+                data: call.payload.to_vec(),
+            }],
+            logs: Vec::new(),
+        };
+        if self.0 == "fails" {
+            outcome = Outcome { result: Err(GuestError::Trap), writes: BTreeMap::new(), outputs: vec![], ..outcome };
+        }
+        Ok(outcome)
+    }
+}
+
+#[derive(Debug)]
+struct Disk(MemoryDisk);
+
+impl OpenWal for Disk {
+    fn open(&self, _: ProjectId) -> Result<Box<dyn Wal>, w3bstream_consensus::Error> {
+        Ok(Box::new(self.0.open()?))
+    }
+}
+
+/// What survives a restart.
+struct World {
+    storage: MemoryStorage,
+    journal: MemoryJournal,
+    vfs: MemoryVfs,
+    disk: MemoryDisk,
+    signer: Arc<MemorySigner>,
+    owner: SecretKey,
+    device: SecretKey,
+}
+
+/// A running pipeline.
+struct Run {
+    pipeline: Pipeline,
+    client: MemoryClient,
+    stop: tokio::sync::oneshot::Sender<()>,
+    ended: tokio::task::JoinHandle<Result<(), w3bstream_pipeline::Error>>,
+}
+
+fn key(seed: u8) -> SecretKey {
+    SecretKey::from_bytes(Algorithm::EdDSA, &[seed; 32]).unwrap()
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            storage: MemoryStorage::new(),
+            journal: MemoryJournal::new(),
+            vfs: MemoryVfs::new(),
+            disk: MemoryDisk::new(),
+            signer: Arc::new(MemorySigner::from_seed([7; 32]).unwrap()),
+            owner: key(1),
+            device: key(2),
+        }
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "the test owns this task and joins it")]
+    async fn start(&self) -> Run {
+        let endpoint = Arc::new(MemoryEndpoint::new(256));
+        let client = endpoint.client();
+        let solo: Arc<dyn ConsensusFactory> = factory::<Solo>();
+        let parts = Parts {
+            endpoints: vec![endpoint],
+            publisher: None,
+            storage: Arc::new(self.storage.reopen()),
+            journal: Arc::new(self.journal.reopen()),
+            vfs: Arc::new(self.vfs.reopen()),
+            engine: Arc::new(Native),
+            node: Did::key(&self.signer.public(Role::Node).unwrap()),
+            signer: self.signer.clone(),
+            consensus: BTreeMap::from([("solo".to_owned(), solo)]),
+            default_consensus: "solo".into(),
+            wals: Arc::new(Disk(self.disk.clone())),
+            clock: Arc::new(SystemClock),
+            probe: Arc::new(NoProbe),
+            options: Options::default(),
+        };
+        let pipeline = Pipeline::build(parts).await.unwrap();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let run = pipeline.clone().run(async { drop(stopped.await) }, Duration::from_secs(10));
+        Run { pipeline, client, stop, ended: tokio::spawn(run) }
+    }
+
+    fn manifest(&self, ack: AckMode, programs: &[&str]) -> Manifest {
+        let applet = |name: &&str| Applet {
+            name: name.parse().unwrap(),
+            program: Digest::of(name.as_bytes()),
+            routes: vec![Route { event_type: "default".parse().unwrap(), handler: "run".into() }],
+            limits: GuestLimits::default(),
+        };
+        Manifest {
+            name: "p".parse().unwrap(),
+            owner: Did::key(&self.owner.public()),
+            version: 1,
+            ack,
+            max_payload_bytes: 1024,
+            allow_tokens: true,
+            blocks: BlockRules { max_entries: 8, max_delay_ms: 5 },
+            env: vec![],
+            applets: programs.iter().map(applet).collect(),
+        }
+    }
+
+    async fn change(&self, run: &Run, project: ProjectId, change: Control) -> Result<u64, String> {
+        let nonce = run.pipeline.next_nonce(project).await.unwrap();
+        let tx = ControlTx::sign(project, nonce, change, &self.owner);
+        run.pipeline.submit(tx).await.map(|o| o.height).map_err(|e| e.to_string())
+    }
+
+    /// Deploys the programs and registers the device.
+    async fn deploy(&self, run: &Run, ack: AckMode, programs: &[&str]) -> ProjectId {
+        let manifest = self.manifest(ack, programs);
+        let project = manifest.project();
+        for program in programs {
+            run.pipeline.put_program(program.as_bytes().to_vec()).await.unwrap();
+        }
+        self.change(run, project, Control::Deploy(Box::new(manifest))).await.unwrap();
+        self.change(run, project, register(&self.device)).await.unwrap();
+        project
+    }
+
+    fn message(&self, project: ProjectId, counter: u32) -> Record {
+        let draft = Draft {
+            audience: project,
+            key: Did::key(&self.device.public()).default_key_id(),
+            event_type: "reading".parse().unwrap(),
+            sequence: Sequence::new(0, counter),
+            time: Timestamp(1),
+            payload: vec![counter as u8],
+        };
+        Record::new(Form::Envelope(draft.sign_envelope([0; 16], &self.device)))
+    }
+}
+
+fn register(device: &SecretKey) -> Control {
+    let (device, key) = (Did::key(&device.public()), device.public());
+    Control::RegisterDevice(DeviceRegistration { device, key, event_types: vec![] })
+}
+
+impl Run {
+    async fn send(&self, record: Record) -> Answer {
+        let submission = Submission::Signed(record);
+        self.client.send(Received { project: "p".parse().unwrap(), submission, received_at: Timestamp(5) }).await
+    }
+
+    async fn state(&self, id: MessageId) -> Vec<MessageState> {
+        let life = self.pipeline.message(id).await.unwrap();
+        life.map(|l| l.states.iter().map(|s| s.state).collect()).unwrap_or_default()
+    }
+
+    async fn reaches(&self, id: MessageId, wanted: MessageState) -> Vec<MessageState> {
+        for _ in 0..500 {
+            let states = self.state(id).await;
+            if states.contains(&wanted) {
+                return states;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{id} does not reach {wanted:?}: {:?}", self.state(id).await);
+    }
+
+    async fn stop(self) {
+        self.stop.send(()).unwrap();
+        self.ended.await.unwrap().unwrap();
+    }
+}
+
+fn block_on<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(future)
+}
+
+const LIFE: [MessageState; 4] =
+    [MessageState::Stored, MessageState::Ordered, MessageState::Executed, MessageState::Attested];
+
+#[test]
+fn a_message_goes_through_every_room_and_its_receipt_verifies() {
+    block_on(async {
+        let world = World::new();
+        let run = world.start().await;
+        let project = world.deploy(&run, AckMode::Executed, &["counts"]).await;
+        for counter in 0..20 {
+            let record = world.message(project, counter);
+            let id = record.id();
+            let accepted = run.send(record).await.unwrap();
+            assert_eq!((accepted.mode, accepted.duplicate), (AckMode::Executed, false));
+            assert_eq!(accepted.results[0].code, i32::try_from(counter).unwrap(), "each ran once, in order");
+            assert_eq!(run.reaches(id, MessageState::Attested).await, LIFE);
+            let receipt = run.pipeline.receipt(id, true).await.unwrap();
+            assert!(receipt.verify(None).is_ok());
+        }
+        let again = run.send(world.message(project, 3)).await.unwrap();
+        assert!(again.duplicate && again.results[0].code == 3, "a repeat gets the first answer: {again:?}");
+        let count = run.pipeline.applet_value(project, &"counts".parse().unwrap(), b"count").await.unwrap();
+        assert_eq!(count, Some(vec![20]), "the repeat did not run");
+        run.stop().await;
+    });
+}
+
+#[test]
+fn a_failing_applet_changes_nothing_for_another() {
+    block_on(async {
+        let world = World::new();
+        let run = world.start().await;
+        let project = world.deploy(&run, AckMode::Executed, &["counts", "fails", "other"]).await;
+        let accepted = run.send(world.message(project, 0)).await.unwrap();
+        let shown: Vec<_> = accepted.results.iter().map(|r| (r.applet.as_str(), r.code, r.error.as_deref())).collect();
+        assert_eq!(shown, [("counts", 0, None), ("fails", -1, Some("trap")), ("other", 0, None)]);
+        run.stop().await;
+    });
+}
+
+#[test]
+fn everything_goes_on_after_a_restart() {
+    block_on(async {
+        let world = World::new();
+        let run = world.start().await;
+        let project = world.deploy(&run, AckMode::Durable, &["counts"]).await;
+        let first: Vec<Record> = (0..50).map(|c| world.message(project, c)).collect();
+        for record in &first {
+            run.send(record.clone()).await.unwrap();
+        }
+        run.stop().await;
+        let run = world.start().await;
+        for record in &first {
+            assert_eq!(run.reaches(record.id(), MessageState::Attested).await, LIFE);
+            assert!(run.send(record.clone()).await.unwrap().duplicate, "it is known after the restart");
+        }
+        run.send(world.message(project, 50)).await.unwrap();
+        run.reaches(world.message(project, 50).id(), MessageState::Attested).await;
+        let count = run.pipeline.applet_value(project, &"counts".parse().unwrap(), b"count").await.unwrap();
+        assert_eq!(count, Some(vec![51]));
+        run.stop().await;
+    });
+}
+
+#[test]
+fn a_conflict_is_refused_and_visible() {
+    block_on(async {
+        let world = World::new();
+        let run = world.start().await;
+        let project = world.deploy(&run, AckMode::Durable, &["counts"]).await;
+        run.send(world.message(project, 1)).await.unwrap();
+        let draft = Draft {
+            audience: project,
+            key: Did::key(&world.device.public()).default_key_id(),
+            event_type: "reading".parse().unwrap(),
+            sequence: Sequence::new(0, 1),
+            time: Timestamp(2),
+            payload: vec![9],
+        };
+        let other = Record::new(Form::Envelope(draft.sign_envelope([0; 16], &world.device)));
+        assert_eq!(run.send(other.clone()).await.unwrap_err().kind, RefusalKind::Conflict);
+        assert_eq!(run.state(other.id()).await, [MessageState::Conflicted]);
+        run.stop().await;
+    });
+}
+
+#[test]
+fn reordering_inside_the_window_is_accepted_and_an_older_boot_epoch_is_not() {
+    block_on(async {
+        let world = World::new();
+        let run = world.start().await;
+        let project = world.deploy(&run, AckMode::Executed, &["counts"]).await;
+        for counter in [5, 2, 9, 0] {
+            run.send(world.message(project, counter)).await.unwrap();
+        }
+        let at = |epoch, counter| {
+            let draft = Draft {
+                audience: project,
+                key: Did::key(&world.device.public()).default_key_id(),
+                event_type: "reading".parse().unwrap(),
+                sequence: Sequence::new(epoch, counter),
+                time: Timestamp(2),
+                payload: vec![],
+            };
+            Record::new(Form::Envelope(draft.sign_envelope([0; 16], &world.device)))
+        };
+        run.send(at(1, 0)).await.unwrap();
+        let refusal = run.send(at(0, 20)).await.unwrap_err();
+        assert_eq!((refusal.kind, refusal.next_epoch), (RefusalKind::TooOld, Some(2)));
+        run.stop().await;
+    });
+}
+
+#[test]
+fn a_revocation_that_is_ordered_first_rejects_what_was_stored() {
+    block_on(async {
+        let world = World::new();
+        let run = world.start().await;
+        let project = world.deploy(&run, AckMode::Durable, &["counts"]).await;
+        let record = world.message(project, 0);
+        run.send(record.clone()).await.unwrap();
+        run.reaches(record.id(), MessageState::Attested).await;
+        world.change(&run, project, Control::RevokeDevice(Did::key(&world.device.public()))).await.unwrap();
+        let refusal = run.send(world.message(project, 1)).await.unwrap_err();
+        assert_eq!(refusal.kind, RefusalKind::Revoked);
+        let back = world.change(&run, project, register(&world.device)).await.unwrap_err();
+        assert!(back.contains("was revoked"), "{back}");
+        run.stop().await;
+    });
+}
+
+#[test]
+fn control_transactions_of_others_and_out_of_turn_are_refused() {
+    block_on(async {
+        let world = World::new();
+        let run = world.start().await;
+        let project = world.deploy(&run, AckMode::Durable, &["counts"]).await;
+        let nonce = run.pipeline.next_nonce(project).await.unwrap();
+        let foreign = ControlTx::sign(project, nonce, register(&key(9)), &key(8));
+        assert!(run.pipeline.submit(foreign).await.unwrap_err().to_string().contains("owner"));
+        let skipped = ControlTx::sign(project, nonce + 1, register(&key(9)), &world.owner);
+        assert!(run.pipeline.submit(skipped).await.unwrap_err().to_string().contains("nonce"));
+        let old = world.manifest(AckMode::Durable, &["counts"]);
+        let old = world.change(&run, project, Control::Deploy(Box::new(old))).await.unwrap_err();
+        assert!(old.contains("version"), "{old}");
+        let mut missing = world.manifest(AckMode::Durable, &["never-uploaded"]);
+        missing.version = 2;
+        let missing = world.change(&run, project, Control::Deploy(Box::new(missing))).await.unwrap_err();
+        assert!(missing.contains("upload"), "{missing}");
+        run.stop().await;
+    });
+}
+
+#[test]
+fn a_token_publisher_sends_without_a_signature_until_it_is_revoked() {
+    block_on(async {
+        let world = World::new();
+        let run = world.start().await;
+        let project = world.deploy(&run, AckMode::Executed, &["counts"]).await;
+        let publisher: w3bstream_types::PublisherName = "gateway".parse().unwrap();
+        let registration =
+            TokenRegistration { publisher: publisher.clone(), token_hash: token_hash("secret"), event_types: vec![] };
+        world.change(&run, project, Control::RegisterToken(registration)).await.unwrap();
+        let send = |token: &str, event_id: &str| {
+            let submission = Submission::Token {
+                token: token.into(),
+                event_id: event_id.into(),
+                event_type: "reading".parse().unwrap(),
+                time: Timestamp::NONE,
+                payload: vec![1],
+            };
+            run.client.send(Received { project: "p".parse().unwrap(), submission, received_at: Timestamp(5) })
+        };
+        assert_eq!(send("secret", "e1").await.unwrap().results[0].code, 0);
+        assert!(send("secret", "e1").await.unwrap().duplicate);
+        assert_eq!(send("wrong", "e2").await.unwrap_err().kind, RefusalKind::BadToken);
+        world.change(&run, project, Control::RevokeToken(publisher)).await.unwrap();
+        assert_eq!(send("secret", "e3").await.unwrap_err().kind, RefusalKind::BadToken);
+        run.stop().await;
+    });
+}
