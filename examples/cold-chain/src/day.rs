@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn every_day_is_followed_by_the_next() {
-        let leap = |year: u16| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+        let leap = |y: u16| y.is_multiple_of(4) && (!y.is_multiple_of(100) || y.is_multiple_of(400));
         let length = |year, month| match month {
             2 => 28 + u8::from(leap(year)),
             4 | 6 | 9 | 11 => 30,
