@@ -30,14 +30,20 @@ fn a_message_goes_from_the_command_line_to_a_verified_receipt() {
         let key = key.to_str().unwrap();
         let added = w3b(&["device", "add", "--json", "--dir", dir, "--project", "cold-chain", key]);
         assert!(added.status.success(), "{}", text(&added));
-        let did = serde_json::from_slice::<Value>(&added.stdout).unwrap()["device"].as_str().unwrap().to_owned();
+        let did =
+            serde_json::from_slice::<Value>(&added.stdout).unwrap()["device"].as_str().unwrap().to_owned();
         let payload = r#"{"device":"truck-7","t":1262304000000,"c":4200}"#;
-        let send = ["send", "--json", "--dir", dir, "--project", "cold-chain", "--type", "reading", "--device", key];
+        let send =
+            ["send", "--json", "--dir", dir, "--project", "cold-chain", "--type", "reading", "--device", key];
         let sent = w3b(&[&send[..], &[payload]].concat());
         assert!(sent.status.success(), "{}", text(&sent));
         let id = serde_json::from_slice::<Value>(&sent.stdout).unwrap()["id"].as_str().unwrap().to_owned();
         let waited = w3b(&["message", "--dir", dir, &id, "--wait", "attested"]);
-        assert!(waited.status.success() && text(&waited).contains("cold-chain.reading gave 0"), "{}", text(&waited));
+        assert!(
+            waited.status.success() && text(&waited).contains("cold-chain.reading gave 0"),
+            "{}",
+            text(&waited)
+        );
         let receipt = home.dir.path().join("receipt.json");
         let receipt = receipt.to_str().unwrap();
         let got = w3b(&["receipt", "get", "--dir", dir, &id, "--output", receipt]);
@@ -53,7 +59,8 @@ fn check_receipt(home: &Home, receipt: &str, did: &str, dir: &str) {
     assert!(text(&alone).contains("not anchored"), "{}", text(&alone));
     assert!(w3b(&["receipt", "verify", receipt, "--self-consistent"]).status.success());
     let status = w3b(&["project", "status", "--json", "--dir", dir, "cold-chain"]);
-    let genesis = serde_json::from_slice::<Value>(&status.stdout).unwrap()["genesis"].as_str().unwrap().to_owned();
+    let genesis =
+        serde_json::from_slice::<Value>(&status.stdout).unwrap()["genesis"].as_str().unwrap().to_owned();
     let anchors = home.dir.path().join("anchors.toml");
     std::fs::write(&anchors, format!("devices = [{did:?}]\ngenesis = [{genesis:?}]\n")).unwrap();
     let anchors_path = anchors.to_str().unwrap();
@@ -104,7 +111,10 @@ fn bad_messages_are_refused_and_the_node_goes_on() {
         assert_eq!(post(encode(&twin.message(project, 7))).await, (409, "conflict".into()));
         let missing = format!("{}/v1/projects/nothing/events", process.running.http);
         let kind = [(hyper::header::CONTENT_TYPE, w3bstream_wire::CONTENT_TYPE_ENVELOPE.to_owned())];
-        let answer = http.send((hyper::Method::POST, &missing), &kind, encode(&good.message(project, 8))).await.unwrap();
+        let answer = http
+            .send((hyper::Method::POST, &missing), &kind, encode(&good.message(project, 8)))
+            .await
+            .unwrap();
         assert_eq!(answer.status.as_u16(), 404);
         // After all that the node still takes good ones, over both protocols.
         good.over_http(&http, &process.running.http, project).await.unwrap();
@@ -143,10 +153,15 @@ fn what_an_operator_can_get_wrong_is_explained() {
         assert!(!refused.status.success() && text(&refused).contains("passphrase"), "{}", text(&refused));
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap().to_string();
-        for (flag, setting) in [("--http", "http.listen"), ("--mqtt", "mqtt.listen"), ("--admin", "admin.listen")] {
+        for (flag, setting) in
+            [("--http", "http.listen"), ("--mqtt", "mqtt.listen"), ("--admin", "admin.listen")]
+        {
             let refused = run(&[&format!("{flag}={address}")]);
             let shown = text(&refused);
-            assert!(!refused.status.success() && shown.contains(setting) && shown.contains(&address), "{flag}: {shown}");
+            assert!(
+                !refused.status.success() && shown.contains(setting) && shown.contains(&address),
+                "{flag}: {shown}"
+            );
         }
         let process = home.start(&[]).await.unwrap();
         let second = run(&[]);
@@ -158,7 +173,11 @@ fn what_an_operator_can_get_wrong_is_explained() {
         assert!(text(&stopped).contains("w3bstream run --dir"), "{}", text(&stopped));
         std::fs::write(dir.join("node.toml"), "[htpp]\n").unwrap();
         let refused = run(&[]);
-        assert!(text(&refused).contains("line 1") && text(&refused).contains("\"http\""), "{}", text(&refused));
+        assert!(
+            text(&refused).contains("line 1") && text(&refused).contains("\"http\""),
+            "{}",
+            text(&refused)
+        );
     });
 }
 

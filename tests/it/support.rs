@@ -12,8 +12,8 @@ use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason};
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};
 use w3bstream_node::{Admin, Config, Http, ManifestFile, Paths, Running};
 use w3bstream_types::{
-    Algorithm, Control, DeviceRegistration, Did, Draft, Envelope, Form, MessageId, ProjectId, Record, SecretKey,
-    Sequence, Timestamp,
+    Algorithm, Control, DeviceRegistration, Did, Draft, Envelope, Form, MessageId, ProjectId, Record,
+    SecretKey, Sequence, Timestamp,
 };
 use w3bstream_wallet::Role;
 use w3bstream_wallet_file::DeviceKey;
@@ -47,7 +47,8 @@ impl Home {
     pub(crate) async fn start(&self, env: &[(&str, String)]) -> anyhow::Result<Process> {
         let running_file = Paths::new(self.node_dir()).running();
         drop(std::fs::remove_file(&running_file));
-        let log = std::fs::File::options().create(true).append(true).open(self.dir.path().join("node.log"))?;
+        let log =
+            std::fs::File::options().create(true).append(true).open(self.dir.path().join("node.log"))?;
         let mut command = Command::new(binary());
         command.args(["run", "--dir"]).arg(self.node_dir());
         command.args(["--http=127.0.0.1:0", "--mqtt=127.0.0.1:0", "--admin=127.0.0.1:0"]);
@@ -166,7 +167,8 @@ impl Device {
 
     pub(crate) fn message(&self, project: ProjectId, counter: u32) -> Envelope {
         let hour = 1_262_304_000_000 + u64::from(counter) * 3_600_000;
-        let payload = format!(r#"{{"device":"{}","t":{hour},"c":{}}}"#, self.name, i64::from(counter % 20) * 1000);
+        let payload =
+            format!(r#"{{"device":"{}","t":{hour},"c":{}}}"#, self.name, i64::from(counter % 20) * 1000);
         let draft = Draft {
             audience: project,
             key: self.key.key_id(),
@@ -197,7 +199,12 @@ impl Device {
     }
 
     /// Sends one window over HTTP. An error means that the node was not there; nothing is lost then.
-    pub(crate) async fn over_http(&mut self, http: &Http, url: &str, project: ProjectId) -> anyhow::Result<()> {
+    pub(crate) async fn over_http(
+        &mut self,
+        http: &Http,
+        url: &str,
+        project: ProjectId,
+    ) -> anyhow::Result<()> {
         let kind = [(header::CONTENT_TYPE, w3bstream_wire::CONTENT_TYPE_ENVELOPE.to_owned())];
         let url = format!("{url}/v1/projects/cold-chain/events");
         let window = self.window(project);

@@ -89,7 +89,10 @@ pub(crate) fn serve(listener: tokio::net::TcpListener, state: AdminState, tasks:
             let end = group.shutdown();
             group.spawn("admin connection", async move {
                 let mut builder = auto::Builder::new(TokioExecutor::new());
-                builder.http1().timer(TokioTimer::new()).header_read_timeout(std::time::Duration::from_secs(10));
+                builder
+                    .http1()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(std::time::Duration::from_secs(10));
                 let served = builder.serve_connection(TokioIo::new(socket), service);
                 tokio::select! {
                     _ = served => {}
@@ -115,7 +118,9 @@ fn router(state: AdminState) -> Router {
         .route("/v1/messages/{id}", get(message))
         .route("/v1/messages/{id}/results", get(results))
         .route("/v1/receipts/{id}", get(receipt))
-        .fallback(|| async { problem(StatusCode::NOT_FOUND, "not-found", "no such route; see docs/admin-api.md") })
+        .fallback(|| async {
+            problem(StatusCode::NOT_FOUND, "not-found", "no such route; see docs/admin-api.md")
+        })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn_with_state(state.clone(), authorise))
         .with_state(state)
@@ -155,7 +160,9 @@ impl IntoResponse for Failure {
             ErrorKind::NotFound => (StatusCode::NOT_FOUND, "not-found"),
             ErrorKind::Refused => (StatusCode::UNPROCESSABLE_ENTITY, "refused"),
             ErrorKind::Halted => (StatusCode::CONFLICT, "halted"),
-            ErrorKind::Unavailable | ErrorKind::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            ErrorKind::Unavailable | ErrorKind::ShuttingDown => {
+                (StatusCode::SERVICE_UNAVAILABLE, "unavailable")
+            }
             _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };
         problem(status, code, &self.0.to_string())
@@ -211,9 +218,7 @@ async fn devices(State(state): State<AdminState>, Path(name): Path<String>) -> A
 async fn logs(State(state): State<AdminState>, Path(name): Path<String>) -> Answer {
     let id = find(&state, &name)?;
     let lines = state.0.pipeline.guest_logs(id, 1000);
-    let show = |l: &w3bstream_pipeline::GuestLog| {
-        json!({"applet": l.applet, "message": l.message, "level": l.line.level, "text": l.line.text})
-    };
+    let show = |l: &w3bstream_pipeline::GuestLog| json!({"applet": l.applet, "message": l.message, "level": l.line.level, "text": l.line.text});
     Ok(Json(lines.iter().map(show).collect()))
 }
 
@@ -226,7 +231,8 @@ async fn value(
         problem(StatusCode::BAD_REQUEST, "malformed", &e.to_string())
     })?;
     let found = state.0.pipeline.applet_value(id, &applet, key.as_bytes()).await.map_err(fail)?;
-    let bytes = found.ok_or_else(|| problem(StatusCode::NOT_FOUND, "not-found", "the applet has no such key"))?;
+    let bytes =
+        found.ok_or_else(|| problem(StatusCode::NOT_FOUND, "not-found", "the applet has no such key"))?;
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response())
 }
 
@@ -244,9 +250,12 @@ async fn control(State(state): State<AdminState>, body: Bytes) -> Answer {
 
 async fn message(State(state): State<AdminState>, Path(id): Path<String>) -> Answer {
     let id = id_of(&id)?;
-    let life = state.0.pipeline.message(id).await.map_err(|e| {
-        problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable", &e.to_string())
-    })?;
+    let life = state
+        .0
+        .pipeline
+        .message(id)
+        .await
+        .map_err(|e| problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable", &e.to_string()))?;
     let life = life.ok_or_else(|| {
         problem(StatusCode::NOT_FOUND, "unknown-message", &format!("this node has no message {id}"))
     })?;
@@ -275,6 +284,8 @@ async fn receipt(
     UrlQuery(query): UrlQuery<ReceiptQuery>,
 ) -> Result<Response, Response> {
     let receipt = state.0.pipeline.receipt(id_of(&id)?, query.payload).await.map_err(fail)?;
-    let text = receipt.to_json().map_err(|e| problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", &e.to_string()))?;
+    let text = receipt
+        .to_json()
+        .map_err(|e| problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", &e.to_string()))?;
     Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
 }

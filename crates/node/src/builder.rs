@@ -77,10 +77,14 @@ impl NodeBuilder {
     fn check(&self) -> anyhow::Result<()> {
         let mut wrong = Vec::new();
         if !self.registry.has_storage(&self.config.storage.kind) {
-            wrong.push(format!("storage.kind = {:?} is not a backend of this node", self.config.storage.kind));
+            wrong
+                .push(format!("storage.kind = {:?} is not a backend of this node", self.config.storage.kind));
         }
         if !self.registry.consensus().contains_key(&self.config.consensus.kind) {
-            wrong.push(format!("consensus.kind = {:?} is not a backend of this node", self.config.consensus.kind));
+            wrong.push(format!(
+                "consensus.kind = {:?} is not a backend of this node",
+                self.config.consensus.kind
+            ));
         }
         let mut ports = vec![("http", self.config.http.listen), ("admin", self.config.admin.listen)];
         if self.config.mqtt.enabled {
@@ -92,7 +96,11 @@ impl NodeBuilder {
                 wrong.push(format!("{name}.listen and {other}.listen are both {at}"));
             }
         }
-        if wrong.is_empty() { Ok(()) } else { bail!("the settings do not fit together:\n  {}", wrong.join("\n  ")) }
+        if wrong.is_empty() {
+            Ok(())
+        } else {
+            bail!("the settings do not fit together:\n  {}", wrong.join("\n  "))
+        }
     }
 
     /// Checks the settings, opens every store and binds every socket. Starts nothing.
@@ -129,7 +137,6 @@ impl NodeBuilder {
             options: self.options(),
         };
         let pipeline = Pipeline::build(parts).await?;
-        query.set(pipeline.clone());
         let running = Running {
             pid: std::process::id(),
             http: http.urls().first().cloned().unwrap_or_default(),
@@ -137,6 +144,7 @@ impl NodeBuilder {
             admin: format!("http://{}", admin.local_addr()?),
             node,
         };
+        query.set(pipeline.clone(), running.clone());
         let drain = Duration::from_millis(self.config.limits.drain_ms);
         Ok(Node { pipeline, http, admin, running, paths: self.paths, drain, status: query, _lock: lock })
     }
@@ -153,8 +161,10 @@ impl NodeBuilder {
     fn bind_http(&self, query: &Arc<LateQuery>) -> anyhow::Result<Arc<HttpEndpoint>> {
         let listen = self.config.http.listen;
         let at = |listen| {
-            let limits = HttpLimits { max_connections: self.config.http.max_connections, ..HttpLimits::default() };
-            let config = HttpConfig { listen, limits, extra: Some(web::router(query.clone())) };
+            let limits =
+                HttpLimits { max_connections: self.config.http.max_connections, ..HttpLimits::default() };
+            let config =
+                HttpConfig { listen, limits, extra: Some(web::router(query.clone(), self.clock.clone())) };
             HttpEndpoint::bind(config, query.clone(), self.clock.clone())
         };
         match at(listen) {
@@ -193,7 +203,9 @@ const fn any_port(listen: SocketAddr) -> SocketAddr {
 }
 
 fn taken(name: &str, listen: SocketAddr) -> String {
-    format!("cannot listen on {listen}; choose another address with {name}.listen in node.toml, or --{name} ADDRESS")
+    format!(
+        "cannot listen on {listen}; choose another address with {name}.listen in node.toml, or --{name} ADDRESS"
+    )
 }
 
 /// Sees to it that one process at a time uses a data folder. The lock ends with the process.
@@ -218,16 +230,24 @@ impl OpenWal for FileWals {
 
 /// The pipeline's answers, for endpoints that are bound before there is a pipeline.
 #[derive(Debug, Default)]
-pub(crate) struct LateQuery(OnceLock<Pipeline>);
+pub(crate) struct LateQuery {
+    pipeline: OnceLock<Pipeline>,
+    running: OnceLock<Running>,
+}
 
 impl LateQuery {
-    fn set(&self, pipeline: Pipeline) {
+    fn set(&self, pipeline: Pipeline, running: Running) {
         // Set once, by `build`.
-        let _ = self.0.set(pipeline);
+        let _ = self.pipeline.set(pipeline);
+        let _ = self.running.set(running);
     }
 
     pub(crate) fn pipeline(&self) -> Option<&Pipeline> {
-        self.0.get()
+        self.pipeline.get()
+    }
+
+    pub(crate) fn running(&self) -> Option<&Running> {
+        self.running.get()
     }
 }
 

@@ -87,7 +87,9 @@ impl Http {
             anyhow::Ok(Answer { status, body })
         };
         let answer = tokio::time::timeout(PATIENCE, exchange).await;
-        answer.with_context(|| format!("{url} gave no answer within a minute"))?.with_context(|| format!("no answer from {url}"))
+        answer
+            .with_context(|| format!("{url} gave no answer within a minute"))?
+            .with_context(|| format!("no answer from {url}"))
     }
 }
 
@@ -154,7 +156,12 @@ impl Admin {
     ///
     /// # Errors
     /// Why it was refused.
-    pub async fn change(&self, name: &ProjectName, change: Control, owner: &SecretKey) -> anyhow::Result<u64> {
+    pub async fn change(
+        &self,
+        name: &ProjectName,
+        change: Control,
+        owner: &SecretKey,
+    ) -> anyhow::Result<u64> {
         let answer = self.get(&format!("/v1/projects/{name}/nonce")).await?;
         let nonce = answer["nonce"].as_u64().context("the node gave no nonce")?;
         let project = w3bstream_types::ProjectId::new(&w3bstream_types::Did::key(&owner.public()), name);
@@ -174,7 +181,8 @@ pub fn read_running(paths: &Paths) -> anyhow::Result<Running> {
         let dir = paths.dir().display();
         format!("no node runs on {dir}; start it with: w3bstream run --dir {dir}")
     })?;
-    serde_json::from_str(&text).with_context(|| format!("{} is damaged; start the node again", path.display()))
+    serde_json::from_str(&text)
+        .with_context(|| format!("{} is damaged; start the node again", path.display()))
 }
 
 fn read_token(path: &Path) -> anyhow::Result<String> {

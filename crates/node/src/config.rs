@@ -177,7 +177,11 @@ impl Config {
     ///
     /// # Errors
     /// What is wrong, with file, line and the nearest known key.
-    pub fn parse(text: &str, name: &str, env: impl Iterator<Item = (String, String)>) -> anyhow::Result<Self> {
+    pub fn parse(
+        text: &str,
+        name: &str,
+        env: impl Iterator<Item = (String, String)>,
+    ) -> anyhow::Result<Self> {
         // Parsed once as it is, so that errors carry the file's own lines.
         let from_file: Self = toml::from_str(text).map_err(|e| explain(&e, text, name))?;
         let mut table: toml::Table = toml::from_str(text).map_err(|e| explain(&e, text, name))?;
@@ -215,7 +219,9 @@ fn overlay(table: &mut toml::Table, variable: &str, value: &str) -> anyhow::Resu
     }
     let path: Vec<String> = rest.split("__").map(|p| p.to_lowercase().replace('_', "-")).collect();
     let [section, key] = path.as_slice() else {
-        bail!("{variable} is no setting: it must be {ENV_PREFIX}SECTION__KEY, such as W3BSTREAM_HTTP__LISTEN");
+        bail!(
+            "{variable} is no setting: it must be {ENV_PREFIX}SECTION__KEY, such as W3BSTREAM_HTTP__LISTEN"
+        );
     };
     let section = table.entry(section.clone()).or_insert_with(|| toml::Value::Table(toml::Table::new()));
     let Some(section) = section.as_table_mut() else { bail!("{variable}: {} is no section", path[0]) };

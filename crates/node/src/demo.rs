@@ -132,7 +132,8 @@ async fn start(registry: Registry, paths: &Paths) -> anyhow::Result<(crate::Node
     } else {
         setup::init(paths, &config, None)?
     };
-    let node = NodeBuilder::new(registry, config, paths.clone(), made.wallet).with_free_ports(true).build().await?;
+    let node =
+        NodeBuilder::new(registry, config, paths.clone(), made.wallet).with_free_ports(true).build().await?;
     let admin = Admin::new(node.running().admin.clone(), made.admin_token);
     Ok((node, admin))
 }
@@ -172,8 +173,11 @@ async fn story(
     let mut devices = Vec::new();
     for (device, readings) in series {
         let key = DeviceKey::generate(Algorithm::EdDSA)?;
-        let registration =
-            DeviceRegistration { device: key.did(), key: key.public(), event_types: vec!["reading".parse()?] };
+        let registration = DeviceRegistration {
+            device: key.did(),
+            key: key.public(),
+            event_types: vec!["reading".parse()?],
+        };
         admin.change(&name, Control::RegisterDevice(registration), &owner).await?;
         say.done(&format!("registered {device}: {}", key.did()));
         devices.push(Device { name: device, key, readings });
@@ -187,7 +191,8 @@ async fn story(
     let project = await_attested(admin).await?;
     say.step("Fetching one message's receipt and verifying it against anchors");
     let chosen = chosen_message(&devices, project_id(&project)?)?;
-    let (receipt, anchors) = prove(say, admin, paths, (chosen, &devices, &project, manifest.applets[0].program)).await?;
+    let (receipt, anchors) =
+        prove(say, admin, paths, (chosen, &devices, &project, manifest.applets[0].program)).await?;
     let days = sample_days(admin, &devices).await;
     Ok(Shown { project, tally, receipt, anchors, days, sending })
 }
@@ -220,7 +225,8 @@ fn message(device: &Device, project: ProjectId, index: usize) -> anyhow::Result<
         payload: payload.into_bytes(),
     };
     // The salt must be unguessable, not random: a secret of the device and the sequence number give one.
-    let secret = Digest::tagged("w3b/demo-salt/1", &[&device.key.secret().to_bytes(), &counter.to_be_bytes()]);
+    let secret =
+        Digest::tagged("w3b/demo-salt/1", &[&device.key.secret().to_bytes(), &counter.to_be_bytes()]);
     let mut salt = [0; 16];
     salt.copy_from_slice(&secret.as_bytes()[..16]);
     Ok(draft.sign_envelope(salt, device.key.secret()))
@@ -233,7 +239,12 @@ fn chosen_message(devices: &[Device], project: ProjectId) -> anyhow::Result<Mess
 }
 
 /// Every other device speaks MQTT, the rest HTTP, all at the same time.
-async fn send_all(say: &Say, running: &Running, project: ProjectId, devices: &[Device]) -> anyhow::Result<Tally> {
+async fn send_all(
+    say: &Say,
+    running: &Running,
+    project: ProjectId,
+    devices: &[Device],
+) -> anyhow::Result<Tally> {
     let bars = MultiProgress::with_draw_target(say.target());
     let mut sending = Vec::new();
     for (i, device) in devices.iter().enumerate() {
@@ -263,7 +274,12 @@ fn bar(len: u64, device: &str, mqtt: bool) -> ProgressBar {
     bar.with_prefix(format!("{device} ({})", if mqtt { "MQTT" } else { "HTTP" }))
 }
 
-async fn over_mqtt(url: &str, project: ProjectId, device: &Device, bar: &ProgressBar) -> anyhow::Result<Tally> {
+async fn over_mqtt(
+    url: &str,
+    project: ProjectId,
+    device: &Device,
+    bar: &ProgressBar,
+) -> anyhow::Result<Tally> {
     let address = url.trim_start_matches("mqtt://");
     let (host, port) = address.rsplit_once(':').context("the broker's URL has no port")?;
     let mut options = MqttOptions::new(&device.name, host, port.parse()?);
@@ -296,7 +312,12 @@ async fn over_mqtt(url: &str, project: ProjectId, device: &Device, bar: &Progres
     Ok(tally)
 }
 
-async fn over_http(url: &str, project: ProjectId, device: &Device, bar: &ProgressBar) -> anyhow::Result<Tally> {
+async fn over_http(
+    url: &str,
+    project: ProjectId,
+    device: &Device,
+    bar: &ProgressBar,
+) -> anyhow::Result<Tally> {
     let http = Http::default();
     let url = format!("{url}/v1/projects/cold-chain/events");
     let kind = [(header::CONTENT_TYPE, w3bstream_wire::CONTENT_TYPE_ENVELOPE.to_owned())];
@@ -361,7 +382,9 @@ async fn prove(
         say.done(&format!("{:12} {}", link.link.name(), link.verdict));
     }
     if !report.is_ok() || !report.anchored() {
-        let why = report.first_broken().map_or("it is not anchored".to_owned(), |(l, w)| format!("{}: {w}", l.name()));
+        let why = report
+            .first_broken()
+            .map_or("it is not anchored".to_owned(), |(l, w)| format!("{}: {w}", l.name()));
         bail!("the receipt does not verify: {why}");
     }
     Ok((receipt_file, anchors_file))

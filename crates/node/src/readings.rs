@@ -85,7 +85,11 @@ pub(crate) fn read(
         put_in_order(readings, &mut skipped);
     }
     if series.is_empty() {
-        bail!("there is no reading in it ({} bad rows, {} without a value)", skipped.bad_rows, skipped.missing);
+        bail!(
+            "there is no reading in it ({} bad rows, {} without a value)",
+            skipped.bad_rows,
+            skipped.missing
+        );
     }
     Ok((series, skipped))
 }

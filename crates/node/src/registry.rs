@@ -22,8 +22,7 @@ pub struct StorageContext<'a> {
 }
 
 /// Makes a storage backend.
-pub type StorageFactory =
-    Arc<dyn Fn(StorageContext<'_>) -> anyhow::Result<Arc<dyn Storage>> + Send + Sync>;
+pub type StorageFactory = Arc<dyn Fn(StorageContext<'_>) -> anyhow::Result<Arc<dyn Storage>> + Send + Sync>;
 
 /// Backends by the names that settings and manifests use.
 #[derive(Clone)]
@@ -91,7 +90,11 @@ impl Registry {
         self
     }
 
-    pub(crate) fn storage(&self, kind: &str, context: StorageContext<'_>) -> anyhow::Result<Arc<dyn Storage>> {
+    pub(crate) fn storage(
+        &self,
+        kind: &str,
+        context: StorageContext<'_>,
+    ) -> anyhow::Result<Arc<dyn Storage>> {
         let Some(make) = self.storage.get(kind) else {
             let known: Vec<&str> = self.storage.keys().map(String::as_str).collect();
             bail!("storage.kind is {kind:?}, but this node has only: {}", known.join(", "));
@@ -130,9 +133,8 @@ impl Default for SqliteSettings {
 }
 
 fn open_sqlite(context: StorageContext<'_>) -> anyhow::Result<Arc<dyn Storage>> {
-    let settings: SqliteSettings = context.settings.clone().try_into().map_err(|e| {
-        anyhow::anyhow!("[storage] of node.toml: {e}")
-    })?;
+    let settings: SqliteSettings =
+        context.settings.clone().try_into().map_err(|e| anyhow::anyhow!("[storage] of node.toml: {e}"))?;
     let config = w3bstream_storage_sqlite::SqliteConfig::new(context.dir.join(settings.file));
     Ok(Arc::new(w3bstream_storage_sqlite::SqliteStorage::open(&config)?))
 }

@@ -1,29 +1,87 @@
 //! The status page and the numbers behind it, on the HTTP endpoint.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::http::header;
 use axum::response::IntoResponse as _;
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
+use w3bstream_endpoint::Query as _;
+use w3bstream_pipeline::{Pipeline, ProjectStatus};
+use w3bstream_types::Clock;
 
 use crate::builder::LateQuery;
 
 const PAGE: &str = include_str!("web/status.html");
+/// Blocks that the page shows of each project.
+const BLOCKS: u64 = 10;
+/// The page loads nothing from elsewhere and runs only its own script.
+const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; \
+                      img-src data:; frame-ancestors 'none'";
 
-/// `GET /` and `GET /v1/status`. Shows counts and names of projects, never a payload or a key.
-pub(crate) fn router(query: Arc<LateQuery>) -> Router {
+/// `GET /` and `GET /v1/status`. Shows counts, blocks and names of projects, never a payload or a secret.
+pub(crate) fn router(query: Arc<LateQuery>, clock: Arc<dyn Clock>) -> Router {
     let page = || async {
-        let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'";
-        let headers =
-            [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CONTENT_SECURITY_POLICY, policy)];
-        (headers, PAGE).into_response()
+        let kind = (header::CONTENT_TYPE, "text/html; charset=utf-8");
+        ([kind, (header::CONTENT_SECURITY_POLICY, POLICY)], PAGE).into_response()
     };
-    Router::new().route("/", get(page)).route("/v1/status", get(move || async move { status(&query) }))
+    let started = Instant::now();
+    let numbers = move || {
+        let (query, clock) = (query.clone(), clock.clone());
+        async move { Json(status(&query, &*clock, started).await) }
+    };
+    Router::new().route("/", get(page)).route("/v1/status", get(numbers))
 }
 
-fn status(query: &LateQuery) -> Json<Value> {
-    let projects = query.pipeline().map(w3bstream_pipeline::Pipeline::projects).unwrap_or_default();
-    Json(json!({ "version": env!("CARGO_PKG_VERSION"), "projects": projects }))
+async fn status(query: &LateQuery, clock: &dyn Clock, started: Instant) -> Value {
+    let ready = query.ready();
+    let mut projects = Vec::new();
+    if let Some(pipeline) = query.pipeline() {
+        for status in pipeline.projects() {
+            projects.push(project(pipeline, &status).await);
+        }
+    }
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "now": clock.now(),
+        "uptime_ms": u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        "ready": ready.is_ok(),
+        "reason": ready.err().unwrap_or_default(),
+        "did": query.running().map(|r| r.node.clone()),
+        "endpoints": query.running().map_or_else(Vec::new, |r| {
+            std::iter::once(r.http.clone()).chain(r.mqtt.clone()).collect()
+        }),
+        "projects": projects,
+    })
+}
+
+async fn project(pipeline: &Pipeline, status: &ProjectStatus) -> Value {
+    let count = |name: &str| status.counters.get(name).copied().unwrap_or_default();
+    let applets = pipeline.manifest(status.id).map_or_else(Vec::new, |m| {
+        m.applets.iter().map(|a| json!({ "name": a.name, "program": a.program })).collect()
+    });
+    let quorum = w3bstream_types::quorum(status.members);
+    json!({
+        "name": status.name,
+        "id": status.id,
+        "state": status.state.to_lowercase(),
+        "reason": status.reason,
+        "ack": status.ack,
+        "quorum": format!("{quorum} of {}", status.members),
+        "counters": {
+            "accepted": count("w3b_messages_accepted_total"),
+            "duplicates": count("w3b_messages_duplicate_total"),
+            "refused": status.refused.values().sum::<u64>(),
+            "executed": count("w3b_messages_executed_total"),
+            "failed": count("w3b_handler_failures_total"),
+        },
+        "height": status.height,
+        "attested": status.attested,
+        "devices": status.devices,
+        "applets": applets,
+        // Without its blocks the page still shows the rest.
+        "last_blocks": pipeline.last_blocks(status.id, BLOCKS).await.unwrap_or_default(),
+    })
 }

@@ -53,11 +53,7 @@ struct Work<'a> {
 
 impl<'a> Applier<'a> {
     /// Applies a block. `entries` are its entries in order, resolved.
-    pub(crate) fn apply(
-        self,
-        height: u64,
-        entries: &[(Entry, Resolved)],
-    ) -> Result<Effects, Error> {
+    pub(crate) fn apply(self, height: u64, entries: &[(Entry, Resolved)]) -> Result<Effects, Error> {
         let mut work = Work {
             base: self,
             draft: Draft::default(),
@@ -253,7 +249,8 @@ impl Work<'_> {
         }
         let program = self.base.state.program(digest)?;
         let module = self.base.engine.load(&program).map_err(|e| {
-            Error::new(ErrorKind::Fatal, format!("program {digest} was deployed but does not load")).with_source(e)
+            Error::new(ErrorKind::Fatal, format!("program {digest} was deployed but does not load"))
+                .with_source(e)
         })?;
         self.modules.insert(digest, module.clone());
         Ok(module)
@@ -317,7 +314,8 @@ impl HostState for GuestView<'_> {
             return Ok(written.clone());
         }
         self.state.get(&key).map_err(|e| {
-            w3bstream_engine::Error::new(w3bstream_engine::ErrorKind::State, "state of the applet").with_source(e)
+            w3bstream_engine::Error::new(w3bstream_engine::ErrorKind::State, "state of the applet")
+                .with_source(e)
         })
     }
 }

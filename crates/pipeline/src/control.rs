@@ -1,9 +1,7 @@
 //! What owners do: deploy, register, revoke.
 
 use w3bstream_journal::Write;
-use w3bstream_types::{
-    Canonical, Control, ControlTx, Digest, Manifest, OutputKind, ProjectId, ProjectName,
-};
+use w3bstream_types::{Canonical, Control, ControlTx, Digest, Manifest, OutputKind, ProjectId, ProjectName};
 
 use crate::{Error, ErrorKind, Pipeline};
 
@@ -177,9 +175,13 @@ impl Pipeline {
         // Decoding must give it back, or no node could read the block.
         Manifest::from_canonical(&next.to_canonical()).map_err(|e| refused(e.to_string()))?;
         for applet in &next.applets {
-            let program = self.0.parts.vfs.program(applet.program).await.map_err(|e| {
-                refused(format!("applet {}: upload its program first: {e}", applet.name))
-            })?;
+            let program = self
+                .0
+                .parts
+                .vfs
+                .program(applet.program)
+                .await
+                .map_err(|e| refused(format!("applet {}: upload its program first: {e}", applet.name)))?;
             let engine = self.0.parts.engine.clone();
             let module = tokio::task::spawn_blocking(move || engine.load(&program)).await;
             let module = module.map_err(|_| Error::new(ErrorKind::Fatal, "loading a program panicked"))??;

@@ -39,4 +39,4 @@ pub use node::Pipeline;
 pub use parts::{OpenWal, Options, Parts};
 pub use probe::{NoProbe, POINTS, Probe};
 pub use project::GuestLog;
-pub use view::{DeviceView, ProjectStatus};
+pub use view::{BlockView, DeviceView, ProjectStatus};

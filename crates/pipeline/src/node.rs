@@ -216,11 +216,12 @@ impl Pipeline {
     /// Lets what is journaled become executed and attested, as far as time allows. What is left goes on at
     /// the next start.
     async fn flush(&self, deadline: Duration) {
-        let all = self.0.all_projects().into_iter().filter(|p| p.halt_reason().is_none()).map(|p| async move {
-            let mut attested = p.attested.subscribe();
-            let target = *p.journaled.borrow();
-            let _ = attested.wait_for(|h| *h >= target).await;
-        });
+        let all =
+            self.0.all_projects().into_iter().filter(|p| p.halt_reason().is_none()).map(|p| async move {
+                let mut attested = p.attested.subscribe();
+                let target = *p.journaled.borrow();
+                let _ = attested.wait_for(|h| *h >= target).await;
+            });
         let _ = tokio::time::timeout(deadline, futures_util::future::join_all(all)).await;
     }
 
@@ -317,7 +318,10 @@ fn open_driver(shared: &Shared, project: &Project) -> Result<Driver, Error> {
     })?;
     if genesis.abi_version != w3bstream_engine::ABI_VERSION {
         let (theirs, ours) = (genesis.abi_version, w3bstream_engine::ABI_VERSION);
-        return Err(Error::new(ErrorKind::Fatal, format!("the genesis has ABI {theirs}, this node has {ours}")));
+        return Err(Error::new(
+            ErrorKind::Fatal,
+            format!("the genesis has ABI {theirs}, this node has {ours}"),
+        ));
     }
     let me = shared.my_place(&genesis)?;
     let signer = Arc::new(ConsensusKey(shared.parts.signer.clone()));

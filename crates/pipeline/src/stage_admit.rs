@@ -7,9 +7,7 @@ use std::sync::atomic::Ordering;
 use futures_util::FutureExt as _;
 use w3bstream_endpoint::{Ack, Arrival, Endpoint};
 use w3bstream_storage::Outcome;
-use w3bstream_types::{
-    Accepted, AckMode, Disposition, ProjectName, Refusal, RefusalKind, Stored, Verified,
-};
+use w3bstream_types::{Accepted, AckMode, Disposition, ProjectName, Refusal, RefusalKind, Stored, Verified};
 use w3bstream_wallet::Registry as _;
 
 use crate::counters::Counters;

@@ -83,8 +83,8 @@ async fn execute(shared: &Arc<Shared>, project: &Project, height: u64) -> Result
 async fn recover(shared: &Arc<Shared>, project: &Project, height: u64) -> Result<Executed, Error> {
     let (certified, entries) = load(shared, project.id, height).await?;
     let result = shared.parts.vfs.result(project.id, height).await?;
-    let (state_root, manifest, outputs) =
-        result.ok_or_else(|| Error::new(ErrorKind::Fatal, format!("the result of height {height} is gone")))?;
+    let (state_root, manifest, outputs) = result
+        .ok_or_else(|| Error::new(ErrorKind::Fatal, format!("the result of height {height} is gone")))?;
     baton(certified.block, entries, (manifest, state_root), outputs)
 }
 
@@ -176,7 +176,9 @@ fn settle_waiters(shared: &Shared, project: &Project, outputs: &[Output], index:
         let about = outputs.get(range).unwrap_or_default();
         if let Some(reason) = rejection(about) {
             Counters::add(&counters.rejected, 1);
-            shared.waiters.reject(*id, &Refusal::new(reason, "the project's registry changed before its block"));
+            shared
+                .waiters
+                .reject(*id, &Refusal::new(reason, "the project's registry changed before its block"));
             continue;
         }
         let results = results(about);

@@ -11,7 +11,7 @@ use w3bstream_journal::{OutboxId, Write};
 use w3bstream_storage::Filter;
 use w3bstream_tasks::Shutdown;
 use w3bstream_types::{
-    Attestation, AckMode, CertifiedBlock, Entry, MessageId, OutputKind, Position, Statement, Timestamp,
+    AckMode, Attestation, CertifiedBlock, Entry, MessageId, OutputKind, Position, Statement, Timestamp,
 };
 use w3bstream_wallet::Role;
 
@@ -40,7 +40,11 @@ pub(crate) struct Sequencer {
 }
 
 impl Sequencer {
-    pub(crate) async fn new(shared: Arc<Shared>, project: Arc<Project>, driver: Driver) -> Result<Self, Error> {
+    pub(crate) async fn new(
+        shared: Arc<Shared>,
+        project: Arc<Project>,
+        driver: Driver,
+    ) -> Result<Self, Error> {
         let attested = *project.attested.borrow();
         let pool = AttestationPool::new(project.genesis.clone(), attested)?;
         let ordered_to = Position(shared.parts.journal.cursor(project.id, ORDERED).await?);
@@ -132,12 +136,16 @@ impl Sequencer {
             Action::SignAttestation(statement) => self.attest(*statement).await?,
             Action::WakeAt(at) => self.wake = Some(at),
             // A member of one is its own proposer: a block of somebody else cannot be valid here.
-            Action::Validate(block) => inputs
-                .push(DriverInput::Validated { block: block.id(), verdict: Verdict::Refuse }),
+            Action::Validate(block) => {
+                inputs.push(DriverInput::Validated { block: block.id(), verdict: Verdict::Refuse })
+            }
             Action::Halt(why) => return Err(Error::new(ErrorKind::Fatal, why)),
             Action::Evidence(evidence) => tracing::error!(?evidence, "a member said two things"),
             // Without other members there is nobody to send to or to fetch from.
-            Action::Send { .. } | Action::Fetch { .. } | Action::Checkpoint { .. } | Action::Penalise { .. } => {}
+            Action::Send { .. }
+            | Action::Fetch { .. }
+            | Action::Checkpoint { .. }
+            | Action::Penalise { .. } => {}
         }
         Ok(())
     }
@@ -201,7 +209,8 @@ impl Sequencer {
         match self.pool.add_own(SignedStatement { member, statement, signature })? {
             Collected::Complete(attestation) => self.attested(*attestation).await,
             Collected::Diverged(d) => {
-                let why = format!("height {}: a quorum attests another result than this node's", d.ours.height);
+                let why =
+                    format!("height {}: a quorum attests another result than this node's", d.ours.height);
                 Err(Error::new(ErrorKind::Fatal, why))
             }
             Collected::Refused(e) => Err(e.into()),

@@ -53,6 +53,21 @@ pub struct ProjectStatus {
     pub refused: std::collections::BTreeMap<&'static str, u64>,
 }
 
+/// A block as the status page shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BlockView {
+    /// Its height.
+    pub height: u64,
+    /// The proposer's time.
+    pub time: Timestamp,
+    /// Number of entries.
+    pub entries: u64,
+    /// Its name.
+    pub id: w3bstream_types::Digest,
+    /// Whether a quorum has attested it.
+    pub attested: bool,
+}
+
 /// A device as the node lists it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DeviceView {
@@ -103,6 +118,29 @@ impl Pipeline {
         }
     }
 
+    /// A project's last blocks, newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// [`Error`] if the journal cannot be read.
+    pub async fn last_blocks(&self, project: ProjectId, limit: u64) -> Result<Vec<BlockView>, Error> {
+        let Some(running) = self.0.project(project) else { return Ok(Vec::new()) };
+        let (last, attested) = (*running.journaled.borrow(), *running.attested.borrow());
+        let mut blocks = Vec::new();
+        for height in (last.saturating_sub(limit) + 1..=last).rev() {
+            let Some(certified) = self.0.parts.journal.block(project, height).await? else { break };
+            let (id, header) = (certified.block.id(), certified.block.header());
+            let (time, entries) = (header.time, header.entry_count);
+            blocks.push(BlockView { height, time, entries, id, attested: height <= attested });
+        }
+        Ok(blocks)
+    }
+
+    /// The manifest in force.
+    #[must_use]
+    pub fn manifest(&self, project: ProjectId) -> Option<std::sync::Arc<w3bstream_types::Manifest>> {
+        self.0.manifest(project)
+    }
+
     /// A project's devices, by DID.
     #[must_use]
     pub fn devices(&self, project: ProjectId) -> Vec<DeviceView> {
@@ -138,13 +176,18 @@ impl Pipeline {
         Ok(self.0.parts.vfs.get(project, &w3bstream_vfs::key::guest(applet, &[], name)).await?)
     }
 
-    async fn outputs_about(&self, project: ProjectId, id: MessageId) -> Result<Option<(u64, Vec<Output>)>, Error> {
+    async fn outputs_about(
+        &self,
+        project: ProjectId,
+        id: MessageId,
+    ) -> Result<Option<(u64, Vec<Output>)>, Error> {
         let Some((height, first, count)) = self.0.parts.vfs.outputs_of(project, id).await? else {
             return Ok(None);
         };
-        let (_, _, outputs) = self.0.parts.vfs.result(project, height).await?.ok_or_else(|| {
-            Error::new(ErrorKind::Fatal, format!("the result of height {height} is gone"))
-        })?;
+        let (_, _, outputs) =
+            self.0.parts.vfs.result(project, height).await?.ok_or_else(|| {
+                Error::new(ErrorKind::Fatal, format!("the result of height {height} is gone"))
+            })?;
         let about = outputs.get(first as usize..(first + count) as usize).unwrap_or_default();
         Ok(Some((height, about.to_vec())))
     }
@@ -153,7 +196,11 @@ impl Pipeline {
     ///
     /// # Errors
     /// [`Error`] if the state cannot be read.
-    pub async fn results(&self, project: ProjectId, id: MessageId) -> Result<Option<Vec<HandlerResult>>, Error> {
+    pub async fn results(
+        &self,
+        project: ProjectId,
+        id: MessageId,
+    ) -> Result<Option<Vec<HandlerResult>>, Error> {
         Ok(self.outputs_about(project, id).await?.map(|(_, outputs)| stage_execute::results(&outputs)))
     }
 
@@ -193,7 +240,11 @@ impl Pipeline {
     }
 
     /// The key under which a device is registered; a revoked device's registration is still there.
-    async fn registered_key(&self, project: ProjectId, device: Option<Did>) -> Result<Option<PublicKey>, Error> {
+    async fn registered_key(
+        &self,
+        project: ProjectId,
+        device: Option<Did>,
+    ) -> Result<Option<PublicKey>, Error> {
         let Some(did) = device else { return Ok(None) };
         let bytes = self.0.parts.vfs.get(project, &w3bstream_vfs::key::device(&did)).await?;
         let device = bytes
@@ -233,7 +284,8 @@ impl Pipeline {
             }
             return Ok(());
         };
-        let time = journal.block(project.id, height).await?.map_or(Timestamp::NONE, |b| b.block.header().time);
+        let time =
+            journal.block(project.id, height).await?.map_or(Timestamp::NONE, |b| b.block.header().time);
         let mut reach = |state, reason| states.push(StateChange { state, time, reason });
         reach(MessageState::Ordered, format!("entry {index} of block {height}"));
         let Some((_, outputs)) = self.outputs_about(project.id, id).await? else { return Ok(()) };
@@ -280,7 +332,8 @@ fn describe(results: &[HandlerResult]) -> String {
 impl Query for Pipeline {
     async fn message(&self, id: MessageId) -> Result<Option<MessageLife>, w3bstream_endpoint::Error> {
         self.life(id).await.map_err(|e| {
-            w3bstream_endpoint::Error::new(w3bstream_endpoint::ErrorKind::State, "the message's state").with_source(e)
+            w3bstream_endpoint::Error::new(w3bstream_endpoint::ErrorKind::State, "the message's state")
+                .with_source(e)
         })
     }
 

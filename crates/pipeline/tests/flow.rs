@@ -15,7 +15,8 @@ use w3bstream_storage::MemoryStorage;
 use w3bstream_types::{
     AckMode, Algorithm, Applet, BlockRules, Control, ControlTx, DeviceRegistration, Did, Digest, Draft, Form,
     GuestLimits, Manifest, MessageId, MessageState, Output, OutputKind, ProjectId, Received, Record,
-    RefusalKind, Route, SecretKey, Sequence, Submission, SystemClock, Timestamp, TokenRegistration, token_hash,
+    RefusalKind, Route, SecretKey, Sequence, Submission, SystemClock, Timestamp, TokenRegistration,
+    token_hash,
 };
 use w3bstream_vfs::MemoryVfs;
 use w3bstream_wallet::{MemorySigner, Role, Signer as _};
@@ -70,7 +71,12 @@ impl Module for NativeModule {
             logs: Vec::new(),
         };
         if self.0 == "fails" {
-            outcome = Outcome { result: Err(GuestError::Trap), writes: BTreeMap::new(), outputs: vec![], ..outcome };
+            outcome = Outcome {
+                result: Err(GuestError::Trap),
+                writes: BTreeMap::new(),
+                outputs: vec![],
+                ..outcome
+            };
         }
         Ok(outcome)
     }
@@ -207,7 +213,9 @@ fn register(device: &SecretKey) -> Control {
 impl Run {
     async fn send(&self, record: Record) -> Answer {
         let submission = Submission::Signed(record);
-        self.client.send(Received { project: "p".parse().unwrap(), submission, received_at: Timestamp(5) }).await
+        self.client
+            .send(Received { project: "p".parse().unwrap(), submission, received_at: Timestamp(5) })
+            .await
     }
 
     async fn state(&self, id: MessageId) -> Vec<MessageState> {
@@ -233,7 +241,12 @@ impl Run {
 }
 
 fn block_on<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
 }
 
 const LIFE: [MessageState; 4] =
@@ -270,7 +283,8 @@ fn a_failing_applet_changes_nothing_for_another() {
         let run = world.start().await;
         let project = world.deploy(&run, AckMode::Executed, &["counts", "fails", "other"]).await;
         let accepted = run.send(world.message(project, 0)).await.unwrap();
-        let shown: Vec<_> = accepted.results.iter().map(|r| (r.applet.as_str(), r.code, r.error.as_deref())).collect();
+        let shown: Vec<_> =
+            accepted.results.iter().map(|r| (r.applet.as_str(), r.code, r.error.as_deref())).collect();
         assert_eq!(shown, [("counts", 0, None), ("fails", -1, Some("trap")), ("other", 0, None)]);
         run.stop().await;
     });
@@ -396,8 +410,11 @@ fn a_token_publisher_sends_without_a_signature_until_it_is_revoked() {
         let run = world.start().await;
         let project = world.deploy(&run, AckMode::Executed, &["counts"]).await;
         let publisher: w3bstream_types::PublisherName = "gateway".parse().unwrap();
-        let registration =
-            TokenRegistration { publisher: publisher.clone(), token_hash: token_hash("secret"), event_types: vec![] };
+        let registration = TokenRegistration {
+            publisher: publisher.clone(),
+            token_hash: token_hash("secret"),
+            event_types: vec![],
+        };
         world.change(&run, project, Control::RegisterToken(registration)).await.unwrap();
         let send = |token: &str, event_id: &str| {
             let submission = Submission::Token {

@@ -80,9 +80,9 @@ pub(crate) fn run(registry: &Registry, command: &Command, json: bool) -> anyhow:
 fn show(outcome: &Outcome, micros: u128, json: bool) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if json {
-        let outputs = outcome.outputs.iter().map(|o| {
-            json!({"kind": format!("{:?}", o.kind), "target": text(&o.target), "data": text(&o.data)})
-        });
+        let outputs = outcome.outputs.iter().map(
+            |o| json!({"kind": format!("{:?}", o.kind), "target": text(&o.target), "data": text(&o.data)}),
+        );
         print_value(&json!({
             "code": outcome.result.ok(), "error": outcome.result.err().map(|e| e.code()),
             "gas": outcome.gas, "microseconds": u64::try_from(micros).unwrap_or(u64::MAX),

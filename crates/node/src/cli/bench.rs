@@ -71,7 +71,8 @@ pub(crate) async fn run(command: Command, as_json: bool) -> anyhow::Result<()> {
         devices.push(key);
     }
     // A boot epoch of this second: the same devices can be used again.
-    let epoch = u32::try_from(w3bstream_types::Clock::now(&w3bstream_types::SystemClock).0 / 1000).unwrap_or(0);
+    let epoch =
+        u32::try_from(w3bstream_types::Clock::now(&w3bstream_types::SystemClock).0 / 1000).unwrap_or(0);
     let started = Instant::now();
     let runs = devices.iter().map(|key| connection(&plan, key, epoch));
     let mut latencies = Vec::new();
@@ -89,7 +90,10 @@ pub(crate) async fn run(command: Command, as_json: bool) -> anyhow::Result<()> {
             "seconds": seconds, "messages_per_second": rate, "p50_ms": p50, "p99_ms": p99,
         }));
     } else {
-        print(format!("{} signed messages of {bytes} B, {connections} connections × {in_flight}", latencies.len()));
+        print(format!(
+            "{} signed messages of {bytes} B, {connections} connections × {in_flight}",
+            latencies.len()
+        ));
         print(format!("{rate:.0} acknowledged/s   p50 {p50:.1} ms   p99 {p99:.1} ms   {seconds:.2} s"));
     }
     Ok(())

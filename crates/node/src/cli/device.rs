@@ -77,9 +77,14 @@ pub(crate) async fn run(command: Command, json: bool) -> anyhow::Result<()> {
                 (key.public(), key.did())
             };
             let (key, did) = key;
-            let change = Control::RegisterDevice(DeviceRegistration { device: did.clone(), key, event_types: types });
+            let change =
+                Control::RegisterDevice(DeviceRegistration { device: did.clone(), key, event_types: types });
             let height = at.admin()?.change(&project, change, &at.owner()?).await?;
-            report(json, json!({"device": did, "height": height}), &format!("Registered {did} at height {height}."));
+            report(
+                json,
+                json!({"device": did, "height": height}),
+                &format!("Registered {did} at height {height}."),
+            );
         }
         Command::List { at, project } => {
             let devices = at.admin()?.get(&format!("/v1/projects/{project}/devices")).await?;
@@ -88,14 +93,23 @@ pub(crate) async fn run(command: Command, json: bool) -> anyhow::Result<()> {
             } else {
                 for d in devices.as_array().into_iter().flatten() {
                     let text = |name: &str| d[name].as_str().unwrap_or("-").to_owned();
-                    print(format!("{:10} sequence {:>20}  {}", text("state"), text("sequence"), text("device")));
+                    print(format!(
+                        "{:10} sequence {:>20}  {}",
+                        text("state"),
+                        text("sequence"),
+                        text("device")
+                    ));
                 }
             }
         }
         Command::Revoke { at, project, device } => {
             let change = Control::RevokeDevice(device.clone());
             let height = at.admin()?.change(&project, change, &at.owner()?).await?;
-            report(json, json!({"device": device, "height": height}), &format!("Revoked {device} at height {height}."));
+            report(
+                json,
+                json!({"device": device, "height": height}),
+                &format!("Revoked {device} at height {height}."),
+            );
         }
         Command::Token { at, project, publisher, types, revoke } => {
             token(&at, (&project, publisher, types), revoke, json).await?;

@@ -24,15 +24,20 @@ pub(crate) async fn run(registry: &Registry, at: &Where, json: bool) -> anyhow::
     if let Ok(config) = &config {
         let kind = &config.storage.kind;
         let known = registry.has_storage(kind);
-        note("storage", if known { Ok(kind.clone()) } else { Err(format!("{kind:?} is not a backend of this node")) });
+        note(
+            "storage",
+            if known { Ok(kind.clone()) } else { Err(format!("{kind:?} is not a backend of this node")) },
+        );
     }
     match read_running(&at.paths()) {
         Err(_) => {
             note("node", Ok("not running".into()));
             if let Ok(config) = &config {
-                for (name, listen) in
-                    [("http", config.http.listen), ("mqtt", config.mqtt.listen), ("admin", config.admin.listen)]
-                {
+                for (name, listen) in [
+                    ("http", config.http.listen),
+                    ("mqtt", config.mqtt.listen),
+                    ("admin", config.admin.listen),
+                ] {
                     let free = std::net::TcpListener::bind(listen);
                     let why = |e| format!("{listen}: {e}; choose another with {name}.listen");
                     note("port", free.map(|_| format!("{name} {listen} is free")).map_err(why));

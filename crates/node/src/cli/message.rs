@@ -99,7 +99,12 @@ pub(crate) async fn send(args: SendArgs, json: bool) -> anyhow::Result<()> {
     let id = answer["id"].as_str().unwrap_or("");
     print(format!("{}  {id}", if answer["duplicate"] == true { "known before" } else { "accepted" }));
     for r in answer["results"].as_array().into_iter().flatten() {
-        print(format!("  {}.{} gave {}", r["applet"].as_str().unwrap_or(""), r["handler"].as_str().unwrap_or(""), r["code"]));
+        print(format!(
+            "  {}.{} gave {}",
+            r["applet"].as_str().unwrap_or(""),
+            r["handler"].as_str().unwrap_or(""),
+            r["code"]
+        ));
     }
     print(format!("Where is it:  w3bstream message {id}"));
     Ok(())

@@ -251,7 +251,10 @@ fn init(args: &InitArgs, json: bool) -> anyhow::Result<()> {
     print(format!("  DID          {did}"));
     print(format!("  settings     {}", paths.config().display()));
     print(format!("  admin token  {}   (shown once)", made.admin_token));
-    print(format!("               also in {}; move it away if others use this account", paths.admin_token().display()));
+    print(format!(
+        "               also in {}; move it away if others use this account",
+        paths.admin_token().display()
+    ));
     if paths.passphrase().exists() {
         print(format!("  passphrase   {}; move it to a safe place", paths.passphrase().display()));
         print("               and give it with --passphrase-file");
@@ -274,7 +277,13 @@ async fn run(registry: Registry, args: RunArgs) -> anyhow::Result<()> {
     let wallet = setup::open_wallet(&paths, args.at.passphrase()?)?;
     let node = NodeBuilder::new(registry, config, paths, wallet).build().await?;
     let running = node.running().clone();
-    tracing::info!(http = running.http, mqtt = running.mqtt, admin = running.admin, "node {} runs", running.node);
+    tracing::info!(
+        http = running.http,
+        mqtt = running.mqtt,
+        admin = running.admin,
+        "node {} runs",
+        running.node
+    );
     node.run(stop_signal()).await
 }
 
@@ -336,7 +345,8 @@ mod tests {
 
     #[test]
     fn the_schema_names_every_setting() {
-        let schema: Value = serde_json::from_str(include_str!("../../../../schemas/node.schema.json")).unwrap();
+        let schema: Value =
+            serde_json::from_str(include_str!("../../../../schemas/node.schema.json")).unwrap();
         let defaults: toml::Table = toml::from_str(&toml::to_string(&Config::default()).unwrap()).unwrap();
         for (section, keys) in &defaults {
             let listed = &schema["properties"][section]["properties"];

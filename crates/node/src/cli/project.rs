@@ -61,7 +61,11 @@ pub(crate) async fn run(command: Command, json: bool) -> anyhow::Result<()> {
         }
         Command::Status { at, name } => {
             let project = at.admin()?.get(&format!("/v1/projects/{name}")).await?;
-            if json { print_value(&project) } else { details(&project) }
+            if json {
+                print_value(&project)
+            } else {
+                details(&project)
+            }
             Ok(())
         }
     }
@@ -69,7 +73,14 @@ pub(crate) async fn run(command: Command, json: bool) -> anyhow::Result<()> {
 
 fn line(p: &Value) -> String {
     let text = |name: &str| p[name].as_str().unwrap_or("-").to_owned();
-    format!("{:20} {:7} height {:>8}  attested {:>8}  {}", text("name"), text("state"), p["height"], p["attested"], text("reason"))
+    format!(
+        "{:20} {:7} height {:>8}  attested {:>8}  {}",
+        text("name"),
+        text("state"),
+        p["height"],
+        p["attested"],
+        text("reason")
+    )
 }
 
 fn details(p: &Value) {
@@ -101,7 +112,10 @@ async fn deploy(at: &Where, path: &Path, json: bool) -> anyhow::Result<()> {
     if let Some(current) = current {
         let holder = current["owner"].as_str().unwrap_or("");
         if holder != manifest.owner.as_str() {
-            bail!("the project {name} belongs to {holder}; the owner's key of this folder is {}", manifest.owner);
+            bail!(
+                "the project {name} belongs to {holder}; the owner's key of this folder is {}",
+                manifest.owner
+            );
         }
         manifest.version = current["version"].as_u64().unwrap_or(0) + 1;
     }
@@ -110,7 +124,9 @@ async fn deploy(at: &Where, path: &Path, json: bool) -> anyhow::Result<()> {
     if json {
         print_value(&json!({"project": name, "id": id, "version": version, "height": height}));
     } else {
-        print(format!("Deployed {name} version {version} at height {height}.\n  id  {id}   (the audience that devices sign)"));
+        print(format!(
+            "Deployed {name} version {version} at height {height}.\n  id  {id}   (the audience that devices sign)"
+        ));
         print(format!("Next: w3bstream device add --project {name} KEYFILE"));
     }
     Ok(())
@@ -122,7 +138,9 @@ fn new(name: &ProjectName) -> anyhow::Result<()> {
         bail!("{} exists already", dir.display());
     }
     std::fs::create_dir_all(dir.join("src")).with_context(|| dir.display().to_string())?;
-    let fill = |text: &str| text.replace("{name}", name.as_str()).replace("{ident}", &name.as_str().replace('-', "_"));
+    let fill = |text: &str| {
+        text.replace("{name}", name.as_str()).replace("{ident}", &name.as_str().replace('-', "_"))
+    };
     for (file, text) in [
         ("w3bstream.toml", include_str!("template/w3bstream.toml.txt")),
         ("Cargo.toml", include_str!("template/Cargo.toml.txt")),

@@ -69,12 +69,17 @@ fn read_anchors(path: &Path) -> anyhow::Result<Anchors> {
 
 fn verify(file: &Path, trust: Option<&Path>, self_consistent: bool, json: bool) -> anyhow::Result<()> {
     let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let read = if bytes.first() == Some(&b'{') { Receipt::from_json(&bytes) } else { Receipt::from_canonical(&bytes) };
+    let read = if bytes.first() == Some(&b'{') {
+        Receipt::from_json(&bytes)
+    } else {
+        Receipt::from_canonical(&bytes)
+    };
     let receipt = read.with_context(|| file.display().to_string())?;
     let anchors = trust.map(read_anchors).transpose()?;
     let report = receipt.verify(anchors.as_ref());
     if json {
-        let links = report.links.iter().map(|l| json!({"link": l.link.name(), "verdict": l.verdict.to_string()}));
+        let links =
+            report.links.iter().map(|l| json!({"link": l.link.name(), "verdict": l.verdict.to_string()}));
         print_value(&json!({
             "id": report.id, "ok": report.is_ok(), "anchored": report.anchored(), "links": links.collect::<Vec<_>>(),
         }));
