@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use w3bstream_sqlite::rusqlite::{CachedStatement, OptionalExtension, Params, Transaction};
+use w3bstream_sqlite::rusqlite::{self, CachedStatement, OptionalExtension, Params, Transaction};
 use w3bstream_storage::{Appended, Error, ErrorKind, Item, MAX_CONFLICTS_PER_MESSAGE};
-use w3bstream_types::{Canonical, Digest, Form, MessageId, Position, ProjectId, Trust};
+use w3bstream_types::{Canonical, Digest, MessageId, Position, ProjectId, Trust};
 
 use crate::error::Fail;
-use crate::schema;
+use crate::{ids, schema};
 
 /// An item as its row, encoded and hashed once.
 #[derive(Debug)]
@@ -21,7 +21,6 @@ pub(crate) struct Row {
     trust: i64,
     seal: Digest,
     body: Vec<u8>,
-    token: bool,
 }
 
 /// Over everything of an item that is its own row's to say.
@@ -52,7 +51,6 @@ impl Row {
             trust,
             seal: seal(received_at, trust, &body),
             body,
-            token: matches!(record.form(), Form::Token(_)),
         })
     }
 
@@ -67,12 +65,14 @@ pub(crate) fn append(tx: &Transaction<'_>, rows: &[Row]) -> Result<Vec<Appended>
     let mut names = Names { tx, projects: HashMap::new(), sources: HashMap::new(), types: HashMap::new() };
     let mut insert = tx.prepare_cached(schema::INSERT)?;
     let mut answers = Vec::with_capacity(rows.len());
+    let before = ids::last_position(tx)?;
     for row in rows {
         let project = names.project(row.project)?;
         let source = names.source(project, &row.source)?;
         let place = Place { project, source, event_type: names.event_type(&row.event_type)? };
         answers.push(append_one(tx, &mut insert, row, place)?);
     }
+    ids::merge(tx, before, ids::last_position(tx)?)?;
     Ok(answers)
 }
 
@@ -102,25 +102,36 @@ fn append_one(
         &row.body,
     );
     if insert.execute(values)? == 1 {
-        return Ok(Appended::New(Position(tx.last_insert_rowid().unsigned_abs())));
+        let position = tx.last_insert_rowid();
+        if row.sequence.is_some() {
+            ids::insert(tx, position, &row.id)?;
+        }
+        return Ok(Appended::New(at(position)));
     }
-    let known: Option<(i64, i64, i64, [u8; 32])> = tx
-        .prepare_cached(schema::BY_ID)?
-        .query_row([row.id.0.as_bytes()], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))
-        .optional()?;
-    if let Some((position, received_at, trust, stored)) = known {
-        // A signed message's id binds what was signed. A token message's does not: its bytes are compared
-        // by the seal, since the body may have been deleted.
-        let same = !row.token || seal(received_at, trust, &row.body).as_bytes() == &stored;
-        return if same {
-            Ok(Appended::Duplicate(Position(position.unsigned_abs())))
+    if row.sequence.is_some() {
+        // The id binds source and sequence, so that the same id is at the same place.
+        let holder = |r: &rusqlite::Row<'_>| Ok((r.get(0)?, r.get(1)?));
+        let (position, id): (i64, [u8; 32]) =
+            tx.prepare_cached(schema::BY_SEQUENCE)?.query_row((source, row.sequence), holder)?;
+        let id = MessageId(Digest::from_bytes(id));
+        return if id == row.id {
+            Ok(Appended::Duplicate(at(position)))
         } else {
-            conflict(tx, row, project, row.id)
+            conflict(tx, row, project, id)
         };
     }
-    let holder: [u8; 32] =
-        tx.prepare_cached(schema::BY_SEQUENCE)?.query_row((source, row.sequence), |r| r.get(0))?;
-    conflict(tx, row, project, MessageId(Digest::from_bytes(holder)))
+    // A token message's id does not bind its bytes. The seal does, also when the body was deleted.
+    let known = |r: &rusqlite::Row<'_>| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?));
+    let (position, received_at, trust, stored): (i64, i64, i64, [u8; 32]) =
+        tx.prepare_cached(schema::BY_TOKEN_EVENT)?.query_row([row.id.0.as_bytes()], known)?;
+    if seal(received_at, trust, &row.body).as_bytes() == &stored {
+        return Ok(Appended::Duplicate(at(position)));
+    }
+    conflict(tx, row, project, row.id)
+}
+
+const fn at(position: i64) -> Position {
+    Position(position.unsigned_abs())
 }
 
 /// Keeps the row as evidence, unless it is known or enough others are.

@@ -3,10 +3,11 @@
 use w3bstream_sqlite::Database;
 use w3bstream_sqlite::rusqlite::{Row, Transaction};
 use w3bstream_storage::{Error, ErrorKind};
+use w3bstream_types::{Digest, MessageId};
 
 use crate::error::Fail;
 use crate::read::Raw;
-use crate::schema;
+use crate::{ids, schema};
 
 /// Rows per read. A read of the whole store at once would keep the log from being copied for all that time.
 const STRETCH: i64 = 1000;
@@ -47,6 +48,9 @@ pub(crate) async fn check(db: &Database) -> Result<Vec<String>, Error> {
 fn messages(tx: &Transaction<'_>, after: i64) -> Result<Stretch, Fail> {
     let mut statement = tx.prepare_cached(schema::CHECK_MESSAGES)?;
     let mut rows = statement.query((after, STRETCH))?;
+    let highest = ids::last_position(tx)?;
+    let mut by_id =
+        tx.prepare_cached("SELECT 1 FROM message_id WHERE run = ?1 AND prefix = ?2 AND position = ?3")?;
     let (mut found, mut last, mut count) = (Vec::new(), after, 0);
     while let Some(row) = rows.next()? {
         // The number first: it must be known even if nothing else can be read.
@@ -54,6 +58,12 @@ fn messages(tx: &Transaction<'_>, after: i64) -> Result<Stretch, Fail> {
         count += 1;
         if let Err(why) = message(row) {
             found.push(format!("the record at position {last} is damaged: {why}"));
+            continue;
+        }
+        let (id, signed): ([u8; 32], bool) = (row.get(1)?, row.get::<_, Option<i64>>(9)?.is_some());
+        let prefix = ids::prefix(&MessageId(Digest::from_bytes(id)));
+        if signed && !by_id.exists((ids::run_of(last, highest), prefix, last))? {
+            found.push(format!("the record at position {last} cannot be found by its id"));
         }
     }
     Ok((found, (count == STRETCH).then_some(last)))

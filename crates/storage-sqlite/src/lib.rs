@@ -10,11 +10,13 @@
 //!   deleted, so that none is given twice and a repeat is known for ever.
 //! - `body` is the record's canonical encoding, `seal` a digest over it, its trust and its time. Retention
 //!   sets the body to null and SQLite overwrites the bytes.
+//! - `message_id` finds a signed message by its id, at a price per append that does not grow.
 //! - `conflict` is the evidence.
 
 mod append;
 mod check;
 mod error;
+mod ids;
 mod read;
 mod schema;
 #[cfg(test)]

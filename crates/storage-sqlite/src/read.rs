@@ -6,7 +6,7 @@ use w3bstream_types::{Canonical, Digest, MessageId, Position, ProjectId, Record,
 
 use crate::append::seal;
 use crate::error::Fail;
-use crate::schema;
+use crate::{ids, schema};
 
 /// A number for SQLite, which has none above 2^63 - 1. Positions and times stay below.
 pub(crate) fn saturated(n: u64) -> i64 {
@@ -71,11 +71,15 @@ impl Raw {
     }
 }
 
-pub(crate) fn get(tx: &Transaction<'_>, ids: &[MessageId]) -> Result<Vec<Option<(Position, Item)>>, Fail> {
-    let mut statement = tx.prepare_cached(schema::GET)?;
-    let mut found = Vec::with_capacity(ids.len());
-    for id in ids {
-        let raw = statement.query_row([id.0.as_bytes()], Raw::read).optional()?;
+pub(crate) fn get(tx: &Transaction<'_>, wanted: &[MessageId]) -> Result<Vec<Option<(Position, Item)>>, Fail> {
+    let last = ids::last_position(tx)?;
+    let mut record = tx.prepare_cached(schema::AT)?;
+    let mut found = Vec::with_capacity(wanted.len());
+    for id in wanted {
+        let raw = match ids::find(tx, id, last)? {
+            Some(position) => record.query_row([position], Raw::read).optional()?,
+            None => None,
+        };
         found.push(raw.map(|raw| raw.message()).transpose()?.flatten());
     }
     Ok(found)

@@ -27,7 +27,7 @@ CREATE TABLE event_type (
 
 CREATE TABLE message (
     position INTEGER PRIMARY KEY,
-    id BLOB NOT NULL UNIQUE,
+    id BLOB NOT NULL,
     project INTEGER NOT NULL,
     source INTEGER NOT NULL,
     event_type INTEGER NOT NULL,
@@ -39,7 +39,16 @@ CREATE TABLE message (
     kept INTEGER NOT NULL DEFAULT 1 CHECK (kept = (body IS NOT NULL))
 ) STRICT;
 CREATE UNIQUE INDEX by_sequence ON message (source, sequence) WHERE sequence IS NOT NULL;
+CREATE UNIQUE INDEX by_token_event ON message (id) WHERE sequence IS NULL;
 CREATE INDEX by_project ON message (project, position, received_at, source, event_type, kept) WHERE kept = 1;
+
+-- Ids of signed messages, in runs: see ids.rs.
+CREATE TABLE message_id (
+    run INTEGER NOT NULL,
+    prefix INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    PRIMARY KEY (run, prefix, position)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE conflict (
     id INTEGER PRIMARY KEY,
@@ -54,18 +63,23 @@ CREATE INDEX conflict_by_kept ON conflict (kept);
 CREATE INDEX conflict_by_project ON conflict (project);
 ";
 
-/// Does nothing if id or sequence are taken: the fast path needs no look-up before.
+/// Does nothing if the sequence, or a token message's id, is taken: the fast path needs no look-up before.
 pub(crate) const INSERT: &str = "
 INSERT INTO message (id, project, source, event_type, sequence, received_at, trust, seal, body)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
 ON CONFLICT DO NOTHING";
 
-pub(crate) const BY_ID: &str = "SELECT position, received_at, trust, seal FROM message WHERE id = ?1";
-pub(crate) const BY_SEQUENCE: &str = "SELECT id FROM message WHERE source = ?1 AND sequence = ?2";
+pub(crate) const INSERT_ID: &str = "INSERT INTO message_id (run, prefix, position) VALUES (?1, ?2, ?3)";
+pub(crate) const MERGE_IDS: &str = "
+INSERT INTO message_id (run, prefix, position)
+SELECT ?1, prefix, position FROM message_id WHERE run >= ?2 AND run < ?3 ORDER BY prefix, position";
+
+pub(crate) const TOKEN_POSITION: &str = "SELECT position FROM message WHERE id = ?1 AND sequence IS NULL";
+pub(crate) const BY_TOKEN_EVENT: &str =
+    "SELECT position, received_at, trust, seal FROM message WHERE id = ?1 AND sequence IS NULL";
+pub(crate) const BY_SEQUENCE: &str = "SELECT position, id FROM message WHERE source = ?1 AND sequence = ?2";
 
 /// The columns that `read::Raw` expects.
-pub(crate) const GET: &str =
-    "SELECT position, id, received_at, trust, seal, body FROM message WHERE id = ?1 AND kept = 1";
 pub(crate) const AT: &str =
     "SELECT position, id, received_at, trust, seal, body FROM message WHERE position = ?1 AND kept = 1";
 

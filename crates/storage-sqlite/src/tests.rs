@@ -1,4 +1,4 @@
-//! What needs a look inside: a disk that fills up, and the plans of the statements.
+//! What needs a look inside: a disk that fills up, the plans of the statements, the runs of ids.
 
 use std::path::PathBuf;
 
@@ -6,10 +6,10 @@ use w3bstream_sqlite::rusqlite;
 use w3bstream_storage::conformance::block_on;
 use w3bstream_storage::conformance::fixtures::{Message, numbered};
 use w3bstream_storage::{Appended, ErrorKind, Storage};
-use w3bstream_types::{Disposition, Position};
+use w3bstream_types::{Digest, Disposition, MessageId, Position};
 
 use crate::error::Fail;
-use crate::{SqliteConfig, SqliteStorage, schema};
+use crate::{SqliteConfig, SqliteStorage, ids, schema};
 
 fn file(dir: &tempfile::TempDir) -> PathBuf {
     dir.path().join("storage.db")
@@ -66,4 +66,69 @@ fn scans_use_the_index() {
         assert!(plan.contains("COVERING INDEX by_project (project=?"), "{sql}\n{plan}");
         assert!(!plan.contains("SCAN message") && !plan.contains("TEMP B-TREE"), "{sql}\n{plan}");
     }
+}
+
+/// Young runs are merged when their group is full, and every id is found in whichever run it is.
+#[test]
+fn ids_are_found_across_merges() {
+    const LAST: i64 = 150_000;
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    let id = |n: i64| MessageId(Digest::of(&n.to_be_bytes()));
+    let fill = store.db.write(0, move |tx| {
+        let mut before = 0;
+        for n in 1..=LAST {
+            let sql = "INSERT INTO message (id, project, source, event_type, sequence, received_at, trust, seal, body)
+                VALUES (?1, 1, 1, 1, ?2, 1, 1, x'', x'')";
+            tx.prepare_cached(sql)?.execute((id(n).0.as_bytes(), n))?;
+            ids::insert(tx, n, &id(n))?;
+            // Batches that end before, at and after the end of a group, and one that spans two.
+            if [10, 65_535, 65_536, 140_000, LAST].contains(&n) {
+                ids::merge(tx, before, n)?;
+                before = n;
+            }
+        }
+        Ok::<_, Fail>(())
+    });
+    block_on(fill).unwrap();
+    let checked = store.db.read(move |tx| {
+        for n in (1..=LAST).step_by(1009).chain([65_535, 65_536, 65_537, 131_071, 131_072, LAST]) {
+            assert_eq!(ids::find(tx, &id(n), LAST)?, Some(n));
+            let sql = "SELECT 1 FROM message_id WHERE run = ?1 AND prefix = ?2 AND position = ?3";
+            let there = tx.prepare(sql)?.exists((ids::run_of(n, LAST), ids::prefix(&id(n)), n))?;
+            assert!(there, "position {n} is not in run {}", ids::run_of(n, LAST));
+        }
+        assert_eq!(ids::find(tx, &id(LAST + 1), LAST)?, None);
+        let runs: i64 = tx.query_row("SELECT count(DISTINCT run) FROM message_id", [], |r| r.get(0))?;
+        assert_eq!(runs, 2 + 5, "two merged groups and what is young");
+        let kept: i64 = tx.query_row("SELECT count(*) FROM message_id", [], |r| r.get(0))?;
+        assert_eq!(kept, LAST);
+        Ok::<_, Fail>(())
+    });
+    block_on(checked).unwrap();
+}
+
+/// Two ids with the same first eight bytes are told apart.
+#[test]
+fn ids_that_share_their_prefix_are_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    let id = |n: u8| {
+        let mut bytes = [7; 32];
+        bytes[31] = n;
+        MessageId(Digest::from_bytes(bytes))
+    };
+    let run = store.db.write(0, move |tx| {
+        for n in 1..=2 {
+            let sql = "INSERT INTO message (id, project, source, event_type, sequence, received_at, trust, seal, body)
+                VALUES (?1, 1, 1, 1, ?2, 1, 1, x'', x'')";
+            tx.prepare_cached(sql)?.execute((id(n).0.as_bytes(), n))?;
+            ids::insert(tx, n.into(), &id(n))?;
+        }
+        for (n, expected) in [(1, Some(1)), (2, Some(2)), (3, None)] {
+            assert_eq!(ids::find(tx, &id(n), 2)?, expected);
+        }
+        Ok::<_, Fail>(())
+    });
+    block_on(run).unwrap();
 }

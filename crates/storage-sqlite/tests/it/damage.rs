@@ -65,6 +65,7 @@ fn a_changed_column_is_found() {
         "UPDATE message SET source = 99 WHERE position = 2",
         "UPDATE event_type SET name = 'another'",
         "UPDATE conflict SET body = zeroblob(10)",
+        "DELETE FROM message_id WHERE position = 2",
     ] {
         let place = filled();
         let raw = Connection::open(place.file()).unwrap();
