@@ -1,5 +1,7 @@
 //! One binary with all tests across crates and processes.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod cli;
 mod crash;
 mod support;

@@ -11,6 +11,8 @@
 //! | `GET /v1/messages/{id}` · `/results` | where a message is, what its handlers answered |
 //! | `GET /v1/receipts/{id}?payload=true` | a receipt |
 
+#![allow(clippy::result_large_err, reason = "an answer of axum is large, and each is made once")]
+
 use std::sync::Arc;
 
 use anyhow::Context as _;

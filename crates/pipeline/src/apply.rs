@@ -76,7 +76,7 @@ impl<'a> Applier<'a> {
 /// An entry with what it names.
 #[derive(Clone, Debug)]
 pub(crate) enum Resolved {
-    Message(Ordered),
+    Message(Box<Ordered>),
     Control(Box<ControlTx>),
 }
 

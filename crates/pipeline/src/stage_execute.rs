@@ -95,7 +95,7 @@ fn baton(
     outputs: Vec<Output>,
 ) -> Result<Executed, Error> {
     let ordered = entries.into_iter().filter_map(|(_, resolved)| match resolved {
-        Resolved::Message(ordered) => Some(ordered),
+        Resolved::Message(ordered) => Some(*ordered),
         Resolved::Control(_) => None,
     });
     Ok(Executed::new(block, ordered.collect(), manifest, state_root, outputs)?)
@@ -118,7 +118,7 @@ async fn load(
         let resolved = match entry {
             Entry::Message(id) => {
                 let stored = stored.remove(id).ok_or_else(|| gone(format!("message {id}")))?;
-                Resolved::Message(Ordered::new(stored, &certified.block, index)?)
+                Resolved::Message(Box::new(Ordered::new(stored, &certified.block, index)?))
             }
             Entry::Control(id) => {
                 let tx = parts.journal.control(*id).await?;

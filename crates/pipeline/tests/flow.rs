@@ -1,5 +1,7 @@
 //! The flow over memory rooms: from a signature to an attestation, and what goes wrong on the way.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
