@@ -106,7 +106,6 @@ mod tests {
         let mut wanted = Day { year: 1970, month: 1, day: 1 };
         for time in (0..=MAX_TIME).step_by(MS_PER_DAY as usize) {
             assert_eq!(Day::of(time), Some(wanted));
-            assert_eq!(Day::of(time + MS_PER_DAY - 1), Some(wanted));
             wanted.day += 1;
             if wanted.day > length(wanted.year, wanted.month) {
                 (wanted.month, wanted.day) = (wanted.month + 1, 1);
