@@ -63,6 +63,10 @@ fn certificates_and_attestations_need_a_quorum_of_members_each_once() {
     assert!(attestation(|a| a.signatures[1] = a.signatures[0]).is_err(), "twice");
     assert!(attestation(|a| a.signatures[2].0 = 9).is_err(), "no member");
     assert!(attestation(|a| a.statement.epoch = 3).is_err(), "epoch");
+    // Signed by all, but of another subnet.
+    let mut elsewhere = s.attestation.statement.clone();
+    elsewhere.subnet = ProjectId(Digest::of(b"another"));
+    assert!(s.subnet.attest(elsewhere, 4).verify(genesis).is_err());
 }
 
 #[test]

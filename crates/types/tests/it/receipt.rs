@@ -1,9 +1,11 @@
 //! Receipts: what holds, by whose word, and what anchors are for.
 
-use w3bstream_types::receipt::{Anchors, Link, MessageLink, MessageTime, Receipt, ReceiptParts, Verdict};
+use w3bstream_types::receipt::{
+    Anchors, Link, MessageLink, MessageTime, OutputLink, Receipt, ReceiptParts, Verdict,
+};
 use w3bstream_types::*;
 
-use crate::sample::{self, Scenario};
+use crate::sample::{self, Scenario, Subnet};
 
 fn anchors(s: &Scenario, at: usize) -> Anchors {
     Anchors {
@@ -235,6 +237,88 @@ fn a_node_makes_no_receipt_that_does_not_hold() {
     assert_eq!(link(ReceiptParts { attestation: &few.attestation, ..parts }), "attestation");
     assert_eq!(link(ReceiptParts { block: &few.block, ..parts }), "ordering");
     assert_eq!(link(ReceiptParts { genesis: &Scenario::new(1, 1).subnet.genesis, ..parts }), "ordering");
+}
+
+/// What a quorum signs must also make sense.
+#[test]
+fn a_quorum_cannot_sign_nonsense() {
+    let messages = || Scenario::new(1, 1).messages;
+    let about = |outputs: Vec<Output>| {
+        Scenario::of(Subnet::new(1), 1, messages(), outputs).try_receipt(sample::ENVELOPE, false)
+    };
+    let all = messages();
+    let (this, that) = (&all[sample::ENVELOPE].0, &all[sample::JWS].0);
+    let mqtt = || sample::other(OutputKind::Mqtt, b"topic", b"");
+    let rejected = sample::other(OutputKind::Rejected, this.id().digest().as_bytes(), b"revoked");
+    let misnamed =
+        Output { target: this.id().digest().as_bytes().to_vec(), ..sample::result(that, "alarm", 0) };
+    let unnamed = Output { target: b"x".to_vec(), ..sample::result(this, "alarm", 0) };
+    about(vec![sample::result(this, "alarm", 1), mqtt()]).unwrap();
+    // Nothing is found of it, so nothing is shown.
+    assert!(about(vec![unnamed.clone()]).unwrap().execution.outputs.is_empty());
+    for (what, outputs) in [
+        ("a result of another message", vec![misnamed]),
+        ("results and a rejection", vec![sample::result(this, "alarm", 0), rejected.clone()]),
+        ("a rejection and results", vec![rejected.clone(), sample::result(this, "alarm", 0)]),
+        ("two rejections", vec![rejected.clone(), rejected]),
+        ("outputs that are not there", vec![sample::result(this, "alarm", 2), mqtt()]),
+        (
+            "a result inside a result",
+            vec![sample::result(this, "alarm", 1), sample::result(this, "archive", 0)],
+        ),
+    ] {
+        assert_eq!(about(outputs).unwrap_err().link, "execution", "{what}");
+    }
+    // A receipt that shows the unnamed one all the same, with its true path.
+    let s = Scenario::of(Subnet::new(1), 1, messages(), vec![unnamed.clone()]);
+    let mut receipt = s.receipt(sample::ENVELOPE, false);
+    receipt.execution.outputs = vec![OutputLink { index: 0, output: unnamed, path: vec![] }];
+    assert_eq!(receipt.verify(None).first_broken().unwrap().0, Link::Execution);
+}
+
+#[test]
+fn a_quorum_cannot_sign_for_another_project_or_for_members_who_do_not_vouch() {
+    let key = sample::key(Algorithm::EdDSA, 10);
+    let did = Did::key(&key.public());
+    let draft = Draft { audience: ProjectId(Digest::of(b"another")), ..sample::draft(&did, 1) };
+    let record = Record::new(Form::Envelope(draft.sign_envelope([0; 16], &key)));
+    let s = Scenario::of(Subnet::new(1), 1, vec![(record, Some(key.public()))], vec![]);
+    assert_eq!(s.try_receipt(0, false).unwrap_err().link, "ordering");
+
+    let mut subnet = Subnet::new(4);
+    subnet.genesis.members[1].by_consensus[9] ^= 1;
+    let s = Scenario::of(subnet, 3, Scenario::new(1, 1).messages, vec![]);
+    assert_eq!(s.try_receipt(sample::ENVELOPE, false).unwrap_err().link, "genesis");
+}
+
+#[test]
+fn what_is_shown_twice_is_noticed() {
+    let s = Scenario::new(1, 1);
+    let mut receipt = s.receipt(sample::ENVELOPE, false);
+    receipt.execution.outputs = [&receipt.execution.outputs[..], &receipt.execution.outputs].concat();
+    receipt.programs = [&receipt.programs[..], &receipt.programs].concat();
+    assert_eq!(receipt.verify(None).first_broken().unwrap().0, Link::Execution);
+}
+
+#[test]
+fn another_methods_key_is_claimed_and_only_for_its_device() {
+    let key = sample::key(Algorithm::ES256, 9);
+    let did: Did = "did:web:sensors.example".parse().unwrap();
+    let record = Record::new(Form::Envelope(sample::draft(&did, 1).sign_envelope([0; 16], &key)));
+    let s = Scenario::of(Subnet::new(1), 1, vec![(record, Some(key.public()))], vec![]);
+    let mut receipt = s.receipt(0, false);
+    assert!(matches!(verdict(&receipt, None, Link::Registration), Verdict::Claimed(_)));
+    receipt.registration.as_mut().unwrap().device = "did:web:other.example".parse().unwrap();
+    assert_eq!(receipt.verify(None).first_broken().unwrap().0, Link::Message);
+}
+
+#[test]
+fn a_token_messages_event_id_is_one() {
+    let mut receipt = Scenario::new(1, 1).receipt(sample::TOKEN, false);
+    let MessageLink::Token(token) = &mut receipt.message else { unreachable!() };
+    token.event_id = "two words".into();
+    receipt.id = receipt.message.id();
+    assert_eq!(receipt.verify(None).first_broken().unwrap().0, Link::Message);
 }
 
 #[test]

@@ -3,9 +3,9 @@
 use w3bstream_types::receipt::{Receipt, ReceiptParts};
 use w3bstream_types::{
     Algorithm, Applet, Attestation, Block, BlockRules, Canonical, Certificate, CertifiedBlock, Did, Digest,
-    Draft, Entry, Executed, Form, Genesis, GuestLimits, Jws, Manifest, Member, Ordered, Output, OutputKind,
-    Place, Position, ProjectId, PublicKey, Record, ResultRecord, Route, SecretKey, Sequence, Statement,
-    Stored, Submission, Timestamp, Verified,
+    Draft, Entry, Executed, Form, Genesis, GuestLimits, Invalid, Jws, Manifest, Member, Ordered, Output,
+    OutputKind, Place, Position, ProjectId, PublicKey, Record, ResultRecord, Route, SecretKey, Sequence,
+    Statement, Stored, Submission, Timestamp, Verified,
 };
 
 /// A key made of one repeated byte.
@@ -145,7 +145,12 @@ pub(crate) const TOKEN: usize = 2;
 pub(crate) const REJECTED: usize = 3;
 pub(crate) const UNROUTED: usize = 4;
 
-fn result(record: &Record, applet: &str, outputs: u64) -> Output {
+/// The id of the control transaction that each block begins with.
+fn control() -> Digest {
+    Digest::of(b"a control transaction")
+}
+
+pub(crate) fn result(record: &Record, applet: &str, outputs: u64) -> Output {
     let record = ResultRecord {
         message: record.id(),
         applet: applet.parse().unwrap(),
@@ -161,14 +166,13 @@ fn result(record: &Record, applet: &str, outputs: u64) -> Output {
     Output { kind: OutputKind::Result, chain_id: 0, target, data: record.to_canonical() }
 }
 
-fn other(kind: OutputKind, target: &[u8], data: &[u8]) -> Output {
+pub(crate) fn other(kind: OutputKind, target: &[u8], data: &[u8]) -> Output {
     Output { kind, chain_id: 0, target: target.to_vec(), data: data.to_vec() }
 }
 
 impl Scenario {
     /// `signers` of `members` sign.
     pub(crate) fn new(members: u8, signers: usize) -> Self {
-        let subnet = Subnet::new(members);
         let messages: Vec<(Record, Option<PublicKey>)> = vec![
             some(envelope(Algorithm::EdDSA, 10)),
             some(jws(Algorithm::ES256, 11)),
@@ -176,21 +180,9 @@ impl Scenario {
             some(envelope(Algorithm::ES256K, 12)),
             some(envelope(Algorithm::ES256, 13)),
         ];
-        let control = Digest::of(b"a control transaction");
-        let mut entries = vec![Entry::Control(control)];
-        entries.extend(messages.iter().map(|(r, _)| Entry::Message(r.id())));
-        let place = Place {
-            genesis: subnet.genesis.digest(),
-            epoch: 2,
-            height: 7,
-            parent: Digest::of(b"parent"),
-            time: Timestamp(1_700_000_000_500),
-            proposer: u32::from(members) - 1,
-        };
-        let block = Block::new(place, entries);
         let id = |at: usize| *messages[at].0.id().digest().as_bytes();
         let outputs = vec![
-            other(OutputKind::Control, control.as_bytes(), b""),
+            other(OutputKind::Control, control().as_bytes(), b""),
             result(&messages[ENVELOPE].0, "alarm", 2),
             other(OutputKind::Mqtt, b"w3b/cold-chain/cmd/all", b"close the door"),
             other(OutputKind::Metric, b"alarm", br#"{"doors":1}"#),
@@ -200,6 +192,27 @@ impl Scenario {
             result(&messages[TOKEN].0, "alarm", 0),
             other(OutputKind::Rejected, &id(REJECTED), b"revoked"),
         ];
+        Self::of(Subnet::new(members), signers, messages, outputs)
+    }
+
+    /// What the first `signers` of the subnet sign, sense or nonsense.
+    pub(crate) fn of(
+        subnet: Subnet,
+        signers: usize,
+        messages: Vec<(Record, Option<PublicKey>)>,
+        outputs: Vec<Output>,
+    ) -> Self {
+        let mut entries = vec![Entry::Control(control())];
+        entries.extend(messages.iter().map(|(r, _)| Entry::Message(r.id())));
+        let place = Place {
+            genesis: subnet.genesis.digest(),
+            epoch: 2,
+            height: 7,
+            parent: Digest::of(b"parent"),
+            time: Timestamp(1_700_000_000_500),
+            proposer: u32::try_from(subnet.genesis.members.len() - 1).unwrap(),
+        };
+        let block = Block::new(place, entries);
         let executed = Executed::new(
             block.clone(),
             ordered(&block, &messages),
@@ -214,6 +227,10 @@ impl Scenario {
     }
 
     pub(crate) fn receipt(&self, at: usize, with_payload: bool) -> Receipt {
+        self.try_receipt(at, with_payload).unwrap()
+    }
+
+    pub(crate) fn try_receipt(&self, at: usize, with_payload: bool) -> Result<Receipt, Invalid> {
         let (record, key) = &self.messages[at];
         Receipt::assemble(ReceiptParts {
             record,
@@ -224,7 +241,6 @@ impl Scenario {
             attestation: &self.attestation,
             genesis: &self.subnet.genesis,
         })
-        .unwrap()
     }
 }
 
