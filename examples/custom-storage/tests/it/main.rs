@@ -1,5 +1,7 @@
-//! The backend passes the kit, and the guide shows the code as it is.
+//! The backend passes the kit, serves a whole node, and the guide shows the code as it is.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod node;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -81,11 +83,15 @@ fn a_flipped_bit_is_refused_not_cut_off() {
 /// Blocks of the guide that are marked `rust,ignore` are fragments of the sources beside it.
 #[test]
 fn the_guide_quotes_the_code_as_it_is() {
-    let guide = include_str!("../../../docs/write-a-storage-backend.md");
-    let sources = concat!(include_str!("../src/lib.rs"), include_str!("../src/log.rs"));
+    let guide = include_str!("../../../../docs/write-a-storage-backend.md");
+    let sources = concat!(
+        include_str!("../../src/lib.rs"),
+        include_str!("../../src/log.rs"),
+        include_str!("../../src/main.rs")
+    );
     let blocks: Vec<&str> =
         guide.split("```rust,ignore\n").skip(1).filter_map(|b| b.split("```").next()).collect();
-    assert!(blocks.len() >= 4, "the guide has {} fragments", blocks.len());
+    assert!(blocks.len() >= 6, "the guide has {} fragments", blocks.len());
     for block in blocks {
         assert!(sources.contains(block), "not in the sources:\n{block}");
     }
