@@ -1,1 +1,11 @@
-//! Measurements against named rivals.
+//! Measurements against named rivals, each printed with its rival in the same run.
+//!
+//! | What | Rival | How |
+//! | --- | --- | --- |
+//! | [`handler`]: a handler's call with gas, in a fresh instance | wasmer alone, same compiler, no metering | `cargo run --release -p w3bstream-benches -- handler` |
+//! | a batch's append, durable | SQLite alone, same batches, bytes and fsyncs | `cargo run --release -p w3bstream-storage-sqlite --example append` |
+//!
+//! Times depend on the machine and on what else it does; only the ratio of one run says something. No test
+//! asserts a time: tests see to it that both sides do the same work.
+
+pub mod handler;
