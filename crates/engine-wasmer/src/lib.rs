@@ -1,1 +1,121 @@
-//! Applets on wasmer.
+//! Applets on wasmer, compiled by Cranelift.
+//!
+//! **Takes** programs and calls; **gives** the outcomes that every engine gives: instrumentation and host
+//! functions are those of the engine room, so this crate only makes instances and carries values.
+//!
+//! # Invariants
+//! - A fresh store and instance per call; the compiled module is shared. Nothing of a guest outlives its call.
+//! - The injected stack limit is reached before the native stack, which is [`NATIVE_STACK_BYTES`] long.
+//!   Should a guest reach its end anyway, that is an error of this node and no outcome.
+//! - A call ends: gas bounds what a guest runs, and every host function is paid for. There is no
+//!   wall-clock guard, since a guest that is slow here is as slow on every node.
+//! - Compiled modules are kept for the programs used last, as many as [`WasmerConfig::cache_entries`].
+
+mod cache;
+mod instance;
+mod tunables;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use w3bstream_engine::abi::{self, Program};
+use w3bstream_engine::{Call, Engine, Error, ErrorKind, HostState, Module, Outcome};
+use w3bstream_types::Digest;
+use wasmer::sys::{Cranelift, EngineBuilder, NativeEngineExt as _};
+
+pub use tunables::NATIVE_STACK_BYTES;
+
+use cache::Cache;
+use instance::{Running, Template};
+
+/// Settings of the engine.
+#[derive(Clone, Debug)]
+pub struct WasmerConfig {
+    /// How many compiled programs are kept. At least one is.
+    pub cache_entries: usize,
+}
+
+impl Default for WasmerConfig {
+    fn default() -> Self {
+        Self { cache_entries: 64 }
+    }
+}
+
+/// The engine.
+pub struct WasmerEngine {
+    engine: wasmer::Engine,
+    cache: Mutex<Cache<Arc<Loaded>>>,
+}
+
+impl std::fmt::Debug for WasmerEngine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WasmerEngine").finish_non_exhaustive()
+    }
+}
+
+impl WasmerEngine {
+    /// A new engine with an empty cache.
+    #[must_use]
+    pub fn new(config: &WasmerConfig) -> Self {
+        let mut engine: wasmer::Engine = EngineBuilder::new(Cranelift::default()).engine().into();
+        engine.set_tunables(tunables::BigStack::default());
+        Self { engine, cache: Mutex::new(Cache::new(config.cache_entries.max(1))) }
+    }
+
+    fn compile(&self, program: &[u8]) -> Result<Loaded, Error> {
+        let mut program = Program::prepare(program)?;
+        let compile = || wasmer::Module::from_binary(&self.engine, program.bytes());
+        let module = std::panic::catch_unwind(std::panic::AssertUnwindSafe(compile))
+            .map_err(|_| host(format!("the compiler panicked on program {}", program.program())))?
+            .map_err(|e| host("wasmer refuses an instrumented module").with_source(e))?;
+        program.forget_bytes();
+        Ok(Loaded { template: Template::new(&self.engine, module, &program), program })
+    }
+}
+
+impl Engine for WasmerEngine {
+    fn name(&self) -> &'static str {
+        "wasmer"
+    }
+
+    fn load(&self, program: &[u8]) -> Result<Arc<dyn Module>, Error> {
+        let digest = Digest::of(program);
+        let lock = || self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = lock().get(&digest);
+        if let Some(loaded) = kept {
+            return Ok(loaded);
+        }
+        // Not under the lock: a large program must not keep others waiting. Two callers may compile the same.
+        let loaded = Arc::new(self.compile(program)?);
+        lock().put(digest, Arc::clone(&loaded));
+        Ok(loaded)
+    }
+}
+
+/// A compiled program.
+#[derive(Debug)]
+struct Loaded {
+    template: Template,
+    program: Program,
+}
+
+impl Module for Loaded {
+    fn program(&self) -> Digest {
+        self.program.program()
+    }
+
+    fn instrumented(&self) -> Digest {
+        self.program.instrumented()
+    }
+
+    fn handlers(&self) -> Vec<String> {
+        self.program.handlers().iter().cloned().collect()
+    }
+
+    fn call(&self, call: Call<'_>, state: &mut dyn HostState) -> Result<Outcome, Error> {
+        abi::execute(&self.program, call, state, || Running::new(&self.template))
+    }
+}
+
+fn host(what: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Host, what)
+}

@@ -49,7 +49,8 @@ pub enum GuestError {
     Trap,
     /// The guest called `proc_exit`.
     Exit,
-    /// The memory would have grown over its limit when the module was started.
+    /// Memory or tables would have been over their limit when the module was started. (Growth beyond the limit
+    /// later is no error: it answers −1.)
     MemoryLimit,
     /// More outputs than the limit.
     OutputLimit,
@@ -117,7 +118,8 @@ pub trait Engine: Send + Sync + Debug {
     ///
     /// # Errors
     /// [`crate::ErrorKind::BadProgram`] naming what is wrong with the module: no WebAssembly, a feature that is
-    /// not admitted, no `memory` or `alloc` export, an unknown import with the nearest known one.
+    /// not admitted, no `memory` export, no `alloc` although an import needs it, an unknown import with the
+    /// nearest known one. [`crate::ErrorKind::Host`] if the compiler fails on what it should take.
     fn load(&self, program: &[u8]) -> Result<Arc<dyn Module>, Error>;
 }
 

@@ -21,7 +21,6 @@ mod engine;
 mod error;
 pub mod instrument;
 
-pub use async_trait::async_trait;
 pub use engine::{Call, Engine, GuestError, HostState, LogLine, Module, Outcome};
 pub use error::{Error, ErrorKind};
 

@@ -1,0 +1,185 @@
+//! What the host keeps of one call.
+
+use std::collections::BTreeMap;
+
+use w3bstream_types::{Digest, Output};
+
+use super::Stop;
+use crate::{Call, Error, GuestError, HostState, LogLine};
+
+/// Stands at the end of the last line that a guest could log before its limit was reached.
+pub const LOG_TRUNCATED: &str = " [log limit reached]";
+/// Bytes that an output or a resource counts beside its own.
+const ENTRY_BYTES: u64 = 32;
+
+/// One call: what it may use, and what it has done.
+pub(crate) struct Context<'a> {
+    pub(super) call: Call<'a>,
+    state: &'a mut dyn HostState,
+    pub(super) stopped: Option<Stop>,
+    in_alloc: bool,
+    host_calls: u64,
+    kv_bytes: u64,
+    output_bytes: u64,
+    log_bytes: u64,
+    log_full: bool,
+    resources: BTreeMap<i32, Vec<u8>>,
+    resource_bytes: u64,
+    pub(super) writes: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub(super) outputs: Vec<Output>,
+    pub(super) logs: Vec<LogLine>,
+    /// What was written to standard output and error behind the last line's end.
+    streams: [Vec<u8>; 2],
+    drawn: u64,
+}
+
+impl<'a> Context<'a> {
+    pub(super) fn new(call: Call<'a>, state: &'a mut dyn HostState) -> Self {
+        Self {
+            call,
+            state,
+            stopped: None,
+            in_alloc: false,
+            host_calls: 0,
+            kv_bytes: 0,
+            output_bytes: 0,
+            log_bytes: 0,
+            log_full: false,
+            resources: BTreeMap::new(),
+            resource_bytes: 0,
+            writes: BTreeMap::new(),
+            outputs: Vec::new(),
+            logs: Vec::new(),
+            streams: [Vec::new(), Vec::new()],
+            drawn: 0,
+        }
+    }
+
+    pub(super) fn count_host_call(&mut self) -> Result<(), Stop> {
+        self.host_calls += 1;
+        if self.host_calls > self.call.limits.host_calls {
+            return Err(Stop::Guest(GuestError::HostCallLimit));
+        }
+        Ok(())
+    }
+
+    /// Keeps why the guest is stopped. The first reason stays.
+    pub(super) fn stop(&mut self, stop: Stop) {
+        if !matches!(stop, Stop::Trapped) {
+            self.stopped.get_or_insert(stop);
+        }
+    }
+
+    /// Whether the guest may be asked for memory now; it is then marked as being asked.
+    pub(super) fn enter_alloc(&mut self) -> bool {
+        !std::mem::replace(&mut self.in_alloc, true)
+    }
+
+    pub(super) fn leave_alloc(&mut self) {
+        self.in_alloc = false;
+    }
+
+    pub(super) fn resource(&self, rid: i32) -> Option<Vec<u8>> {
+        let own = || (rid == self.call.rid).then(|| self.call.payload.to_vec());
+        self.resources.get(&rid).cloned().or_else(own)
+    }
+
+    /// Sets a resource. All together they are held to the limit of key-value bytes, since a guest uses
+    /// them likewise.
+    pub(super) fn set_resource(&mut self, rid: i32, data: Vec<u8>) -> Result<(), Stop> {
+        self.resource_bytes += data.len() as u64 + ENTRY_BYTES;
+        if self.resource_bytes > self.call.limits.kv_bytes {
+            return Err(Stop::Guest(GuestError::KvLimit));
+        }
+        self.resources.insert(rid, data);
+        Ok(())
+    }
+
+    /// A key as the guest sees it: its own writes first.
+    pub(super) fn kv_get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        match self.writes.get(key) {
+            Some(value) => Ok(Some(value.clone())),
+            None => self.state.kv_get(key),
+        }
+    }
+
+    pub(super) fn kv_set(&mut self, key: Vec<u8>, value: Vec<u8>) -> Result<(), Stop> {
+        self.kv_bytes += (key.len() + value.len()) as u64;
+        if self.kv_bytes > self.call.limits.kv_bytes {
+            return Err(Stop::Guest(GuestError::KvLimit));
+        }
+        self.writes.insert(key, value);
+        Ok(())
+    }
+
+    pub(super) fn output(&mut self, output: Output) -> Result<(), Stop> {
+        self.output_bytes += (output.target.len() + output.data.len()) as u64 + ENTRY_BYTES;
+        if self.output_bytes > self.call.limits.output_bytes {
+            return Err(Stop::Guest(GuestError::OutputLimit));
+        }
+        self.outputs.push(output);
+        Ok(())
+    }
+
+    /// Bytes that may still be logged.
+    pub(super) fn log_room(&self) -> u64 {
+        if self.log_full { 0 } else { self.call.limits.log_bytes.saturating_sub(self.log_bytes) }
+    }
+
+    /// Logs a line, or as much of it as there is room for. `cut` says that `text` is only its beginning.
+    pub(super) fn log(&mut self, level: i32, text: &[u8], cut: bool) {
+        if self.log_full {
+            return;
+        }
+        let room = usize::try_from(self.log_room()).unwrap_or(usize::MAX);
+        let mut text = String::from_utf8_lossy(text).into_owned();
+        if cut || room == 0 || text.len() > room {
+            let end = (0..=room.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+            text.truncate(end.unwrap_or(0));
+            text.push_str(LOG_TRUNCATED);
+            self.log_full = true;
+        }
+        // A line's end counts, so that empty lines have an end too.
+        self.log_bytes += text.len() as u64 + 1;
+        self.logs.push(LogLine { level, text });
+    }
+
+    /// Writes to standard output (0) or error (1). Whole lines are logged; the rest waits for its end.
+    pub(super) fn print(&mut self, stream: usize, bytes: &[u8]) {
+        for part in bytes.split_inclusive(|b| *b == b'\n') {
+            let Some(buffer) = self.streams.get_mut(stream) else { return };
+            buffer.extend_from_slice(part);
+            let full = buffer.len() as u64 > self.call.limits.log_bytes.saturating_sub(self.log_bytes);
+            if part.ends_with(b"\n") || full || self.log_full {
+                self.flush(stream);
+            }
+        }
+    }
+
+    /// Logs what waits for its line's end.
+    pub(super) fn flush(&mut self, stream: usize) {
+        let Some(buffer) = self.streams.get_mut(stream) else { return };
+        let line = std::mem::take(buffer);
+        if line.is_empty() {
+            return;
+        }
+        let line = line.strip_suffix(b"\n").unwrap_or(&line);
+        self.log(if stream == 0 { 4 } else { 2 }, line, false);
+    }
+
+    /// The next block of the call's random numbers. They depend on the call alone: resource id, handler, event type
+    /// and payload. Every node draws the same, and whoever knows the event can foretell them.
+    pub(super) fn random(&mut self) -> [u8; 32] {
+        self.drawn += 1;
+        let call = &self.call;
+        let payload = Digest::of(call.payload);
+        let parts: [&[u8]; 5] = [
+            &call.rid.to_be_bytes(),
+            call.handler.as_bytes(),
+            call.event_type.as_str().as_bytes(),
+            payload.as_bytes(),
+            &self.drawn.to_be_bytes(),
+        ];
+        *Digest::tagged("w3b/guest-random", &parts).as_bytes()
+    }
+}

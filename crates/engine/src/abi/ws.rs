@@ -1,0 +1,156 @@
+//! The functions `ws_*`.
+
+use w3bstream_types::{Output, OutputKind};
+
+use super::{Args, Context, Guest, Span, Stop, Value, code, give, pay, price, scope};
+
+/// Longest MQTT topic, in bytes.
+const MAX_TOPIC_BYTES: u32 = 1_024;
+/// Longest key, in bytes.
+const MAX_KEY_BYTES: u32 = 1_024;
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Action {
+    Log,
+    GetData,
+    SetData,
+    GetDb,
+    SetDb,
+    GetEnv,
+    SendMqtt,
+    GetEventType,
+    SubmitMetrics,
+}
+
+pub(super) fn run<G: Guest + ?Sized>(guest: &mut G, action: Action, args: Args<'_>) -> Result<Value, Stop> {
+    let answer = match action {
+        Action::Log => log(guest, args),
+        Action::GetData => get_data(guest, args),
+        Action::SetData => set_data(guest, args),
+        Action::GetDb => get_db(guest, args),
+        Action::SetDb => set_db(guest, args),
+        Action::GetEnv => get_env(guest, args),
+        Action::SendMqtt => send_mqtt(guest, args),
+        Action::GetEventType => get_event_type(guest, args),
+        Action::SubmitMetrics => submit_metrics(guest, args),
+    };
+    answer.map(Value::I32)
+}
+
+/// `ws_log(level, ptr, size)`: any level is accepted. −1: bad memory.
+fn log<G: Guest + ?Sized>(guest: &mut G, args: Args<'_>) -> Result<i32, Stop> {
+    let Some(span) = Span::new(guest, args.i32(1), args.i32(2)) else { return Ok(code::FAILED) };
+    pay(guest, price::copy(u64::from(span.len)))?;
+    log_span(guest, args.i32(0), span)?;
+    Ok(code::OK)
+}
+
+/// Logs what is in memory, copying no more than there is room for in the log.
+fn log_span<G: Guest + ?Sized>(guest: &mut G, level: i32, span: Span) -> Result<(), Stop> {
+    let room = u32::try_from(scope::with(|c| c.log_room())?).unwrap_or(u32::MAX);
+    let text = span.peek(guest, room)?;
+    scope::with(|c| c.log(level, &text, span.len > room))
+}
+
+/// `ws_get_data(rid, out)`: 2: no such resource.
+fn get_data<G: Guest + ?Sized>(guest: &mut G, args: Args<'_>) -> Result<i32, Stop> {
+    match scope::with(|c| c.resource(args.i32(0)))? {
+        Some(data) => give(guest, &data, (args.i32(1), args.i32(2))),
+        None => Ok(code::NOT_FOUND),
+    }
+}
+
+/// `ws_set_data(rid, ptr, size)`: 5: bad memory.
+fn set_data<G: Guest + ?Sized>(guest: &mut G, args: Args<'_>) -> Result<i32, Stop> {
+    let Some(span) = Span::new(guest, args.i32(1), args.i32(2)) else { return Ok(code::COPY_FAILED) };
+    let data = span.take(guest)?;
+    scope::with(|c| c.set_resource(args.i32(0), data))??;
+    Ok(code::OK)
+}
+
+/// A key: not empty, not too long, inside memory.
+fn key<G: Guest + ?Sized>(guest: &mut G, at: i32, len: i32) -> Result<Option<Vec<u8>>, Stop> {
+    match Span::new(guest, at, len) {
+        Some(span) if (1..=MAX_KEY_BYTES).contains(&span.len) => span.take(guest).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// `ws_get_db(key, out)`: 2: no such key, or bad memory.
+fn get_db<G: Guest + ?Sized>(guest: &mut G, args: Args<'_>) -> Result<i32, Stop> {
+    let Some(key) = key(guest, args.i32(0), args.i32(1))? else { return Ok(code::NOT_FOUND) };
+    pay(guest, price::KV_GET)?;
+    match scope::with(|c| c.kv_get(&key))?? {
+        Some(value) => give(guest, &value, (args.i32(2), args.i32(3))),
+        None => Ok(code::NOT_FOUND),
+    }
+}
+
+/// `ws_set_db(key, value)`: 2: bad memory; −1: a key that cannot be stored.
+fn set_db<G: Guest + ?Sized>(guest: &mut G, args: Args<'_>) -> Result<i32, Stop> {
+    let (Some(_), Some(value)) =
+        (Span::new(guest, args.i32(0), args.i32(1)), Span::new(guest, args.i32(2), args.i32(3)))
+    else {
+        return Ok(code::NOT_FOUND);
+    };
+    let Some(key) = key(guest, args.i32(0), args.i32(1))? else { return Ok(code::FAILED) };
+    pay(guest, price::KV_SET + price::KV_SET_BYTE * (key.len() as u64 + u64::from(value.len)))?;
+    let value = value.take(guest)?;
+    scope::with(|c| c.kv_set(key, value))??;
+    Ok(code::OK)
+}
+
+/// `ws_get_env(key, out)`: 8: no such setting, or bad memory.
+fn get_env<G: Guest + ?Sized>(guest: &mut G, args: Args<'_>) -> Result<i32, Stop> {
+    let Some(key) = key(guest, args.i32(0), args.i32(1))? else { return Ok(code::ENV_NOT_FOUND) };
+    let find = |c: &mut Context<'_>| {
+        let found = c.call.env.iter().find(|(name, _)| name.as_bytes() == key.as_slice());
+        found.map(|(_, value)| value.clone())
+    };
+    match scope::with(find)? {
+        Some(value) => give(guest, value.as_bytes(), (args.i32(2), args.i32(3))),
+        None => Ok(code::ENV_NOT_FOUND),
+    }
+}
+
+/// `ws_send_mqtt_msg(topic, message)`: −1: bad memory, or no topic to publish to.
+fn send_mqtt<G: Guest + ?Sized>(guest: &mut G, args: Args<'_>) -> Result<i32, Stop> {
+    let (Some(topic), Some(message)) =
+        (Span::new(guest, args.i32(0), args.i32(1)), Span::new(guest, args.i32(2), args.i32(3)))
+    else {
+        return Ok(code::FAILED);
+    };
+    if topic.len == 0 || topic.len > MAX_TOPIC_BYTES {
+        return Ok(code::FAILED);
+    }
+    let topic = topic.take(guest)?;
+    if topic.iter().any(|b| matches!(b, b'+' | b'#' | 0)) || std::str::from_utf8(&topic).is_err() {
+        return Ok(code::FAILED);
+    }
+    pay(guest, price::OUTPUT + price::OUTPUT_BYTE * (topic.len() as u64 + u64::from(message.len)))?;
+    let data = message.take(guest)?;
+    scope::with(|c| c.output(Output { kind: OutputKind::Mqtt, chain_id: 0, target: topic, data }))??;
+    Ok(code::OK)
+}
+
+/// `ws_get_event_type(rid, out)`: 2: no such event.
+fn get_event_type<G: Guest + ?Sized>(guest: &mut G, args: Args<'_>) -> Result<i32, Stop> {
+    let own = |c: &mut Context<'_>| (args.i32(0) == c.call.rid).then(|| c.call.event_type.as_str().to_owned());
+    match scope::with(own)? {
+        Some(name) => give(guest, name.as_bytes(), (args.i32(1), args.i32(2))),
+        None => Ok(code::NOT_FOUND),
+    }
+}
+
+/// `ws_submit_metrics(ptr, size)`: −1: bad memory, or no JSON object.
+fn submit_metrics<G: Guest + ?Sized>(guest: &mut G, args: Args<'_>) -> Result<i32, Stop> {
+    let Some(span) = Span::new(guest, args.i32(0), args.i32(1)) else { return Ok(code::FAILED) };
+    pay(guest, price::COMPUTE_BYTE * u64::from(span.len))?;
+    let data = span.take(guest)?;
+    if serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&data).is_err() {
+        return Ok(code::FAILED);
+    }
+    pay(guest, price::OUTPUT + price::OUTPUT_BYTE * data.len() as u64)?;
+    scope::with(|c| c.output(Output { kind: OutputKind::Metric, chain_id: 0, target: vec![], data }))??;
+    Ok(code::OK)
+}

@@ -1,0 +1,146 @@
+//! What properties are written with: programs as text, a state in memory, a call with defaults.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use w3bstream_types::{EventType, GuestLimits};
+
+use super::Checked;
+use crate::{Call, Engine, Error, GuestError, HostState, Module, Outcome};
+
+/// State of a project in memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemoryState(pub BTreeMap<Vec<u8>, Vec<u8>>);
+
+impl HostState for MemoryState {
+    fn kv_get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.0.get(key).cloned())
+    }
+}
+
+/// Imports and helpers that most programs of the kit share. Out pointers are at 16 and 20; `$save` keeps what they
+/// say under the key `out`.
+const PRELUDE: &str = r#"
+(import "env" "ws_log" (func $log (param i32 i32 i32) (result i32)))
+(import "env" "ws_get_data" (func $get_data (param i32 i32 i32) (result i32)))
+(import "env" "ws_set_data" (func $set_data (param i32 i32 i32) (result i32)))
+(import "env" "ws_get_db" (func $get_db (param i32 i32 i32 i32) (result i32)))
+(import "env" "ws_set_db" (func $set_db (param i32 i32 i32 i32) (result i32)))
+(import "env" "ws_get_env" (func $get_env (param i32 i32 i32 i32) (result i32)))
+(import "env" "ws_send_mqtt_msg" (func $mqtt (param i32 i32 i32 i32) (result i32)))
+(import "env" "ws_get_event_type" (func $event_type (param i32 i32 i32) (result i32)))
+(import "stat" "ws_submit_metrics" (func $metrics (param i32 i32) (result i32)))
+(import "env" "abort" (func $abort (param i32 i32 i32 i32)))
+(import "env" "trace" (func $trace (param i32 i32 f64 f64 f64 f64 f64)))
+(import "env" "seed" (func $seed (result f64)))
+(memory (export "memory") 1)
+(data (i32.const 8) "out")
+(func $save
+  (drop (call $set_db (i32.const 8) (i32.const 3) (i32.load (i32.const 16)) (i32.load (i32.const 20)))))
+"#;
+
+/// An `alloc` that hands out memory from 32 KiB upwards.
+pub(super) const ALLOC: &str = r#"
+(global $heap (mut i32) (i32.const 32768))
+(func (export "alloc") (param i32) (result i32)
+  global.get $heap
+  (global.set $heap (i32.add (global.get $heap) (local.get 0))))
+"#;
+
+/// A module's bytes from its fields as text.
+pub(super) fn module(fields: &str) -> Result<Vec<u8>, String> {
+    let text = format!("(module {fields})");
+    wat::parse_str(&text).map_err(|e| format!("the kit's own program is wrong: {e}\n{text}"))
+}
+
+/// A handler as text. `$rid` is its parameter, `$a` and `$b` are locals.
+pub(super) fn handler(name: &str, body: &str) -> String {
+    format!("(func (export \"{name}\") (param $rid i32) (result i32) (local $a i32) (local $b i32) {body})")
+}
+
+/// A handler that calls something with out pointers, saves what it got, and returns its answer.
+pub(super) fn saving(name: &str, call: &str) -> String {
+    handler(name, &format!("(local.set $a {call}) (if (i32.eqz (local.get $a)) (then (call $save))) (local.get $a)"))
+}
+
+/// A program with a state and the defaults of a call.
+pub(super) struct Rig {
+    pub(super) module: Arc<dyn Module>,
+    pub(super) state: MemoryState,
+    pub(super) payload: Vec<u8>,
+    pub(super) env: Vec<(String, String)>,
+    pub(super) limits: GuestLimits,
+    pub(super) rid: i32,
+}
+
+impl Rig {
+    /// A program on the prelude, with `alloc`.
+    pub(super) fn new(engine: &Arc<dyn Engine>, fields: &str) -> Result<Self, String> {
+        Self::bare(engine, &format!("{PRELUDE} {ALLOC} {fields}"))
+    }
+
+    /// A program on the prelude, without `alloc`.
+    pub(super) fn without_alloc(engine: &Arc<dyn Engine>, fields: &str) -> Result<Self, String> {
+        Self::bare(engine, &format!("{PRELUDE} {fields}"))
+    }
+
+    /// A program on nothing.
+    pub(super) fn bare(engine: &Arc<dyn Engine>, fields: &str) -> Result<Self, String> {
+        let module = engine.load(&module(fields)?).map_err(|e| format!("a good program is refused: {e}"))?;
+        Ok(Self {
+            module,
+            state: MemoryState::default(),
+            payload: b"payload".to_vec(),
+            env: vec![],
+            limits: GuestLimits { gas: 10_000_000, ..GuestLimits::default() },
+            rid: 7,
+        })
+    }
+
+    /// Calls a handler.
+    pub(super) fn call(&mut self, handler: &str) -> Result<Outcome, String> {
+        let event_type: EventType = "reading".parse().map_err(|e| format!("{e}"))?;
+        let call = Call {
+            handler,
+            event_type: &event_type,
+            payload: &self.payload,
+            rid: self.rid,
+            env: &self.env,
+            limits: &self.limits,
+        };
+        self.module.call(call, &mut self.state).map_err(|e| format!("handler {handler}: no outcome: {e}"))
+    }
+
+    /// Calls a handler, which must return `code`.
+    pub(super) fn returns(&mut self, handler: &str, code: i32) -> Result<Outcome, String> {
+        let outcome = self.call(handler)?;
+        same(&format!("result of {handler}"), &outcome.result, &Ok(code))?;
+        Ok(outcome)
+    }
+
+    /// Calls a handler, which must fail.
+    pub(super) fn fails(&mut self, handler: &str, error: GuestError) -> Result<Outcome, String> {
+        let outcome = self.call(handler)?;
+        same(&format!("result of {handler}"), &outcome.result, &Err(error))?;
+        let dropped = outcome.writes.is_empty() && outcome.outputs.is_empty();
+        ensure(dropped, || format!("{handler} failed, but its writes or outputs were kept"))?;
+        Ok(outcome)
+    }
+
+    /// Calls a handler made by [`saving`] and gives what it saved.
+    pub(super) fn saved(&mut self, handler: &str) -> Result<Vec<u8>, String> {
+        let mut outcome = self.returns(handler, 0)?;
+        outcome.writes.remove(b"out".as_slice()).ok_or_else(|| format!("{handler} saved nothing"))
+    }
+}
+
+/// Both are equal.
+pub(super) fn same<T: PartialEq + Debug + ?Sized>(what: &str, got: &T, want: &T) -> Checked {
+    ensure(got == want, || format!("{what} is {got:?}, expected {want:?}"))
+}
+
+/// It holds.
+pub(super) fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Checked {
+    if holds { Ok(()) } else { Err(otherwise()) }
+}
