@@ -85,6 +85,7 @@ proptest! {
         fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(cut).unwrap();
         let whole = ends.iter().filter(|end| **end <= cut).count() - 1;
         let mut wal = FileWal::open(dir.path()).unwrap();
+        prop_assert_eq!(fs::metadata(&path).unwrap().len(), wal.bytes(), "the torn end is cut off");
         wal.append(b"more").unwrap();
         wal.sync().unwrap();
         drop(wal);
