@@ -300,6 +300,8 @@ impl Node {
     /// # Errors
     /// Why the node could not go on, or what did not end in time.
     pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+        // A server that answers before its projects are there would not know messages that it has.
+        self.pipeline.resume().await?;
         let servers = Tasks::new("servers");
         self.http.start(&servers);
         let hash = admin::read_hash(&self.paths)?;

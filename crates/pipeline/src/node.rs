@@ -1,6 +1,7 @@
 //! The pipeline as a whole: what its stages share, how it starts and how it drains.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) projects: RwLock<HashMap<ProjectId, Arc<Project>>>,
     /// Serialises deployments and control transactions: nonces are given one after the other.
     pub(crate) control: Mutex<()>,
+    /// Every project of the journal was started.
+    pub(crate) resumed: AtomicBool,
     /// Why the whole node has to stop.
     pub(crate) fatal: watch::Sender<Option<String>>,
     /// Stages of the projects; stopped after the admission stage.
@@ -135,6 +138,7 @@ impl Pipeline {
             waiters: Waiters::default(),
             projects: RwLock::default(),
             control: Mutex::default(),
+            resumed: AtomicBool::new(false),
             fatal: watch::Sender::new(None),
             stages: Tasks::new("pipeline"),
             parts,
@@ -149,9 +153,7 @@ impl Pipeline {
     /// The reason why the node had to stop, or what did not end in time.
     pub async fn run(self, stop: impl Future<Output = ()>, deadline: Duration) -> Result<(), Error> {
         let shared = &self.0;
-        for genesis in shared.parts.journal.geneses().await? {
-            self.start_project(genesis, None).await?;
-        }
+        self.resume().await?;
         let intake = Tasks::new("admission");
         for endpoint in &shared.parts.endpoints {
             for i in 0..shared.parts.options.admit_tasks {
@@ -172,6 +174,22 @@ impl Pipeline {
             Some(why) => Err(Error::new(ErrorKind::Fatal, why)),
             None => drained,
         }
+    }
+
+    /// Starts the projects that this node has, each where it stopped. Whoever answers questions about
+    /// messages calls this first: before it, the node knows no project. Does nothing the second time.
+    ///
+    /// # Errors
+    /// [`Error`] if a room cannot be read.
+    pub async fn resume(&self) -> Result<(), Error> {
+        let _one_at_a_time = self.0.control.lock().await;
+        for genesis in self.0.parts.journal.geneses().await? {
+            if self.0.project(genesis.project).is_none() {
+                self.start_project(genesis, None).await?;
+            }
+        }
+        self.0.resumed.store(true, Ordering::Release);
+        Ok(())
     }
 
     fn spawn_sweeper(&self) {
@@ -354,6 +372,9 @@ impl Pipeline {
     pub(crate) fn readiness(&self) -> Result<(), String> {
         if let Some(why) = &*self.0.fatal.borrow() {
             return Err(why.clone());
+        }
+        if !self.0.resumed.load(Ordering::Acquire) {
+            return Err("the node is starting its projects".into());
         }
         if self.0.stages.shutdown().is_requested() {
             return Err(RefusalKind::ShuttingDown.code().to_owned());
