@@ -44,6 +44,23 @@ fn near(highest: u32) -> impl Strategy<Value = Sequence> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
+    /// Few numbers, many repeats, and a highest that moves on in small steps.
+    #[test]
+    fn remembers_what_it_moves(steps in proptest::collection::vec((1..70u32, 0..400u32), 1..60)) {
+        let (mut window, mut model, mut highest) = (SequenceWindow::default(), Model::default(), 0);
+        for (step, back) in steps {
+            highest += step;
+            for counter in [highest, highest.saturating_sub(back), highest.saturating_sub(back / 2)] {
+                let s = Sequence::new(0, counter);
+                prop_assert_eq!(window.accept(s), model.accept(s), "{:?}", s);
+            }
+        }
+        for counter in 0..=highest {
+            let s = Sequence::new(0, counter);
+            prop_assert_eq!(window.check(s), model.accept(s), "{:?}", s);
+        }
+    }
+
     #[test]
     fn agrees_with_the_model(numbers in proptest::collection::vec(near(9000), 0..200)) {
         let (mut window, mut model) = (SequenceWindow::default(), Model::default());
