@@ -17,8 +17,9 @@ use log::{Replayed, Snapshot, Step};
 use machine::{Machine, SigningDesk, Surroundings};
 use timers::Timers;
 
-/// The most entries in one block; the host must not build larger ones.
-pub const MAX_BLOCK_ENTRIES: usize = 65_536;
+/// The most entries in one block; the host must not build larger ones. About 6 MB, and more than a manifest
+/// allows, so that control transactions always fit too.
+pub const MAX_BLOCK_ENTRIES: usize = 131_072;
 /// Heights behind the applied one for which the guard still knows what was said.
 const GUARD_KEEPS: u64 = 256;
 /// More steps than this in one call are a backend that talks to itself for ever.
@@ -295,8 +296,14 @@ impl Driver {
             for output in outputs {
                 self.route(output, &mut step, batch)?;
             }
+            // Many blocks may be final at once, after a fetch: each is a record of its own, so that none
+            // grows too large to be read. All records of a call share one sync, and so one fate.
+            let commits = std::mem::take(&mut step.commits);
             if !step.is_empty() {
                 batch.log.push(log::encode(&step)?);
+            }
+            for commit in commits {
+                batch.log.push(log::encode(&Step { commits: vec![commit], ..Step::default() })?);
             }
             next = match (self.setup.me, batch.looped.pop_front()) {
                 (Some(from), Some(message)) => Some(Input::Message { from, message }),

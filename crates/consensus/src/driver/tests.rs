@@ -473,3 +473,26 @@ fn a_snapshot_keeps_what_the_guard_knows() {
     driver.handle(Timestamp(1), statement(&subnet, 1, b"a")).unwrap();
     assert_eq!(kind(driver.handle(Timestamp(1), statement(&subnet, 1, b"b"))), ErrorKind::Equivocation);
 }
+
+#[test]
+fn a_member_that_was_away_catches_up_with_large_blocks_in_one_step() {
+    let subnet = Subnet::new(1, FixedLeader::NAME);
+    let mut parent = Digest::ZERO;
+    let blocks: Vec<CertifiedBlock> = (1..=3)
+        .map(|height| {
+            let (genesis, time) = (subnet.digest(), Timestamp(2_000));
+            let place = Place { genesis, epoch: 0, height, parent, time, proposer: 0 };
+            let block = Block::new(place, vec![entry(height); MAX_BLOCK_ENTRIES]);
+            parent = block.id();
+            let certificate = Certificate::sign_alone(&genesis, block.header(), &subnet.consensus_keys[0]);
+            CertifiedBlock { block, certificate }
+        })
+        .collect();
+    let disk = MemoryDisk::new();
+    let mut driver = Driver::open(setup::<FixedLeader>(&subnet, 0), Box::new(disk.open().unwrap())).unwrap();
+    driver.handle(Timestamp(1), DriverInput::Start { applied: 0 }).unwrap();
+    let actions = driver.handle(Timestamp(1), DriverInput::Fetched(blocks)).unwrap();
+    assert_eq!(committed(&actions).len(), 3);
+    let driver = Driver::open(setup::<FixedLeader>(&subnet, 0), Box::new(disk.open().unwrap())).unwrap();
+    assert_eq!((driver.status().tip.height, driver.status().unapplied), (3, 3));
+}
