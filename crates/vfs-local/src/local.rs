@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use rusqlite::Transaction;
 use w3bstream_sqlite::Database;
 use w3bstream_types::{Digest, MessageId, Output, ProjectId};
-use w3bstream_vfs::{Applied, Error, Vfs};
+use w3bstream_vfs::{Applied, Entries, Error, Vfs};
 
 use crate::config::Config;
 use crate::error::Fault;
@@ -100,7 +100,7 @@ impl Vfs for LocalVfs {
         prefix: &[u8],
         after: &[u8],
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+    ) -> Result<Entries, Error> {
         let scan = Scan { prefix: prefix.to_vec(), after: after.to_vec(), limit };
         self.read(move |tx| state::scan(tx, project, &scan)).await
     }

@@ -2,7 +2,7 @@
 
 use rusqlite::{OptionalExtension as _, Transaction, params};
 use w3bstream_types::{Decoder, Digest, Encoder, MessageId, Output, ProjectId};
-use w3bstream_vfs::{Applied, Error, ErrorKind, check_sizes, tree};
+use w3bstream_vfs::{Applied, Entries, Error, ErrorKind, check_sizes, tree};
 
 use crate::error::{Fault, corrupt};
 
@@ -54,11 +54,7 @@ pub(crate) struct Scan {
     pub(crate) limit: usize,
 }
 
-pub(crate) fn scan(
-    tx: &Transaction<'_>,
-    project: ProjectId,
-    scan: &Scan,
-) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Fault> {
+pub(crate) fn scan(tx: &Transaction<'_>, project: ProjectId, scan: &Scan) -> Result<Entries, Fault> {
     let Some(project) = find(tx, project)? else { return Ok(Vec::new()) };
     // With nothing to start above, or something below the prefix, the prefix itself is the first key.
     let above = !scan.after.is_empty() && scan.after >= scan.prefix;

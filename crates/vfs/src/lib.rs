@@ -25,4 +25,4 @@ mod vfs;
 pub use async_trait::async_trait;
 pub use error::{Error, ErrorKind};
 pub use memory::MemoryVfs;
-pub use vfs::{Applied, MAX_KEY_BYTES, MAX_VALUE_BYTES, Vfs, Writes, check_sizes};
+pub use vfs::{Applied, Entries, MAX_KEY_BYTES, MAX_VALUE_BYTES, Vfs, Writes, check_sizes};

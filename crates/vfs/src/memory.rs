@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use w3bstream_types::{Digest, MessageId, Output, ProjectId};
 
-use crate::{Applied, Error, ErrorKind, Vfs, check_sizes, tree};
+use crate::{Applied, Entries, Error, ErrorKind, Vfs, check_sizes, tree};
 
 /// Programs and state in memory.
 ///
@@ -143,7 +143,7 @@ impl Vfs for MemoryVfs {
         prefix: &[u8],
         after: &[u8],
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+    ) -> Result<Entries, Error> {
         let data = self.open_data()?;
         let Some(project) = data.projects.get(&project) else { return Ok(Vec::new()) };
         let from =

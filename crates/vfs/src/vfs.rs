@@ -11,6 +11,9 @@ use crate::{Error, ErrorKind};
 /// Changes of a project's state: a value to set, or `None` to delete. See [`crate::key`] for the keys.
 pub type Writes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
+/// Keys with their values, by rising key.
+pub type Entries = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// The longest key, in bytes. The same for every backend: a write that one node takes, all must take.
 pub const MAX_KEY_BYTES: usize = 4096;
 /// The largest value, in bytes.
@@ -93,7 +96,7 @@ pub trait Vfs: Send + Sync + Debug {
         prefix: &[u8],
         after: &[u8],
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error>;
+    ) -> Result<Entries, Error>;
 
     /// Stores the result of a block and gives the state's new root. Durable when it returns. For a height
     /// that was applied before: changes nothing and gives the root of that height, whatever else is passed.

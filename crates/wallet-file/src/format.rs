@@ -336,7 +336,7 @@ mod tests {
         change(&mut sealed.header);
         let ciphertext = B64.decode(&sealed.ciphertext).unwrap();
         sealed.checksum = checksum(&sealed.header.associated_data().unwrap(), &ciphertext);
-        open(&to_text(&sealed).unwrap(), &passphrase()).err().expect("a forged header is taken")
+        open(&to_text(&sealed).unwrap(), &passphrase()).expect_err("a forged header is taken")
     }
 
     #[test]

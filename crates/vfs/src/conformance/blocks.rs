@@ -7,6 +7,9 @@ use w3bstream_types::{Digest, Output, OutputKind, ProjectId};
 use super::{Builder, Numbers, Probe, Violation, block, message, writes};
 use crate::{Applied, ErrorKind, MAX_KEY_BYTES, Vfs, Writes, key, tree};
 
+/// The writes of a block, as [`writes`] takes them.
+type Changes<'c> = &'c [(&'c str, Option<&'c str>)];
+
 fn root_of(entries: &BTreeMap<Vec<u8>, Vec<u8>>) -> Digest {
     tree::root_of(entries.iter().map(|(k, v)| (&k[..], &v[..])))
 }
@@ -29,7 +32,7 @@ async fn entries(
 pub async fn the_root_is_that_of_the_entries(builder: &dyn Builder) -> Result<(), Violation> {
     let probe = Probe("the_root_is_that_of_the_entries");
     let vfs = builder.open().await;
-    let histories: [&[&[(&str, Option<&str>)]]; 4] = [
+    let histories: [&[Changes<'_>]; 4] = [
         &[&[("a", Some("1")), ("b", Some("")), ("c", Some("3"))]],
         &[&[("c", Some("3"))], &[("b", Some(""))], &[], &[("a", Some("1"))]],
         &[

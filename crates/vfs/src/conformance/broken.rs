@@ -1,13 +1,14 @@
 //! Stores with one fault each. A kit that lets one of them pass is no kit.
 
-use std::sync::Mutex;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use w3bstream_types::{Digest, MessageId, Output, ProjectId};
 
 use super::Builder;
 use crate::memory::Project;
-use crate::{Applied, Error, MemoryVfs, Vfs};
+use crate::{Applied, Entries, Error, MemoryVfs, Vfs};
 
 /// What is wrong with a [`Broken`] store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +95,7 @@ impl Builder for Broken {
     async fn open(&self) -> Box<dyn Vfs> {
         let forgets = self.fault == Fault::ForgetsOnReopen;
         let inner = if forgets { MemoryVfs::new() } else { self.data.reopen() };
-        Box::new(BrokenVfs { fault: self.fault, inner, last: Mutex::default() })
+        Box::new(BrokenVfs { fault: self.fault, inner, deleted: Mutex::default() })
     }
 
     async fn damage_program(&self, digest: Digest) -> bool {
@@ -115,7 +116,7 @@ struct BrokenVfs {
     fault: Fault,
     inner: MemoryVfs,
     // Deleted entries, for the fault that keeps them.
-    last: Mutex<Vec<(ProjectId, Vec<u8>, Vec<u8>)>>,
+    deleted: Mutex<BTreeMap<ProjectId, Entries>>,
 }
 
 impl BrokenVfs {
@@ -162,12 +163,11 @@ impl BrokenVfs {
 
     fn remember(&self, project: ProjectId, applied: &Applied) {
         let data = self.inner.data();
+        let Some(entries) = data.projects.get(&project).map(|p| &p.entries) else { return };
         let deleted = applied.writes.iter().filter(|(_, value)| value.is_none());
-        let entries = data.projects.get(&project).map(|p| &p.entries);
-        let kept = deleted.filter_map(|(key, _)| Some((project, key.clone(), entries?.get(key)?.clone())));
-        if let Ok(mut last) = self.last.lock() {
-            last.extend(kept);
-        }
+        let kept = deleted.filter_map(|(key, _)| Some((key.clone(), entries.get(key)?.clone())));
+        let mut all = self.deleted.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(project).or_default().extend(kept);
     }
 
     /// The registry's writes go past the tree.
@@ -218,9 +218,9 @@ impl Vfs for BrokenVfs {
 
     async fn get(&self, project: ProjectId, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         let found = self.inner.get(self.project(project), key).await?;
-        let last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let deleted = last.iter().find(|(p, k, _)| *p == project && k == key).map(|(_, _, v)| v.clone());
-        Ok(found.or(deleted))
+        let all = self.deleted.lock().unwrap_or_else(PoisonError::into_inner);
+        let deleted = all.get(&project).and_then(|kept| kept.iter().find(|(k, _)| k == key));
+        Ok(found.or(deleted.map(|(_, value)| value.clone())))
     }
 
     async fn scan(
@@ -229,7 +229,7 @@ impl Vfs for BrokenVfs {
         prefix: &[u8],
         after: &[u8],
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+    ) -> Result<Entries, Error> {
         let prefix =
             if self.is(Fault::ScanLeavesPrefix) { prefix.get(..1).unwrap_or(prefix) } else { prefix };
         let project = self.project(project);
