@@ -18,7 +18,10 @@ impl HostState for Empty {
 }
 
 const PROGRAMS: [(&str, &str); 3] = [
-    ("returns a constant", r#"(memory (export "memory") 17) (func (export "h") (param i32) (result i32) (i32.const 1))"#),
+    (
+        "returns a constant",
+        r#"(memory (export "memory") 17) (func (export "h") (param i32) (result i32) (i32.const 1))"#,
+    ),
     (
         "reads its event, writes a key",
         r#"(import "env" "ws_get_data" (func $get (param i32 i32 i32) (result i32)))
@@ -46,9 +49,17 @@ fn main() {
     let limits = GuestLimits::default();
     for (what, fields) in PROGRAMS {
         let begin = Instant::now();
-        let module: Arc<dyn Module> = engine.load(&wat::parse_str(format!("(module {fields})")).unwrap()).unwrap();
+        let module: Arc<dyn Module> =
+            engine.load(&wat::parse_str(format!("(module {fields})")).unwrap()).unwrap();
         let load = begin.elapsed();
-        let call = Call { handler: "h", event_type: &event_type, payload: b"21.5", rid: 1, env: &[], limits: &limits };
+        let call = Call {
+            handler: "h",
+            event_type: &event_type,
+            payload: b"21.5",
+            rid: 1,
+            env: &[],
+            limits: &limits,
+        };
         let rounds = if what.contains("million") { 50 } else { 20_000 };
         let mut times: Vec<_> = (0..rounds)
             .map(|_| {

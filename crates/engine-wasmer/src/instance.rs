@@ -5,8 +5,8 @@ use w3bstream_engine::abi::{self, Guest, HostFunction, Machine, Program, Stopped
 use w3bstream_engine::instrument::{Reserved, ValueType};
 use wasmer::sys::vm::TrapCode;
 use wasmer::{
-    AsStoreMut, Extern, Function, FunctionEnv, FunctionEnvMut, FunctionType, Global, Instance, Memory, RuntimeError,
-    Store, Type,
+    AsStoreMut, Extern, Function, FunctionEnv, FunctionEnvMut, FunctionType, Global, Instance, Memory,
+    RuntimeError, Store, Type,
 };
 
 use crate::host;
@@ -103,13 +103,15 @@ impl Machine for Running {
 
     fn start(&mut self, export: &str) -> Result<(), Stopped> {
         let exports = &self.instance.exports;
-        let function = exports.get_typed_function::<(), ()>(&self.store, export).map_err(|e| missing(export, e))?;
+        let function =
+            exports.get_typed_function::<(), ()>(&self.store, export).map_err(|e| missing(export, e))?;
         function.call(&mut self.store).map_err(stopped)
     }
 
     fn handle(&mut self, export: &str, rid: i32) -> Result<i32, Stopped> {
         let exports = &self.instance.exports;
-        let function = exports.get_typed_function::<i32, i32>(&self.store, export).map_err(|e| missing(export, e))?;
+        let function =
+            exports.get_typed_function::<i32, i32>(&self.store, export).map_err(|e| missing(export, e))?;
         function.call(&mut self.store, rid).map_err(stopped)
     }
 }

@@ -27,7 +27,10 @@ impl Default for BigStack {
     }
 }
 
-#[allow(unsafe_code, reason = "two methods of the trait are unsafe; they are handed on to wasmer's own as they are")]
+#[allow(
+    unsafe_code,
+    reason = "two methods of the trait are unsafe; they are handed on to wasmer's own as they are"
+)]
 impl Tunables for BigStack {
     fn memory_style(&self, memory: &MemoryType) -> MemoryStyle {
         self.base.memory_style(memory)

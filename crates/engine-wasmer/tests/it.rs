@@ -26,9 +26,15 @@ fn load(engine: &Arc<dyn Engine>, fields: &str) -> Arc<dyn Module> {
     engine.load(&wat::parse_str(text).expect("valid text")).expect("a good program")
 }
 
-fn call(module: &dyn Module, rid: i32, limits: &GuestLimits, state: &mut dyn HostState) -> Result<Outcome, Error> {
+fn call(
+    module: &dyn Module,
+    rid: i32,
+    limits: &GuestLimits,
+    state: &mut dyn HostState,
+) -> Result<Outcome, Error> {
     let event_type: EventType = "reading".parse().expect("a label");
-    module.call(Call { handler: "h", event_type: &event_type, payload: b"21.5", rid, env: &[], limits }, state)
+    module
+        .call(Call { handler: "h", event_type: &event_type, payload: b"21.5", rid, env: &[], limits }, state)
 }
 
 #[test]
@@ -63,7 +69,9 @@ fn the_counted_stack_ends_before_the_native_one() {
         format!(
             "(func $g (param {0}) (result {0}) (call $g {gets}))
              (func $f (param i32) (result i32) (call $g {1}) {2} (local.get 0))",
-            "i64 ".repeat(100), "(i64.const 1)".repeat(100), "drop ".repeat(100)
+            "i64 ".repeat(100),
+            "(i64.const 1)".repeat(100),
+            "drop ".repeat(100)
         ),
         // Floats that live across the call, each computed so that none can be made again afterwards.
         format!(
@@ -80,7 +88,9 @@ fn the_counted_stack_ends_before_the_native_one() {
     for body in bodies {
         let module = load(
             &engine,
-            &format!(r#"(memory (export "memory") 1) {body} (func (export "h") (param i32) (result i32) (call $f (local.get 0)))"#),
+            &format!(
+                r#"(memory (export "memory") 1) {body} (func (export "h") (param i32) (result i32) (call $f (local.get 0)))"#
+            ),
         );
         for stack_slots in [1_000, 64 * 1024, MAX_STACK_SLOTS, u64::MAX] {
             let limits = GuestLimits { stack_slots, gas: 1 << 40, ..GuestLimits::default() };
@@ -139,7 +149,8 @@ fn one_module_runs_on_many_threads() {
         for _ in 0..8 {
             scope.spawn(|| {
                 for _ in 0..100 {
-                    let outcome = call(&*module, 1, &limits, &mut MemoryState::default()).expect("an outcome");
+                    let outcome =
+                        call(&*module, 1, &limits, &mut MemoryState::default()).expect("an outcome");
                     assert_eq!(outcome, expected);
                 }
             });
@@ -150,7 +161,11 @@ fn one_module_runs_on_many_threads() {
 #[test]
 fn the_cache_keeps_what_was_used_last() {
     let engine: Arc<dyn Engine> = Arc::new(WasmerEngine::new(&WasmerConfig { cache_entries: 2 }));
-    let program = |n: i32| format!(r#"(memory (export "memory") 1) (func (export "h") (param i32) (result i32) (i32.const {n}))"#);
+    let program = |n: i32| {
+        format!(
+            r#"(memory (export "memory") 1) (func (export "h") (param i32) (result i32) (i32.const {n}))"#
+        )
+    };
     let first = load(&engine, &program(1));
     assert!(Arc::ptr_eq(&first, &load(&engine, &program(1))), "compiled twice");
     load(&engine, &program(2));
@@ -180,6 +195,7 @@ fn a_panic_in_a_host_function_is_an_error_of_the_node() {
     );
     let e = call(&*module, 1, &GuestLimits::default(), &mut Panics).expect_err("no outcome");
     assert_eq!(e.kind(), ErrorKind::Host);
-    let outcome = call(&*module, 1, &GuestLimits::default(), &mut MemoryState::default()).expect("an outcome");
+    let outcome =
+        call(&*module, 1, &GuestLimits::default(), &mut MemoryState::default()).expect("an outcome");
     assert_eq!(outcome.result, Ok(2), "the thread is usable afterwards");
 }

@@ -79,7 +79,10 @@ pub fn execute<M: Machine>(
     };
     let ran = scope::enter(&mut context, || catch_unwind(AssertUnwindSafe(run)));
     let Ok(ran) = ran else {
-        return Err(Error::new(ErrorKind::Host, format!("the engine panicked in program {}", program.program())));
+        return Err(Error::new(
+            ErrorKind::Host,
+            format!("the engine panicked in program {}", program.program()),
+        ));
     };
     let (result, left) = ran?;
     conclude(context, result, &left)

@@ -160,7 +160,10 @@ impl HostFunction {
         }
         let needs = NOT_OFFERED.iter().find(|(name, _)| import.module == "env" && *name == import.name);
         if let Some((_, needs)) = needs {
-            return bad(format!("which needs {needs}: version {} of the ABI does not offer it", crate::ABI_VERSION));
+            return bad(format!(
+                "which needs {needs}: version {} of the ABI does not offer it",
+                crate::ABI_VERSION
+            ));
         }
         let distance = |f: &&Self| {
             (strsim::damerau_levenshtein(f.name, &import.name), usize::from(f.module != import.module))

@@ -31,10 +31,12 @@ impl Program {
         if !instrumented.exports_memory {
             return bad("does not export its memory as `memory`");
         }
-        let functions = instrumented.imports.iter().map(HostFunction::resolve).collect::<Result<Vec<_>, _>>()?;
+        let functions =
+            instrumented.imports.iter().map(HostFunction::resolve).collect::<Result<Vec<_>, _>>()?;
         let unary = Signature { params: vec![ValueType::I32], results: vec![ValueType::I32] };
         let nullary = Signature { params: vec![], results: vec![] };
-        let exports = |name: &str, ty: &Signature| instrumented.functions.iter().any(|(n, t)| n == name && t == ty);
+        let exports =
+            |name: &str, ty: &Signature| instrumented.functions.iter().any(|(n, t)| n == name && t == ty);
         let alloc = ["alloc", "malloc"].into_iter().find(|name| exports(name, &unary));
         if alloc.is_none()
             && let Some(needs) = functions.iter().find(|f| f.allocates())

@@ -81,12 +81,17 @@ impl<F: FnMut(&mut Fake) -> Result<i32, Stopped>> Machine for Closure<F> {
     }
 }
 
-fn run(state: &mut dyn HostState, handler: impl FnMut(&mut Fake) -> Result<i32, Stopped>) -> Result<Outcome, Error> {
-    let text = r#"(module (memory (export "memory") 1) (func (export "h") (param i32) (result i32) (i32.const 1)))"#;
+fn run(
+    state: &mut dyn HostState,
+    handler: impl FnMut(&mut Fake) -> Result<i32, Stopped>,
+) -> Result<Outcome, Error> {
+    let text =
+        r#"(module (memory (export "memory") 1) (func (export "h") (param i32) (result i32) (i32.const 1)))"#;
     let program = Program::prepare(&wat::parse_str(text).expect("text")).expect("a program");
     let event_type: EventType = "e".parse().expect("a label");
     let limits = GuestLimits::default();
-    let call = Call { handler: "h", event_type: &event_type, payload: b"p", rid: 7, env: &[], limits: &limits };
+    let call =
+        Call { handler: "h", event_type: &event_type, payload: b"p", rid: 7, env: &[], limits: &limits };
     execute(&program, call, state, || Ok(Closure(handler, 0)))
 }
 
@@ -133,7 +138,11 @@ fn a_call_inside_a_call_has_its_own_context() {
         Ok(1)
     });
     let outcome = outcome.expect("an outcome");
-    assert_eq!((outcome.result, outcome.writes.len()), (Ok(1), 0), "the inner call's write is not this one's");
+    assert_eq!(
+        (outcome.result, outcome.writes.len()),
+        (Ok(1), 0),
+        "the inner call's write is not this one's"
+    );
 }
 
 #[test]
@@ -171,8 +180,14 @@ fn unknown_imports_are_explained() {
     };
     let why = |i: Import| HostFunction::resolve(&i).expect_err("unknown").to_string();
     assert_eq!(HostFunction::resolve(&import("env", "ws_log", 3)).expect("known").name, "ws_log");
-    assert_eq!(why(import("env", "ws_getdata", 3)), "imports env.ws_getdata, which does not exist; did you mean env.ws_get_data?");
+    assert_eq!(
+        why(import("env", "ws_getdata", 3)),
+        "imports env.ws_getdata, which does not exist; did you mean env.ws_get_data?"
+    );
     assert_eq!(why(import("env", "xyzzy", 3)), "imports env.xyzzy, which does not exist");
-    assert_eq!(why(import("env", "ws_log", 2)), "imports env.ws_log, as (i32, i32) -> (i32); it must be (i32, i32, i32) -> (i32)");
+    assert_eq!(
+        why(import("env", "ws_log", 2)),
+        "imports env.ws_log, as (i32, i32) -> (i32); it must be (i32, i32, i32) -> (i32)"
+    );
     assert!(why(import("env", "ws_get_sql_db", 4)).contains("needs a project database"));
 }

@@ -135,7 +135,8 @@ fn send_mqtt<G: Guest + ?Sized>(guest: &mut G, args: Args<'_>) -> Result<i32, St
 
 /// `ws_get_event_type(rid, out)`: 2: no such event.
 fn get_event_type<G: Guest + ?Sized>(guest: &mut G, args: Args<'_>) -> Result<i32, Stop> {
-    let own = |c: &mut Context<'_>| (args.i32(0) == c.call.rid).then(|| c.call.event_type.as_str().to_owned());
+    let own =
+        |c: &mut Context<'_>| (args.i32(0) == c.call.rid).then(|| c.call.event_type.as_str().to_owned());
     match scope::with(own)? {
         Some(name) => give(guest, name.as_bytes(), (args.i32(1), args.i32(2))),
         None => Ok(code::NOT_FOUND),

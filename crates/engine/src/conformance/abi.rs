@@ -38,7 +38,10 @@ pub(super) fn resources_can_be_set(engine: &Arc<dyn Engine>) -> Checked {
     let get = |rid: &str| format!("(call $get_data {rid} {OUT})");
     let fields = [
         handler("set", "(call $set_data (local.get $rid) (i32.const 8) (i32.const 3))"),
-        saving("own", &format!("(block (result i32) {} {})", set("(local.get $rid)"), get("(local.get $rid)"))),
+        saving(
+            "own",
+            &format!("(block (result i32) {} {})", set("(local.get $rid)"), get("(local.get $rid)")),
+        ),
         saving("new", &format!("(block (result i32) {} {})", set("(i32.const 99)"), get("(i32.const 99)"))),
     ];
     let mut rig = Rig::new(engine, &fields.concat())?;
@@ -49,7 +52,9 @@ pub(super) fn resources_can_be_set(engine: &Arc<dyn Engine>) -> Checked {
 
 pub(super) fn key_value_reads_its_own_writes(engine: &Arc<dyn Engine>) -> Checked {
     let get = format!("(call $get_db (i32.const 100) (i32.const 3) {OUT})");
-    let set = |at: u32| format!("(drop (call $set_db (i32.const 100) (i32.const 3) (i32.const {at}) (i32.const 2)))");
+    let set = |at: u32| {
+        format!("(drop (call $set_db (i32.const 100) (i32.const 3) (i32.const {at}) (i32.const 2)))")
+    };
     let fields = [
         r#"(data (i32.const 100) "key") (data (i32.const 110) "v1") (data (i32.const 120) "v2")"#.to_owned(),
         saving("get", &get),
@@ -92,7 +97,9 @@ pub(super) fn settings_are_found(engine: &Arc<dyn Engine>) -> Checked {
 
 pub(super) fn logs_keep_level_and_text(engine: &Arc<dyn Engine>) -> Checked {
     let log = |level: i32, at: u32, len: u32| {
-        format!("(local.set $a (i32.or (local.get $a) (call $log (i32.const {level}) (i32.const {at}) (i32.const {len}))))")
+        format!(
+            "(local.set $a (i32.or (local.get $a) (call $log (i32.const {level}) (i32.const {at}) (i32.const {len}))))"
+        )
     };
     let all = [log(4, 100, 5), log(2, 100, 0), log(-7, 100, 1), log(99, 110, 3), "(local.get $a)".into()];
     let fields = [
@@ -164,8 +171,14 @@ pub(super) fn assemblyscript_functions_answer(engine: &Arc<dyn Engine>) -> Check
     let fields = [
         // UTF-16LE strings behind their length in bytes.
         r#"(data (i32.const 96) "\06\00\00\00n\00o\00!\00") (data (i32.const 124) "\08\00\00\00a\00.\00t\00s\00")"#,
-        &handler("abort", "(call $abort (i32.const 100) (i32.const 128) (i32.const 3) (i32.const 9)) (i32.const 5)"),
-        &handler("null", "(call $abort (i32.const 0) (i32.const -1) (i32.const 0) (i32.const 0)) (i32.const 5)"),
+        &handler(
+            "abort",
+            "(call $abort (i32.const 100) (i32.const 128) (i32.const 3) (i32.const 9)) (i32.const 5)",
+        ),
+        &handler(
+            "null",
+            "(call $abort (i32.const 0) (i32.const -1) (i32.const 0) (i32.const 0)) (i32.const 5)",
+        ),
         &handler(
             "trace",
             "(call $trace (i32.const 100) (i32.const 2) (f64.const 1.5) (f64.const -2) (f64.const 3)
@@ -243,7 +256,9 @@ pub(super) fn wasi_denies_all_but_output(engine: &Arc<dyn Engine>) -> Checked {
     let outcome = rig.returns("error", 0)?;
     let got: Vec<_> = outcome.logs.iter().map(|l| (l.level, l.text.as_str())).collect();
     same("standard error", got.as_slice(), &[(2, "one"), (2, "two")])?;
-    for (name, errno) in [("file", 8), ("far", 21), ("zeros", 0), ("prestat", 8), ("open", 76), ("random_far", 21)] {
+    for (name, errno) in
+        [("file", 8), ("far", 21), ("zeros", 0), ("prestat", 8), ("open", 76), ("random_far", 21)]
+    {
         rig.returns(name, errno)?;
     }
     let random = rig.saved("random")?;
@@ -265,15 +280,14 @@ pub(super) fn wasi_links_every_function(engine: &Arc<dyn Engine>) -> Checked {
     for function in all.filter(|f| f.name != "proc_exit") {
         let params: String = function.params.iter().map(ty).collect();
         let (module, name) = (function.module, function.name);
-        imports += &format!(
-            "(import \"{module}\" \"{name}\" (func ${name} (param{params}) (result i32)))"
-        );
+        imports += &format!("(import \"{module}\" \"{name}\" (func ${name} (param{params}) (result i32)))");
         let zeros: String = function.params.iter().map(|t| format!("({}.const 0)", ty(t).trim())).collect();
         // Whatever they answer, they do not trap.
         calls += &format!("(drop (call ${name} {zeros}))");
         count += 1;
     }
     same("number of WASI functions beside proc_exit", &count, &45)?;
-    let fields = [&imports, "(memory (export \"memory\") 1)", &handler("all", &format!("{calls} (i32.const 1)"))];
+    let fields =
+        [&imports, "(memory (export \"memory\") 1)", &handler("all", &format!("{calls} (i32.const 1)"))];
     Rig::bare(engine, &fields.concat())?.returns("all", 1).map(|_| ())
 }

@@ -100,7 +100,12 @@ fn run_block(
 ) -> Result<(), String> {
     let mut dice = Dice::new(seed << 32 | block as u64);
     let event_type: EventType = "reading".parse().map_err(|e| format!("{e}"))?;
-    let limits = GuestLimits { gas: plan.gas, memory_bytes: 40 << 16, table_elements: 2_000, ..GuestLimits::default() };
+    let limits = GuestLimits {
+        gas: plan.gas,
+        memory_bytes: 40 << 16,
+        table_elements: 2_000,
+        ..GuestLimits::default()
+    };
     for event in 0..plan.events {
         let handlers = modules.first().map(|m| m.handlers()).unwrap_or_default();
         let handlers: Vec<&String> = handlers.iter().filter(|h| h.starts_with('h')).collect();
@@ -110,7 +115,8 @@ fn run_block(
         let handler = handlers.get(dice.below(handlers.len())).ok_or("a generated program has no handler")?;
         let mut outcomes = vec![];
         for (module, state) in modules.iter().zip(states.iter_mut()) {
-            let call = Call { handler, event_type: &event_type, payload: &payload, rid, env: &[], limits: &limits };
+            let call =
+                Call { handler, event_type: &event_type, payload: &payload, rid, env: &[], limits: &limits };
             let outcome = module
                 .call(call, state)
                 .map_err(|e| format!("program {seed}, block {block}, event {event}: no outcome: {e}"))?;

@@ -21,7 +21,10 @@ pub(super) fn gas_is_exact(engine: &Arc<dyn Engine>) -> Checked {
         &handler("call", "(call $empty) (i32.const 1)"),
         &handler("host", "(drop (call $log (i32.const 4) (i32.const 0) (i32.const 41))) (i32.const 1)"),
         // Condition 1, `if` 1, arm 1: the other arm is not paid for.
-        &handler("if", "(if (result i32) (local.get $rid) (then (i32.const 1)) (else (nop) (nop) (i32.const 1)))"),
+        &handler(
+            "if",
+            "(if (result i32) (local.get $rid) (then (i32.const 1)) (else (nop) (nop) (i32.const 1)))",
+        ),
         // What follows a branch is paid for only if it is reached.
         &handler("br", "(block (br_if 0 (local.get $rid)) (nop) (nop)) (i32.const 1)"),
         &handler("return", "(return (i32.const 1)) (nop) (nop)"),
@@ -53,7 +56,8 @@ pub(super) fn gas_is_exact(engine: &Arc<dyn Engine>) -> Checked {
 
 /// Stores i64s from address 200 on and saves them.
 fn bits(values: &[&str]) -> String {
-    let store = |(i, v): (usize, &&str)| format!("(i64.store (i32.const {}) (i64.reinterpret_f64 {v}))", 200 + 8 * i);
+    let store =
+        |(i, v): (usize, &&str)| format!("(i64.store (i32.const {}) (i64.reinterpret_f64 {v}))", 200 + 8 * i);
     let stores: String = values.iter().enumerate().map(store).collect();
     let len = 8 * values.len();
     let prelude = r#"(import "env" "ws_set_db" (func $set_db (param i32 i32 i32 i32) (result i32)))
@@ -81,7 +85,9 @@ pub(super) fn floats_are_exact(engine: &Arc<dyn Engine>) -> Checked {
     let texts: Vec<&str> = cases.iter().map(|(text, _)| *text).collect();
     let got = words(&Rig::bare(engine, &bits(&texts))?.saved("h")?);
     for ((text, want), got) in cases.iter().zip(got) {
-        ensure(got == want.to_bits(), || format!("{text} has the bits {got:x}, expected {:x}", want.to_bits()))?;
+        ensure(got == want.to_bits(), || {
+            format!("{text} has the bits {got:x}, expected {:x}", want.to_bits())
+        })?;
     }
     Ok(())
 }
@@ -178,7 +184,11 @@ pub(super) fn calls_are_repeatable(engine: &Arc<dyn Engine>) -> Checked {
     for _ in 0..5 {
         same("outcome of the same call", &rig.call("h")?, &first)?;
     }
-    same("outcome of the same call in a module loaded again", &Rig::new(engine, &fields)?.call("h")?, &first)?;
+    same(
+        "outcome of the same call in a module loaded again",
+        &Rig::new(engine, &fields)?.call("h")?,
+        &first,
+    )?;
     rig.payload = b"other".to_vec();
     ensure(rig.call("h")?.writes != first.writes, || "another event drew the same random numbers".into())
 }

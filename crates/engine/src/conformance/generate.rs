@@ -79,15 +79,31 @@ fn floats(dice: &mut Dice) -> String {
 }
 
 const DOUBLES: &[&str] = &[
-    "(f64.const nan)", "(f64.const -nan:0x4000000000123)", "(f64.const nan:0xfffffffffffff)", "(f64.const inf)",
-    "(f64.const -inf)", "(f64.const 0)", "(f64.const -0)", "(f64.const 1e308)", "(f64.const 5e-324)",
-    "(f64.const 0.1)", "(f64.const -2.5)", "(f64.const 4503599627370497.5)",
-    "(f64.convert_i32_s (local.get $rid))", "(f64.load (i32.const 64))",
+    "(f64.const nan)",
+    "(f64.const -nan:0x4000000000123)",
+    "(f64.const nan:0xfffffffffffff)",
+    "(f64.const inf)",
+    "(f64.const -inf)",
+    "(f64.const 0)",
+    "(f64.const -0)",
+    "(f64.const 1e308)",
+    "(f64.const 5e-324)",
+    "(f64.const 0.1)",
+    "(f64.const -2.5)",
+    "(f64.const 4503599627370497.5)",
+    "(f64.convert_i32_s (local.get $rid))",
+    "(f64.load (i32.const 64))",
     "(f64.reinterpret_i64 (i64.mul (i64.extend_i32_u (local.get $rid)) (i64.const 0x9e3779b97f4a7c15)))",
 ];
 const SINGLES: &[&str] = &[
-    "(f32.const nan)", "(f32.const -nan:0x200123)", "(f32.const inf)", "(f32.const -0)", "(f32.const 3e38)",
-    "(f32.const 1e-45)", "(f32.const 0.1)", "(f32.convert_i32_u (local.get $rid))",
+    "(f32.const nan)",
+    "(f32.const -nan:0x200123)",
+    "(f32.const inf)",
+    "(f32.const -0)",
+    "(f32.const 3e38)",
+    "(f32.const 1e-45)",
+    "(f32.const 0.1)",
+    "(f32.convert_i32_u (local.get $rid))",
     "(f32.reinterpret_i32 (i32.mul (local.get $rid) (i32.const 0x9e3779b1)))",
 ];
 
@@ -174,7 +190,10 @@ fn mixed(dice: &mut Dice) -> String {
         for _ in 0..6 {
             let number = format!("(i32.xor (local.get $rid) (i32.const {}))", dice.below(4096));
             let step = match dice.below(8) {
-                0 => format!("(call $down (i32.and {number} (i32.const {})))", [255, 16_383, 65_535][dice.below(3)]),
+                0 => format!(
+                    "(call $down (i32.and {number} (i32.const {})))",
+                    [255, 16_383, 65_535][dice.below(3)]
+                ),
                 1 => format!("(memory.grow (i32.and {number} (i32.const 7)))"),
                 2 => format!("(table.grow $t (ref.null func) (i32.and {number} (i32.const 255)))"),
                 3 => format!("(call_indirect (type $f) (i32.const 3) (i32.and {number} (i32.const 1)))"),
@@ -183,7 +202,10 @@ fn mixed(dice: &mut Dice) -> String {
                 6 => format!(
                     "(block (result i32) (memory.fill (i32.const 100) {number} (i32.and {number} (i32.const 0xffff))) (i32.load (i32.const 100)))"
                 ),
-                _ => format!("(loop $l (result i32) (br_if $l (i32.lt_u (local.tee $b (i32.add (local.get $b) (i32.const 1))) (i32.mul {number} (i32.const {})))) (local.get $b))", 1 + dice.below(64)),
+                _ => format!(
+                    "(loop $l (result i32) (br_if $l (i32.lt_u (local.tee $b (i32.add (local.get $b) (i32.const 1))) (i32.mul {number} (i32.const {})))) (local.get $b))",
+                    1 + dice.below(64)
+                ),
             };
             let _ = write!(body, "(local.set $a (i32.add (i32.mul (local.get $a) (i32.const 31)) {step}))");
         }
@@ -275,9 +297,21 @@ fn with_handlers(bytes: &[u8]) -> Result<Vec<u8>, String> {
         let ty = signatures.get(*ty as usize).ok_or("a function has no type")?;
         functions.function(types.len() - 1);
         code.function(&calling(place, ty));
-        exports.export(&format!("h{place}"), ExportKind::Func, u32::try_from(defined.len()).unwrap_or(0) + place);
+        exports.export(
+            &format!("h{place}"),
+            ExportKind::Func,
+            u32::try_from(defined.len()).unwrap_or(0) + place,
+        );
     }
 
+    if defined.is_empty() {
+        // Nothing to call, but tables, globals and data are still set up for each call.
+        functions.function(types.len() - 1);
+        let mut nothing = Function::new([]);
+        nothing.instructions().local_get(0).end();
+        code.function(&nothing);
+        exports.export("h0", ExportKind::Func, 0);
+    }
     let mut module = Module::new();
     module.section(&types).section(&functions);
     // Table, memory, global; exports; start, elements, data count; code; data.
@@ -313,7 +347,11 @@ fn calling(target: u32, ty: &wasmparser::FuncType) -> Function {
     }
     sink.call(target);
     let fold = |sink: &mut InstructionSink<'_>| {
-        sink.local_get(sum).i64_const(0x9e37_79b9_7f4a_7c15_u64.cast_signed()).i64_mul().i64_xor().local_set(sum);
+        sink.local_get(sum)
+            .i64_const(0x9e37_79b9_7f4a_7c15_u64.cast_signed())
+            .i64_mul()
+            .i64_xor()
+            .local_set(sum);
     };
     for result in ty.results().iter().rev() {
         match result {

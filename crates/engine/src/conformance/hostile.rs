@@ -8,8 +8,16 @@ use crate::abi::code;
 use crate::{Engine, GuestError};
 
 /// Pairs of address and size that do not lie inside one page of memory.
-const OUTSIDE: [(i32, i32); 8] =
-    [(65_530, 7), (65_537, 0), (0, 65_537), (-1, 2), (4, -1), (-1, -1), (i32::MIN, i32::MIN), (i32::MAX, i32::MAX)];
+const OUTSIDE: [(i32, i32); 8] = [
+    (65_530, 7),
+    (65_537, 0),
+    (0, 65_537),
+    (-1, 2),
+    (4, -1),
+    (-1, -1),
+    (i32::MIN, i32::MIN),
+    (i32::MAX, i32::MAX),
+];
 
 pub(super) fn pointers_outside_memory_get_codes(engine: &Arc<dyn Engine>) -> Checked {
     let bad = "(local.get $a) (local.get $b)";
@@ -27,7 +35,8 @@ pub(super) fn pointers_outside_memory_get_codes(engine: &Arc<dyn Engine>) -> Che
     ];
     for (at, len) in OUTSIDE {
         let set = format!("(local.set $a (i32.const {at})) (local.set $b (i32.const {len}))");
-        let fields: String = calls.iter().map(|(name, call, _)| handler(name, &format!("{set} {call}"))).collect();
+        let fields: String =
+            calls.iter().map(|(name, call, _)| handler(name, &format!("{set} {call}"))).collect();
         let mut rig = Rig::new(engine, &fields)?;
         rig.env = vec![("A".into(), "1".into())];
         for (name, _, code) in &calls {
@@ -65,7 +74,10 @@ fn reader() -> String {
 
 pub(super) fn malloc_stands_in_for_alloc(engine: &Arc<dyn Engine>) -> Checked {
     let malloc = r#"(func (export "malloc") (param i32) (result i32) (i32.const 4096))"#;
-    let at = handler("at", "(drop (call $get_data (local.get $rid) (i32.const 16) (i32.const 20))) (i32.load (i32.const 16))");
+    let at = handler(
+        "at",
+        "(drop (call $get_data (local.get $rid) (i32.const 16) (i32.const 20))) (i32.load (i32.const 16))",
+    );
     Rig::without_alloc(engine, &format!("{malloc} {at}"))?.returns("at", 4096)?;
     let both = r#"(func (export "alloc") (param i32) (result i32) (i32.const 8192))"#;
     Rig::without_alloc(engine, &format!("{malloc} {both} {at}"))?.returns("at", 8192)?;
@@ -142,7 +154,8 @@ pub(super) fn trap_drops_writes_and_outputs_but_not_logs(engine: &Arc<dyn Engine
     let body = "(drop (call $log (i32.const 4) (i32.const 8) (i32.const 3)))
                 (drop (call $set_db (i32.const 8) (i32.const 3) (i32.const 8) (i32.const 3)))
                 (drop (call $mqtt (i32.const 8) (i32.const 3) (i32.const 8) (i32.const 3)))";
-    let fields = [handler("good", &format!("{body} (i32.const 0)")), handler("bad", &format!("{body} unreachable"))];
+    let fields =
+        [handler("good", &format!("{body} (i32.const 0)")), handler("bad", &format!("{body} unreachable"))];
     let mut rig = Rig::new(engine, &fields.concat())?;
     let good = rig.returns("good", 0)?;
     same("writes and outputs", &(good.writes.len(), good.outputs.len()), &(1, 1))?;

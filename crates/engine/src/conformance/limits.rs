@@ -20,7 +20,9 @@ pub(super) fn endless_loop_runs_out_of_gas(engine: &Arc<dyn Engine>) -> Checked 
 pub(super) fn endless_recursion_overflows_the_counted_stack(engine: &Arc<dyn Engine>) -> Checked {
     // A small frame; and a frame of many values that live across the call.
     let locals: String = (0..200).map(|i| format!("(local $l{i} i64)")).collect();
-    let fill: String = (0..200).map(|i| format!("(local.set $l{i} (i64.extend_i32_u (i32.add (local.get 0) (i32.const {i}))))")).collect();
+    let fill: String = (0..200)
+        .map(|i| format!("(local.set $l{i} (i64.extend_i32_u (i32.add (local.get 0) (i32.const {i}))))"))
+        .collect();
     let sum: String = (0..200).map(|i| format!("(i64.xor (local.get $l{i}))")).collect();
     let fields = [
         "(func $small (param i32) (result i32) (i32.add (i32.const 1) (call $small (local.get 0))))",
@@ -53,8 +55,14 @@ pub(super) fn memory_grows_to_its_limit(engine: &Arc<dyn Engine>) -> Checked {
         handler("by_2", "(memory.grow (i32.const 2))"),
         handler("by_3", "(memory.grow (i32.const 3))"),
         handler("by_all", "(memory.grow (i32.const -1))"),
-        handler("use_it", "(drop (memory.grow (i32.const 2))) (i32.store (i32.const 196604) (i32.const 9)) (i32.load (i32.const 196604))"),
-        handler("twice", "(drop (memory.grow (i32.const 2))) (i32.add (memory.size) (memory.grow (i32.const 1)))"),
+        handler(
+            "use_it",
+            "(drop (memory.grow (i32.const 2))) (i32.store (i32.const 196604) (i32.const 9)) (i32.load (i32.const 196604))",
+        ),
+        handler(
+            "twice",
+            "(drop (memory.grow (i32.const 2))) (i32.add (memory.size) (memory.grow (i32.const 1)))",
+        ),
     ];
     let mut rig = Rig::new(engine, &fields.concat())?;
     rig.limits.memory_bytes = 3 * 65_536 + 65_535;
@@ -79,7 +87,10 @@ pub(super) fn tables_grow_to_their_limit(engine: &Arc<dyn Engine>) -> Checked {
         &handler("by_all", "(table.grow $t (ref.null func) (i32.const -1))"),
         &handler("other", "(table.grow $u (ref.null extern) (i32.const 5))"),
         &handler("own_limit", "(table.grow $u (ref.null extern) (i32.const 16))"),
-        &handler("both", "(i32.add (i32.mul (i32.const 100) (table.grow $t (ref.null func) (i32.const 3))) (table.grow $u (ref.null extern) (i32.const 3)))"),
+        &handler(
+            "both",
+            "(i32.add (i32.mul (i32.const 100) (table.grow $t (ref.null func) (i32.const 3))) (table.grow $u (ref.null extern) (i32.const 3)))",
+        ),
     ];
     let mut rig = Rig::new(engine, &fields.concat())?;
     rig.limits.table_elements = 20;
@@ -91,7 +102,8 @@ pub(super) fn tables_grow_to_their_limit(engine: &Arc<dyn Engine>) -> Checked {
 }
 
 pub(super) fn initial_sizes_over_the_limit_do_not_start(engine: &Arc<dyn Engine>) -> Checked {
-    let fields = format!("(memory (export \"memory\") 3) (table 30 funcref) {}", handler("h", "(i32.const 1)"));
+    let fields =
+        format!("(memory (export \"memory\") 3) (table 30 funcref) {}", handler("h", "(i32.const 1)"));
     let mut rig = Rig::bare(engine, &fields)?;
     rig.returns("h", 1)?;
     rig.limits.memory_bytes = 3 * 65_536 - 1;
@@ -104,9 +116,12 @@ pub(super) fn initial_sizes_over_the_limit_do_not_start(engine: &Arc<dyn Engine>
 
 /// A handler that does something `$rid` times.
 fn repeat(name: &str, body: &str) -> String {
-    handler(name, &format!(
-        "(loop $l {body} (br_if $l (i32.lt_u (local.tee $a (i32.add (local.get $a) (i32.const 1))) (local.get $rid)))) (local.get $a)"
-    ))
+    handler(
+        name,
+        &format!(
+            "(loop $l {body} (br_if $l (i32.lt_u (local.tee $a (i32.add (local.get $a) (i32.const 1))) (local.get $rid)))) (local.get $a)"
+        ),
+    )
 }
 
 pub(super) fn host_calls_are_limited(engine: &Arc<dyn Engine>) -> Checked {

@@ -21,7 +21,10 @@ const BAD: &[(&str, &str)] = &[
     (r#"(import "env" "ws_log" (func (param i32 i32) (result i32)))"#, "must be (i32, i32, i32) -> (i32)"),
     (r#"(import "env" "ws_send_tx" (func (param i32 i32 i32 i32 i32) (result i32)))"#, "a chain"),
     (r#"(import "env" "ws_get_data" (func (param i32 i32 i32) (result i32)))"#, "alloc"),
-    (r#"(import "wasi_snapshot_preview1" "fd_wirte" (func (param i32 i32 i32 i32) (result i32)))"#, "fd_write"),
+    (
+        r#"(import "wasi_snapshot_preview1" "fd_wirte" (func (param i32 i32 i32 i32) (result i32)))"#,
+        "fd_write",
+    ),
     (r#"(import "env" "memory" (memory 1))"#, "memory"),
     (r#"(import "env" "table" (table 1 funcref))"#, "table"),
     (r#"(global (export "__w3b_gas") (mut i64) (i64.const 0))"#, "reserved"),
@@ -40,7 +43,9 @@ pub(super) fn bad_programs_are_named(engine: &Arc<dyn Engine>) -> Checked {
     let refused = |bytes: &[u8], what: &str, named: &str| {
         let Err(e) = engine.load(bytes) else { return Err(format!("{what} was accepted")) };
         same(&format!("kind of the error for {what}"), &e.kind(), &ErrorKind::BadProgram)?;
-        ensure(e.to_string().contains(named), || format!("the error for {what} is `{e}`, which does not name {named}"))
+        ensure(e.to_string().contains(named), || {
+            format!("the error for {what} is `{e}`, which does not name {named}")
+        })
     };
     for (place, (fields, named)) in BAD.iter().enumerate() {
         // The first two are about the memory itself.
@@ -100,7 +105,10 @@ pub(super) fn start_and_initialize_run_first(engine: &Arc<dyn Engine>) -> Checke
     Rig::bare(engine, &trap)?.fails("h", GuestError::Trap)?;
     // Segments are copied before anything runs, and that is paid for.
     let text = "x".repeat(8_000);
-    let data = format!("{MEMORY} (data (i32.const 0) \"{text}\") {}", handler("h", "(i32.load8_u (i32.const 7999))"));
+    let data = format!(
+        "{MEMORY} (data (i32.const 0) \"{text}\") {}",
+        handler("h", "(i32.load8_u (i32.const 7999))")
+    );
     let mut rig = Rig::bare(engine, &data)?;
     let gas = rig.returns("h", i32::from(b'x'))?.gas;
     ensure((1_000..1_100).contains(&gas), || format!("8,000 bytes of data cost {gas} gas"))?;

@@ -61,7 +61,10 @@ pub(super) fn handler(name: &str, body: &str) -> String {
 
 /// A handler that calls something with out pointers, saves what it got, and returns its answer.
 pub(super) fn saving(name: &str, call: &str) -> String {
-    handler(name, &format!("(local.set $a {call}) (if (i32.eqz (local.get $a)) (then (call $save))) (local.get $a)"))
+    handler(
+        name,
+        &format!("(local.set $a {call}) (if (i32.eqz (local.get $a)) (then (call $save))) (local.get $a)"),
+    )
 }
 
 /// A program with a state and the defaults of a call.

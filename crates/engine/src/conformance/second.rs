@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use w3bstream_types::Digest;
 use wasmi::{
-    AsContext, AsContextMut, Caller, Config, Extern, Func, FuncType, Global, Instance, Memory, Store, TrapCode, Val,
-    ValType,
+    AsContext, AsContextMut, Caller, Config, Extern, Func, FuncType, Global, Instance, Memory, Store,
+    TrapCode, Val, ValType,
 };
 
 use crate::abi::{self, Guest, HostFunction, Machine, Program, Stopped, Value};
@@ -43,8 +43,9 @@ impl Engine for Interpreter {
 
     fn load(&self, program: &[u8]) -> Result<Arc<dyn Module>, Error> {
         let mut program = Program::prepare(program)?;
-        let module = wasmi::Module::new(&self.engine, program.bytes())
-            .map_err(|e| Error::new(ErrorKind::Host, "wasmi refuses an instrumented module").with_source(e))?;
+        let module = wasmi::Module::new(&self.engine, program.bytes()).map_err(|e| {
+            Error::new(ErrorKind::Host, "wasmi refuses an instrumented module").with_source(e)
+        })?;
         program.forget_bytes();
         Ok(Arc::new(Loaded { engine: self.engine.clone(), module, program }))
     }
@@ -90,7 +91,8 @@ struct Running {
 
 impl Running {
     fn new(loaded: &Loaded) -> Result<Self, Error> {
-        let failed = |e: wasmi::Error| Error::new(ErrorKind::Host, "wasmi cannot make an instance").with_source(e);
+        let failed =
+            |e: wasmi::Error| Error::new(ErrorKind::Host, "wasmi cannot make an instance").with_source(e);
         let mut store = Store::new(&loaded.engine, Handles::default());
         let imports: Vec<Extern> =
             loaded.program.functions().iter().map(|f| Extern::Func(link(&mut store, f))).collect();
@@ -180,7 +182,8 @@ impl Guest for View<'_> {
     }
 
     fn alloc(&mut self, size: i32) -> Result<i32, Stopped> {
-        let missing = || Stopped::Host(Error::new(ErrorKind::Host, "the guest's alloc is missing or gives no i32"));
+        let missing =
+            || Stopped::Host(Error::new(ErrorKind::Host, "the guest's alloc is missing or gives no i32"));
         let alloc = self.0.data().alloc.ok_or_else(missing)?;
         let mut results = [Val::I32(0)];
         alloc.call(self.0.as_context_mut(), &[Val::I32(size)], &mut results).map_err(stopped)?;
@@ -222,7 +225,8 @@ fn link(store: &mut Store<Handles>, function: &'static HostFunction) -> Func {
                 other => Value::I32(other.i32().unwrap_or(0)),
             })
             .collect();
-        let answer = abi::invoke(&mut View(caller), function, &args).map_err(|e| wasmi::Error::new(e.to_string()))?;
+        let answer =
+            abi::invoke(&mut View(caller), function, &args).map_err(|e| wasmi::Error::new(e.to_string()))?;
         if let (Some(answer), Some(result)) = (answer, results.first_mut()) {
             *result = match answer {
                 Value::I32(v) => Val::I32(v),

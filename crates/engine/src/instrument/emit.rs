@@ -6,7 +6,9 @@ use wasm_encoder::{
     RawSection, SectionId, TypeSection, ValType,
 };
 
-use super::{RESERVED_PREFIX, Reserved, START, bad, function::Rewriter, function::encode_type, scan::Scanned};
+use super::{
+    RESERVED_PREFIX, Reserved, START, bad, function::Rewriter, function::encode_type, scan::Scanned,
+};
 use crate::Error;
 
 /// Writes the module: the program's sections in their order, each with what is added to it.

@@ -67,8 +67,7 @@ pub enum Reserved {
 
 impl Reserved {
     /// All of them, in the order of their indices.
-    pub const ALL: [Self; 5] =
-        [Self::Gas, Self::Stack, Self::MemoryLimit, Self::TableLimit, Self::Reason];
+    pub const ALL: [Self; 5] = [Self::Gas, Self::Stack, Self::MemoryLimit, Self::TableLimit, Self::Reason];
 
     /// The name under which it is exported.
     #[must_use]

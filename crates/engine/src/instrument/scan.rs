@@ -168,7 +168,9 @@ impl<'a> Scanned<'a> {
             within("bytes of an exported name", export.name.len(), bounds.name_bytes)?;
             if export.name.starts_with(RESERVED_PREFIX) {
                 let name = export.name;
-                return Err(bad(format!("exports `{name}`: names in {RESERVED_PREFIX}* are reserved, rename it")));
+                return Err(bad(format!(
+                    "exports `{name}`: names in {RESERVED_PREFIX}* are reserved, rename it"
+                )));
             }
             match export.kind {
                 ExternalKind::Func => {
