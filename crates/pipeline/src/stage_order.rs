@@ -118,6 +118,7 @@ impl Sequencer {
             (driver, result)
         };
         let (driver, result) = tokio::task::spawn_blocking(work).await.map_err(|_| gone())?;
+        self.wake = driver.next_wake();
         self.driver = Some(driver);
         Ok(result?)
     }
@@ -134,7 +135,6 @@ impl Sequencer {
             }
             Action::Committed(block) => self.committed(*block).await?,
             Action::SignAttestation(statement) => self.attest(*statement).await?,
-            Action::WakeAt(at) => self.wake = Some(at),
             // A member of one is its own proposer: a block of somebody else cannot be valid here.
             Action::Validate(block) => {
                 inputs.push(DriverInput::Validated { block: block.id(), verdict: Verdict::Refuse })
@@ -142,7 +142,9 @@ impl Sequencer {
             Action::Halt(why) => return Err(Error::new(ErrorKind::Fatal, why)),
             Action::Evidence(evidence) => tracing::error!(?evidence, "a member said two things"),
             // Without other members there is nobody to send to or to fetch from.
-            Action::Send { .. }
+            // When to wake is asked of the driver after each call.
+            Action::WakeAt(_)
+            | Action::Send { .. }
             | Action::Fetch { .. }
             | Action::Checkpoint { .. }
             | Action::Penalise { .. } => {}
