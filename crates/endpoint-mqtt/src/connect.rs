@@ -73,8 +73,11 @@ pub(crate) fn first_packet(buf: &mut BytesMut, config: &MqttConfig) -> First {
         }
         _ => return First::Nonsense("this is no MQTT"),
     };
+    // The codec does not look behind the last field.
+    let whole = connect_end(&buf[header..len], version) == Some(len - header);
     let mut codec = Codec::new(version, config.max_packet_bytes);
-    match codec.decode_connect(buf) {
+    match codec.decode_connect(buf).and_then(|c| if whole { Ok(c) } else { Err(DecodeError::InvalidLength) })
+    {
         Ok(raw) => match read(raw, config) {
             Ok(connect) => First::Connect(codec, Box::new(connect)),
             Err(refused) => First::Refused(codec, refused),
@@ -89,6 +92,41 @@ pub(crate) fn first_packet(buf: &mut BytesMut, config: &MqttConfig) -> First {
             First::Refused(codec, refused(V5::MalformedPacket, V4::NotAuthorized, why))
         }
     }
+}
+
+/// Where the fields of a CONNECT end, from its variable header on; `None` if they go beyond it.
+fn connect_end(body: &[u8], version: Version) -> Option<usize> {
+    let flags = *body.get(7)?;
+    let mut at = 10;
+    let text = |at: &mut usize| {
+        let len = body.get(*at..*at + 2)?;
+        *at += 2 + usize::from(u16::from_be_bytes([len[0], len[1]]));
+        Some(())
+    };
+    let properties = |at: &mut usize| {
+        // Written like the remaining length of a packet, so the whole is like one without its first byte.
+        let rest = body.get(at.checked_sub(1)?..)?;
+        *at += frame_len(rest, usize::MAX).ok()?? - 1;
+        Some(())
+    };
+    let v5 = version == Version::V5;
+    if v5 {
+        properties(&mut at)?;
+    }
+    text(&mut at)?;
+    if flags & 0b0000_0100 != 0 {
+        if v5 {
+            properties(&mut at)?;
+        }
+        text(&mut at)?;
+        text(&mut at)?;
+    }
+    for flag in [0b1000_0000, 0b0100_0000] {
+        if flags & flag != 0 {
+            text(&mut at)?;
+        }
+    }
+    Some(at)
 }
 
 fn read(raw: RawConnect, config: &MqttConfig) -> Result<Connect, NotGranted> {

@@ -1,5 +1,7 @@
 //! The kit on wasmer, wasmer against the interpreter, and what is wasmer's alone: native stack, leaks, threads.
 
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
+
 use std::sync::Arc;
 use std::time::Instant;
 

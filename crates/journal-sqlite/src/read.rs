@@ -113,6 +113,9 @@ pub(crate) fn halted(tx: &Transaction<'_>, project: ProjectId) -> Result<Option<
     Ok(statement.query_row([project.0.as_bytes()], |r| r.get(0)).optional()?)
 }
 
+/// Says whether bytes are what a table should hold.
+type Sound = fn(&[u8]) -> Result<(), Malformed>;
+
 /// Decodes a stretch of blocks with their attestations, and the rest with the first stretch. Gives findings,
 /// and from which row to go on.
 pub(crate) fn check(tx: &Transaction<'_>, after: i64) -> Result<(Vec<String>, Option<i64>), Fail> {
@@ -120,8 +123,7 @@ pub(crate) fn check(tx: &Transaction<'_>, after: i64) -> Result<(Vec<String>, Op
     let mut found = Vec::new();
     if after == 0 {
         let tables = ["genesis", "control", "attestation"];
-        let decoders: [fn(&[u8]) -> Result<(), Malformed>; 3] =
-            [sound::<Genesis>, sound::<ControlTx>, sound::<Attestation>];
+        let decoders: [Sound; 3] = [sound::<Genesis>, sound::<ControlTx>, sound::<Attestation>];
         for (table, decoder) in tables.into_iter().zip(decoders) {
             let mut statement = tx.prepare(&format!("SELECT rowid, bytes FROM {table} ORDER BY rowid"))?;
             let mut rows = statement.query([])?;

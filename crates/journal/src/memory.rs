@@ -63,10 +63,13 @@ impl MemoryJournal {
     }
 }
 
+/// Takes one change back.
+type Undo = Box<dyn FnOnce(&mut State)>;
+
 /// Changes with the way back: what one write of a batch refuses, all of them undo.
 struct Batch<'s> {
     state: &'s mut State,
-    undo: Vec<Box<dyn FnOnce(&mut State)>>,
+    undo: Vec<Undo>,
 }
 
 impl Batch<'_> {

@@ -17,9 +17,12 @@ const MOST: usize = 200;
 /// What a stretch gave: findings, and the last row's number if there may be more.
 type Stretch = (Vec<String>, Option<i64>);
 
+/// Checks a stretch of one table.
+type Check = fn(&Transaction<'_>, i64) -> Result<Stretch, Fail>;
+
 pub(crate) async fn check(db: &Database) -> Result<Vec<String>, Error> {
     let mut found = db.integrity_check().await.map_err(Fail::from)?;
-    let stretches: [fn(&Transaction<'_>, i64) -> Result<Stretch, Fail>; 2] = [messages, conflicts];
+    let stretches: [Check; 2] = [messages, conflicts];
     for stretch in stretches {
         let mut after = Some(0);
         while let Some(from) = after {

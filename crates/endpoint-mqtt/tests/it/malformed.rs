@@ -69,6 +69,7 @@ fn wrong_connects_are_refused() {
             ),
             ("U+0000 in the id", connect(4, 2, &with_zero), Some(vec![0, 5])),
             ("id longer than the packet", connect(4, 2, &[0, 9, b'x']), None),
+            ("bytes behind the last field", connect(4, 2, &[&id[..], b"zz"].concat()), None),
             ("another protocol", packet(0x10, &[&text("HTTP")[..], &[4, 2, 0, 60], &id].concat()), None),
         ];
         for (what, bytes, connack) in cases {
@@ -81,6 +82,7 @@ fn wrong_connects_are_refused() {
         let v5: Vec<(&str, Vec<u8>, u8)> = vec![
             ("empty id without clean start", [&[0][..], &text("")].concat(), 0x85),
             ("properties beyond the packet", vec![0x7f], 0x81),
+            ("bytes behind the last field", [&[0][..], &id, b"zz"].concat(), 0x81),
             ("Receive Maximum 0", [&[3, 0x21, 0, 0][..], &id].concat(), 0x81),
             ("Receive Maximum twice", [&[6, 0x21, 0, 1, 0x21, 0, 1][..], &id].concat(), 0x81),
             ("an unknown property", [&[2, 0x7e, 0][..], &id].concat(), 0x81),
@@ -131,6 +133,7 @@ fn wrong_packets_end_the_connection_with_a_code() {
             ("SUBSCRIBE with wrong flags", packet(0x80, &[0, 1, 0, 0, 1, b'a', 0]), 0x81),
             ("SUBSCRIBE to nothing", packet(0x82, &[0, 1, 0]), 0x81),
             ("SUBSCRIBE with reserved options", packet(0x82, &[0, 1, 0, 0, 1, b'a', 0xc0]), 0x81),
+            ("SUBSCRIBE with the identifier 0", packet(0x82, &[0, 1, 2, 0x0b, 0, 0, 1, b'a', 0]), 0x81),
             ("SUBSCRIBE with an identifier", packet(0x82, &[0, 1, 2, 0x0b, 1, 0, 1, b'a', 0]), 0xa1),
             ("UNSUBSCRIBE from nothing", packet(0xa2, &[0, 1, 0]), 0x81),
             ("PINGREQ with a body", packet(0xc0, &[0]), 0x81),

@@ -195,7 +195,7 @@ impl Faulty {
         let mut log = lock(&self.disk.log);
         log.0.push(batch.to_vec());
         // Synced now and then, as a timer might do it.
-        if log.0.len() % 3 == 0 {
+        if log.0.len().is_multiple_of(3) {
             log.1 = log.0.len();
         }
     }
