@@ -1,6 +1,6 @@
 //! Room: the long-term record of device data.
 //!
-//! **Takes** [`Verified`] messages; **gives** [`Stored`] ones, durable when [`Store::append`] returns.
+//! **Takes** [`Verified`](w3bstream_types::Verified) messages; **gives** [`Stored`](w3bstream_types::Stored) ones, durable when [`Store::append`] returns.
 //!
 //! # Invariants
 //! - Durable when append returns: an acknowledgement may leave then, and survives the process and, for a
