@@ -251,7 +251,7 @@ impl Proto {
             }
             (Told::Disconnect(_), None) => self.shared.counters.lost_at_qos_0.add(1),
             (Told::Disconnect(code), Some(_)) => {
-                self.verdict(slot, Verdict::Ack(PubAck::Accepted));
+                self.verdict(slot, Verdict::Never);
                 let at = Instant::now() + self.shared.config.withhold;
                 self.state.doom.get_or_insert(Doom { at, code, why: reason(&refusal) });
             }

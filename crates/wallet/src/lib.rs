@@ -22,7 +22,6 @@ mod registry;
 mod signer;
 
 pub use admit::{AdmitLimits, admit};
-pub use async_trait::async_trait;
 pub use error::{Error, ErrorKind};
 pub use memory::{MemoryRegistry, MemorySigner};
 pub use registry::{DeviceStatus, ProjectView, Registry, TokenStatus};
