@@ -9,6 +9,7 @@ check:
     cargo fmt --all -- --check
     cargo clippy --workspace --all-targets -- -D warnings
     cargo test --workspace
+    cargo run -p xtask -- standalone
 
 # The longer campaigns.
 nightly:
