@@ -1,6 +1,6 @@
 //! What AssemblyScript's standard library imports from `env`.
 
-use super::{Args, Guest, Span, Stop, Value, pay, price, scope};
+use super::{Args, Guest, Span, Stop, Value, draw, scope};
 
 /// Longest string that is read, in UTF-16 units.
 const MAX_UNITS: u32 = 2_048;
@@ -46,8 +46,7 @@ fn trace<G: Guest + ?Sized>(guest: &mut G, args: Args<'_>) -> Result<(), Stop> {
 
 /// `seed()`: a number from 0 to 1 that depends on the call alone.
 fn seed<G: Guest + ?Sized>(guest: &mut G) -> Result<Value, Stop> {
-    pay(guest, 32 * price::COMPUTE_BYTE)?;
-    let block = scope::with(|c| c.random())?;
+    let block = draw(guest)?;
     let bits = block.iter().take(8).fold(0_u64, |v, b| v << 8 | u64::from(*b)) >> 11;
     // 53 bits are exact in a float, and so is the division by a power of two.
     #[allow(clippy::cast_precision_loss, reason = "53 bits fit")]

@@ -30,6 +30,8 @@ pub(crate) struct Context<'a> {
     pub(super) logs: Vec<LogLine>,
     /// What was written to standard output and error behind the last line's end.
     streams: [Vec<u8>; 2],
+    /// What random numbers of this call come from, once one was drawn.
+    seed: Option<Digest>,
     drawn: u64,
 }
 
@@ -51,6 +53,7 @@ impl<'a> Context<'a> {
             outputs: Vec::new(),
             logs: Vec::new(),
             streams: [Vec::new(), Vec::new()],
+            seed: None,
             drawn: 0,
         }
     }
@@ -167,19 +170,21 @@ impl<'a> Context<'a> {
         self.log(if stream == 0 { 4 } else { 2 }, line, false);
     }
 
+    /// Bytes that the next block of random numbers takes to compute.
+    pub(super) fn random_bytes(&self) -> u64 {
+        32 + if self.seed.is_some() { 0 } else { self.call.payload.len() as u64 }
+    }
+
     /// The next block of the call's random numbers. They depend on the call alone: resource id, handler, event type
     /// and payload. Every node draws the same, and whoever knows the event can foretell them.
     pub(super) fn random(&mut self) -> [u8; 32] {
         self.drawn += 1;
         let call = &self.call;
-        let payload = Digest::of(call.payload);
-        let parts: [&[u8]; 5] = [
-            &call.rid.to_be_bytes(),
-            call.handler.as_bytes(),
-            call.event_type.as_str().as_bytes(),
-            payload.as_bytes(),
-            &self.drawn.to_be_bytes(),
-        ];
-        *Digest::tagged("w3b/guest-random", &parts).as_bytes()
+        // The payload may be large, and a block costs no more than 32 bytes: it is hashed once.
+        let seed = self.seed.get_or_insert_with(|| {
+            let (rid, event_type) = (call.rid.to_be_bytes(), call.event_type.as_str().as_bytes());
+            Digest::tagged("w3b/guest-seed", &[&rid, call.handler.as_bytes(), event_type, call.payload])
+        });
+        *Digest::tagged("w3b/guest-random", &[seed.as_bytes(), &self.drawn.to_be_bytes()]).as_bytes()
     }
 }

@@ -212,13 +212,20 @@ impl Span {
     }
 }
 
+/// Pays for the next block of random numbers and draws it.
+fn draw<G: Guest + ?Sized>(guest: &mut G) -> Result<[u8; 32], Stop> {
+    let bytes = scope::with(|c| c.random_bytes())?;
+    pay(guest, price::COMPUTE_BYTE * bytes)?;
+    scope::with(|c| c.random())
+}
+
 /// Hands `data` to the guest; see the module docs. The answer is the function's.
 fn give<G: Guest + ?Sized>(guest: &mut G, data: &[u8], (address, size): (i32, i32)) -> Result<i32, Stop> {
-    let len = i32::try_from(data.len());
-    let (Ok(len), true) = (len, scope::with(|c| c.enter_alloc())?) else {
+    // Before anything else: the caller has copied the data already.
+    pay(guest, price::copy(data.len() as u64))?;
+    let (Ok(len), true) = (i32::try_from(data.len()), scope::with(|c| c.enter_alloc())?) else {
         return Ok(code::COPY_FAILED);
     };
-    pay(guest, price::copy(data.len() as u64))?;
     let at = guest.alloc(len)?;
     scope::with(|c| c.leave_alloc())?;
     let copied = guest.write(at.cast_unsigned(), data)

@@ -2,7 +2,7 @@
 //! input is at its end, there are no arguments, variables, files, sockets or sleep, the clock stands at zero, and random
 //! numbers depend on the call alone.
 
-use super::{Args, Guest, Span, Stop, Value, pay, price, scope};
+use super::{Args, Guest, Span, Stop, Value, draw, pay, price, scope};
 use crate::GuestError;
 
 /// Error numbers, as WASI preview 1 gives them.
@@ -112,10 +112,9 @@ fn write<G: Guest + ?Sized>(guest: &mut G, args: Args<'_>) -> Result<i32, Stop> 
 
 fn random<G: Guest + ?Sized>(guest: &mut G, args: Args<'_>) -> Result<i32, Stop> {
     let Some(span) = Span::new(guest, args.i32(0), args.i32(1)) else { return Ok(FAULT) };
-    pay(guest, price::COMPUTE_BYTE * u64::from(span.len))?;
     let (mut at, mut left) = (span.at, span.len);
     while left > 0 {
-        let block = scope::with(|c| c.random())?;
+        let block = draw(guest)?;
         let part = left.min(32);
         let bytes = block.get(..part as usize).unwrap_or(&block);
         if !guest.write(at, bytes) {

@@ -193,3 +193,25 @@ pub(super) fn bulk_operations_are_paid_by_length(engine: &Arc<dyn Engine>) -> Ch
     rig.rid = i32::MAX;
     rig.fails("many", GuestError::OutOfGas).map(|_| ())
 }
+
+pub(super) fn host_functions_are_paid_by_length(engine: &Arc<dyn Engine>) -> Checked {
+    let out = "(i32.const 16) (i32.const 20)";
+    let fields = [
+        handler("data", &format!("(drop (call $get_data (local.get $rid) {out})) (i32.const 1)")),
+        handler("seed", "(drop (call $seed)) (i32.const 1)"),
+        handler("seeds", "(drop (call $seed)) (drop (call $seed)) (i32.const 1)"),
+    ];
+    let mut rig = Rig::new(engine, &fields.concat())?;
+    let gas = |rig: &mut Rig, name: &str, len: usize| {
+        rig.payload = vec![b'x'; len];
+        rig.returns(name, 1).map(|outcome| outcome.gas)
+    };
+    // 20,000 bytes are copied for a quarter of a unit each, and hashed for eight; hashed once.
+    let copied = gas(&mut rig, "data", 20_000)? - gas(&mut rig, "data", 0)?;
+    same("gas for copying 20,000 bytes", &copied, &5_000)?;
+    for name in ["seed", "seeds"] {
+        let hashed = gas(&mut rig, name, 20_000)? - gas(&mut rig, name, 0)?;
+        same(&format!("gas for {name} over 20,000 bytes"), &hashed, &160_000)?;
+    }
+    Ok(())
+}

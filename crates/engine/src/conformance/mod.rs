@@ -100,6 +100,7 @@ properties! {
     limits::key_value_bytes_are_limited,
     limits::logs_are_cut,
     limits::bulk_operations_are_paid_by_length,
+    limits::host_functions_are_paid_by_length,
     program::bad_programs_are_named,
     program::handlers_are_those_of_the_right_type,
     program::start_and_initialize_run_first,
