@@ -61,6 +61,7 @@ pub mod metrics;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod mock;
 pub mod mqtt;
+pub mod poseidon;
 
 #[cfg(not(target_arch = "wasm32"))]
 use mock::host;

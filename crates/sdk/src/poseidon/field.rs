@@ -100,17 +100,23 @@ impl Loose {
 
     /// The only form of a number below 2 p.
     pub(super) fn strict(self) -> Field {
-        let mut less = Self::carried(self.0).0;
-        let same = less;
-        // Borrows are carries that are negative: the shift keeps the sign.
-        let mut borrow = 0_i64;
-        limbs!(I => {
-            let difference = less[I] as i64 - P[I] as i64 + borrow;
-            borrow = difference >> BITS;
-            less[I] = difference as u64 & MASK;
-        });
-        Field(Self(if borrow < 0 { same } else { less }))
+        let same = Self::carried(self.0).0;
+        let (less, negative) = difference(&same, &P);
+        Field(Self(if negative { same } else { less }))
     }
+}
+
+/// `from` − `what`, and whether that is below 0 (then the limbs are those of 2^261 more).
+fn difference(from: &[u64; 9], what: &[u64; 9]) -> ([u64; 9], bool) {
+    let mut limbs = *from;
+    // A borrow is a carry that is negative: the shift keeps the sign.
+    let mut borrow = 0_i64;
+    limbs!(I => {
+        let difference = from[I] as i64 - what[I] as i64 + borrow;
+        borrow = difference >> BITS;
+        limbs[I] = difference as u64 & MASK;
+    });
+    (limbs, borrow < 0)
 }
 
 /// One step of Montgomery's reduction: adds the multiple of p that makes the lowest limb 0, and drops it.
@@ -236,15 +242,8 @@ impl Field {
 
     /// p − self.
     fn negated(self) -> Self {
-        let mut limbs = P;
-        let mut borrow = 0_i64;
-        limbs!(I => {
-            let difference = limbs[I] as i64 - self.0.0[I] as i64 + borrow;
-            borrow = difference >> BITS;
-            limbs[I] = difference as u64 & MASK;
-        });
         // p itself, for 0, becomes 0.
-        Loose(limbs).strict()
+        Loose(difference(&P, &self.0.0).0).strict()
     }
 }
 
@@ -255,4 +254,4 @@ impl core::fmt::Debug for Field {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
