@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn the_example_of_the_repository_is_read() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/cold-chain");
+        let path = Path::new("../../examples/cold-chain");
         let owner: Did = "did:web:example.org".parse().unwrap();
         let loaded = ManifestFile::load(&path, &owner).unwrap();
         assert_eq!(loaded.manifest.name.as_str(), "cold-chain");

@@ -11,7 +11,7 @@ use w3bstream_types::*;
 use crate::sample::{self, Scenario};
 
 fn fixture(name: &str) -> std::path::PathBuf {
-    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+    std::path::Path::new("tests/fixtures").join(name)
 }
 
 fn read(name: &str) -> String {
