@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 use w3bstream_types::{
     AckMode, Applet, AppletName, BlockRules, Did, Digest, GuestLimits, Manifest, ProjectName, Route,
+    Settlement,
 };
 
 use crate::config::explain;
@@ -38,6 +39,9 @@ pub struct ManifestFile {
     /// The applets, in the order in which they run.
     #[serde(default)]
     pub applets: Vec<AppletFile>,
+    /// What guests may settle on a chain.
+    #[serde(default)]
+    pub settlements: Vec<Settlement>,
 }
 
 /// One applet.
@@ -126,6 +130,7 @@ impl ManifestFile {
             blocks: self.blocks,
             env: self.env.into_iter().collect(),
             applets: self.applets.into_iter().zip(&digests).map(applet).collect(),
+            settlements: self.settlements,
         };
         manifest.check()?;
         Ok(Loaded { manifest, modules: digests.into_iter().zip(modules).collect() })
