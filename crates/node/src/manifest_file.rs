@@ -158,7 +158,7 @@ mod tests {
     fn the_example_of_the_repository_is_read() {
         let path = Path::new("../../examples/cold-chain");
         let owner: Did = "did:web:example.org".parse().unwrap();
-        let loaded = ManifestFile::load(&path, &owner).unwrap();
+        let loaded = ManifestFile::load(path, &owner).unwrap();
         assert_eq!(loaded.manifest.name.as_str(), "cold-chain");
         assert_eq!(loaded.modules.len(), 1);
     }
