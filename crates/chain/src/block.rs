@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use w3bstream_types::Address;
+use w3bstream_types::{Address, Invalid};
 
-use crate::Hash;
+use crate::rlp::{self, Item};
+use crate::{Hash, trie};
 
 /// Which block is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,4 +176,50 @@ pub struct RawReceipts {
     pub header: Vec<u8>,
     /// Its receipts by transaction index, each as EIP-2718 encodes it.
     pub receipts: Vec<Vec<u8>>,
+}
+
+impl RawReceipts {
+    /// Checks that the header makes the block's hash, that it says what `block` says, and that the receipts make
+    /// its root.
+    ///
+    /// # Errors
+    /// [`Invalid`] with the first thing that does not fit.
+    pub fn check(&self) -> Result<(), Invalid> {
+        let bad = |why: &'static str| Invalid::new("receipts of a block", why);
+        if Hash::of(&self.header) != self.block.hash {
+            return Err(bad("the header is not the block's: its hash is another"));
+        }
+        let fields = header_fields(&self.header).ok_or_else(|| bad("the header is no block's header"))?;
+        if fields != self.block {
+            return Err(bad("the header says something else than the block"));
+        }
+        if trie::root(&self.receipts) != self.block.receipts_root {
+            return Err(bad("the receipts do not make the header's root"));
+        }
+        Ok(())
+    }
+}
+
+/// What a header says (Yellow Paper §4.4, with EIP-1559's base fee).
+fn header_fields(header: &[u8]) -> Option<Block> {
+    let mut rest = header;
+    let Item::List(body) = rlp::take(&mut rest).ok()? else { return None };
+    let items = rlp::items(body).ok().filter(|_| rest.is_empty())?;
+    let bytes = |at: usize| match items.get(at) {
+        Some(Item::Bytes(bytes)) => Some(*bytes),
+        _ => None,
+    };
+    let hash = |at| Some(Hash::from_bytes(bytes(at)?.try_into().ok()?));
+    let number = |at| {
+        let be = bytes(at)?;
+        (be.len() <= 16).then(|| be.iter().fold(0u128, |n, b| (n << 8) | u128::from(*b)))
+    };
+    Some(Block {
+        number: number(8)?.try_into().ok()?,
+        hash: Hash::of(header),
+        parent: hash(0)?,
+        time: number(11)?.try_into().ok()?,
+        base_fee: if items.len() > 15 { number(15)? } else { 0 },
+        receipts_root: hash(5)?,
+    })
 }

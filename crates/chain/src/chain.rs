@@ -80,6 +80,14 @@ pub trait Chain: Send + Sync + Debug {
     /// [`Error`].
     async fn status(&self, transaction: Hash) -> Result<TxStatus, Error>;
 
+    /// The mined transaction with which an account used a nonce, in the canonical chain; `None` if the nonce is
+    /// not used at the head. The answer is looked up in blocks, not derived from a count, so it is evidence that
+    /// no other transaction can use this nonce (as long as that block stays).
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::UnknownBlock`] if the nonce was used so long ago that the node no longer knows.
+    async fn sent(&self, account: Address, nonce: u64) -> Result<Option<Hash>, Error>;
+
     /// All logs that a filter means, by rising height and index.
     ///
     /// # Errors

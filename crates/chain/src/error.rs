@@ -27,4 +27,10 @@ w3bstream_types::room_error! {
     /// The transaction can never be valid on this chain: wrong chain id or signature, gas limit below the
     /// intrinsic cost or above a block's, code or data too large, or the pool's limit on fees.
     Rejected => Refuse,
+    /// The submitter's journal cannot be read or written now.
+    Journal => Retry,
+    /// The submitter's signer does not sign now.
+    Signer => Retry,
+    /// The submitter's journal gave something else than was written.
+    Corrupt => Halt,
 }

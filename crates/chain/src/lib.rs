@@ -20,6 +20,7 @@ mod error;
 mod hash;
 mod rlp;
 mod transaction;
+pub mod trie;
 
 pub use async_trait::async_trait;
 pub use block::{
