@@ -22,6 +22,7 @@ mod error;
 mod hash;
 pub mod memory;
 mod rlp;
+pub mod submit;
 mod transaction;
 pub mod trie;
 

@@ -4,6 +4,8 @@
 use w3bstream_chain::conformance::faulty::{FAULTS, Fault, FaultyPlace};
 use w3bstream_chain::conformance::{PROPERTIES, block_on};
 
+mod submit;
+
 mod memory {
     use super::{Fault, FaultyPlace};
 
