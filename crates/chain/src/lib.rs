@@ -25,6 +25,7 @@ mod rlp;
 pub mod submit;
 mod transaction;
 pub mod trie;
+pub mod watch;
 
 pub use async_trait::async_trait;
 pub use block::{

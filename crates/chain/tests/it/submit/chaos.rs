@@ -37,7 +37,9 @@ impl Storm {
     async fn weather(&mut self) {
         let memory = std::sync::Arc::clone(&self.bench.memory);
         match self.dice(20) {
-            0..=10 => drop(memory.mine()),
+            0..=10 => {
+                memory.mine();
+            }
             11 => drop(memory.drop_pending()),
             12 | 13 => {
                 // Less deep than the confirmations that are waited for.

@@ -1,7 +1,7 @@
 //! The submitter: one thing at a time, then all at once.
 
 mod chaos;
-mod support;
+pub(crate) mod support;
 
 use std::sync::atomic::Ordering;
 
