@@ -298,7 +298,7 @@ mod tests {
         let encodings: Vec<u8> = all().iter().flat_map(Canonical::to_canonical).collect();
         assert_eq!(
             Digest::of(&encodings).to_string(),
-            "0000000000000000000000000000000000000000000000000000000000000000"
+            "2e99d8754cea411c3cbfd601f7331d907745e1247db8fae210d0a87695745c08"
         );
     }
 
