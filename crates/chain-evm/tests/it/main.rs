@@ -5,6 +5,7 @@ mod anvil;
 mod encodings;
 mod node;
 mod server;
+mod tls;
 mod trouble;
 
 use std::future::Future;

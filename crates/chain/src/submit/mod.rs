@@ -35,4 +35,4 @@ mod submitter;
 
 pub use intent::{Cancel, Intent, IntentId, Mined, Offered, Outcome, Refusal, Report, Settings, Warning};
 pub use journal::{Account, MemoryTxJournal, TxJournal, TxSigner};
-pub use submitter::Submitter;
+pub use submitter::{Ports, Submitter};

@@ -32,6 +32,17 @@ pub(super) const REJECTIONS: u32 = 3;
 /// How many counts of transactions must agree before a new nonce is believed.
 pub(super) const COUNTS: usize = 3;
 
+/// What a submitter works with.
+#[derive(Clone, Debug)]
+pub struct Ports {
+    /// The chain.
+    pub chain: Arc<dyn Chain>,
+    /// Where nonces are noted.
+    pub journal: Arc<dyn TxJournal>,
+    /// Who signs.
+    pub signer: Arc<dyn TxSigner>,
+}
+
 /// Sends the transactions of one account on one chain. See the [module](super).
 pub struct Submitter {
     pub(super) chain: Arc<dyn Chain>,
@@ -70,12 +81,8 @@ impl Submitter {
     /// # Errors
     /// [`ErrorKind::WrongChain`] if the chain has another id, [`ErrorKind::Corrupt`] if the journal cannot be, and
     /// those of chain and journal.
-    pub async fn open(
-        chain: Arc<dyn Chain>,
-        journal: Arc<dyn TxJournal>,
-        signer: Arc<dyn TxSigner>,
-        (chain_id, settings): (u64, Settings),
-    ) -> Result<Self, Error> {
+    pub async fn open(ports: Ports, chain_id: u64, settings: Settings) -> Result<Self, Error> {
+        let Ports { chain, journal, signer } = ports;
         let found = chain.chain_id().await?;
         if found != chain_id {
             let what = format!("the node serves chain {found}, not chain {chain_id}: name the right node");

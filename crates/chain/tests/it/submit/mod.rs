@@ -401,8 +401,7 @@ fn no_more_than_allowed_are_in_flight() {
 fn another_chain_and_a_broken_journal_stop_it() {
     block_on(async {
         let mut bench = calm();
-        let (chain, journal, signer) = (bench.chain.clone(), bench.journal.clone(), bench.signer.clone());
-        let wrong = Submitter::open(chain, journal, signer, (8, bench.settings.clone())).await.unwrap_err();
+        let wrong = Submitter::open(bench.ports(), 8, bench.settings.clone()).await.unwrap_err();
         assert_eq!(wrong.kind(), ErrorKind::WrongChain, "{wrong}");
         let mut submitter = started(&mut bench).await;
         bench.offer(&mut submitter, intent(1)).await;
@@ -410,8 +409,7 @@ fn another_chain_and_a_broken_journal_stop_it() {
         let good = records[0].1.clone();
         for bad in [vec![(0, Some(b"?".to_vec()))], vec![(0, Some(good.clone())), (1, Some(good))]] {
             bench.journal.save(submitter.account(), bad).await.unwrap();
-            let (chain, journal, signer) = (bench.chain.clone(), bench.journal.clone(), bench.signer.clone());
-            let e = Submitter::open(chain, journal, signer, (7, bench.settings.clone())).await.unwrap_err();
+            let e = Submitter::open(bench.ports(), 7, bench.settings.clone()).await.unwrap_err();
             assert_eq!(e.kind(), ErrorKind::Corrupt, "{e}");
         }
         // What a node says may not stop it, unless it is another chain's.

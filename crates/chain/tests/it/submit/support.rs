@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use w3bstream_chain::memory::{Effect, Env, FlakyChain, MemoryChain, Storage, Troubles};
 use w3bstream_chain::submit::{
-    Account, Intent, IntentId, MemoryTxJournal, Offered, Report, Settings, Submitter, TxJournal, TxSigner,
+    Account, Intent, IntentId, MemoryTxJournal, Offered, Ports, Report, Settings, Submitter, TxJournal,
+    TxSigner,
 };
 use w3bstream_chain::{
     Block, BlockId, Call, CallOutcome, Chain, Error, ErrorKind, Fees, Hash, Log, LogFilter, Nonces,
@@ -262,10 +263,11 @@ impl Bench {
 
     /// A submitter as after the start of a process.
     pub(crate) async fn open(&self) -> Submitter {
-        let chain = Arc::clone(&self.chain) as Arc<dyn Chain>;
-        let journal = Arc::clone(&self.journal) as Arc<dyn TxJournal>;
-        let signer = Arc::clone(&self.signer) as Arc<dyn TxSigner>;
-        Submitter::open(chain, journal, signer, (CHAIN, self.settings.clone())).await.unwrap()
+        Submitter::open(self.ports(), CHAIN, self.settings.clone()).await.unwrap()
+    }
+
+    pub(crate) fn ports(&self) -> Ports {
+        Ports { chain: self.chain.clone(), journal: self.journal.clone(), signer: self.signer.clone() }
     }
 
     pub(crate) fn hook(&self, hook: impl FnMut(&SignedTransaction) -> Option<Error> + Send + 'static) {
