@@ -12,7 +12,7 @@
 use crate::workspace::Package;
 
 /// The rooms. Each depends on the vocabulary alone, and never on another.
-pub(crate) const ROOMS: [&str; 7] = [
+pub(crate) const ROOMS: [&str; 8] = [
     "w3bstream-journal",
     "w3bstream-endpoint",
     "w3bstream-wallet",
@@ -20,6 +20,7 @@ pub(crate) const ROOMS: [&str; 7] = [
     "w3bstream-vfs",
     "w3bstream-engine",
     "w3bstream-consensus",
+    "w3bstream-chain",
 ];
 
 const TYPES: &str = "w3bstream-types";
@@ -28,7 +29,7 @@ const TYPES: &str = "w3bstream-types";
 const TOOLS: [&str; 4] = [TYPES, "w3bstream-wire", "w3bstream-tasks", "w3bstream-sqlite"];
 
 /// The implementations, with their room.
-const IMPLEMENTATIONS: [(&str, &str); 7] = [
+const IMPLEMENTATIONS: [(&str, &str); 8] = [
     ("w3bstream-journal-sqlite", "w3bstream-journal"),
     ("w3bstream-endpoint-http", "w3bstream-endpoint"),
     ("w3bstream-endpoint-mqtt", "w3bstream-endpoint"),
@@ -36,6 +37,7 @@ const IMPLEMENTATIONS: [(&str, &str); 7] = [
     ("w3bstream-storage-sqlite", "w3bstream-storage"),
     ("w3bstream-vfs-local", "w3bstream-vfs"),
     ("w3bstream-engine-wasmer", "w3bstream-engine"),
+    ("w3bstream-chain-evm", "w3bstream-chain"),
 ];
 
 /// Edges of test code beyond those of the package itself.
