@@ -12,7 +12,7 @@
 use crate::workspace::Package;
 
 /// The rooms. Each depends on the vocabulary alone, and never on another.
-pub(crate) const ROOMS: [&str; 7] = [
+pub(crate) const ROOMS: [&str; 8] = [
     "w3bstream-journal",
     "w3bstream-endpoint",
     "w3bstream-wallet",
@@ -20,6 +20,7 @@ pub(crate) const ROOMS: [&str; 7] = [
     "w3bstream-vfs",
     "w3bstream-engine",
     "w3bstream-consensus",
+    "w3bstream-chain",
 ];
 
 const TYPES: &str = "w3bstream-types";
