@@ -7,7 +7,7 @@ use std::sync::Arc;
 use w3bstream_types::{EventType, GuestLimits};
 
 use super::Checked;
-use crate::{Call, Engine, Error, GuestError, HostState, Module, Outcome};
+use crate::{Call, Engine, Error, GuestError, HostState, Module, Outcome, Source};
 
 /// State of a project in memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -110,6 +110,8 @@ impl Rig {
             payload: &self.payload,
             rid: self.rid,
             env: &self.env,
+            source: Source::default(),
+            settlements: &[],
             limits: &self.limits,
         };
         self.module.call(call, &mut self.state).map_err(|e| format!("handler {handler}: no outcome: {e}"))
