@@ -16,8 +16,11 @@
 mod block;
 mod call;
 mod chain;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod error;
 mod hash;
+pub mod memory;
 mod rlp;
 mod transaction;
 pub mod trie;
