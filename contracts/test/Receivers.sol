@@ -2,6 +2,7 @@
 pragma solidity 0.8.37;
 
 import {AttestationVerifier} from "../src/AttestationVerifier.sol";
+import {IGroth16Verifier} from "../src/Groth16Verifier.sol";
 import {IOutputReceiver, OutputRef} from "../src/IOutputReceiver.sol";
 
 /// Opens the library's walk up a tree to tests.
@@ -105,4 +106,13 @@ contract ReentrantReceiver is IOutputReceiver {
 /// A contract that takes every call and answers nothing, as a wallet with a fallback does.
 contract Swallower {
     fallback() external payable {}
+}
+
+/// Takes every proof of 256 bytes, so that what follows a proof can be tested without one.
+contract CredulousVerifier is IGroth16Verifier {
+    bytes32 public constant keyHash = bytes32(0);
+
+    function verify(bytes calldata proof, uint256[] calldata) external pure returns (bool) {
+        return proof.length == 256;
+    }
 }
