@@ -235,11 +235,7 @@ fn bad(what: impl Into<String>) -> Error {
 fn malformed(e: wasmparser::BinaryReaderError) -> Error {
     // The parser's text may have several lines.
     let why: Vec<&str> = e.message().split_whitespace().collect();
-    bad(format!(
-        "no WebAssembly module with the admitted features: {} at byte {}",
-        why.join(" "),
-        e.offset()
-    ))
+    bad(format!("no WebAssembly module with the admitted features: {} at byte {}", why.join(" "), e.offset()))
 }
 
 #[cfg(test)]
