@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
-use w3bstream_engine::{Call, Engine as _, Error, HostState};
+use w3bstream_engine::{Call, Engine as _, Error, HostState, Source};
 use w3bstream_engine_wasmer::{WasmerConfig, WasmerEngine};
 use w3bstream_types::{EventType, GuestLimits};
 use wasmer::sys::{Cranelift, EngineBuilder};
@@ -161,7 +161,16 @@ impl Ours {
 
     fn call(&self) -> anyhow::Result<(Answer, u64)> {
         let (event_type, limits) = (&self.event_type, &self.limits);
-        let call = Call { handler: "h", event_type, payload: PAYLOAD, rid: RID, env: &[], limits };
+        let call = Call {
+            handler: "h",
+            event_type,
+            payload: PAYLOAD,
+            rid: RID,
+            source: Source::default(),
+            env: &[],
+            settlements: &[],
+            limits,
+        };
         let outcome = self.module.call(call, &mut Empty)?;
         let code = outcome.result.map_err(|e| anyhow!("the handler failed: {e:?}"))?;
         Ok((Answer { code, writes: outcome.writes }, outcome.gas))

@@ -102,6 +102,7 @@ fn bad_messages_are_refused_and_the_node_goes_on() {
         forged[last] ^= 1;
         assert_eq!(post(forged).await.0, 403);
         assert_eq!(post(b"nonsense".to_vec()).await, (400, "malformed".into()));
+        assert_eq!(post(vec![0; 3 * 1024 * 1024]).await, (413, "too-large".into()));
         let elsewhere = w3bstream_types::ProjectId(w3bstream_types::Digest::of(b"elsewhere"));
         assert_eq!(post(encode(&good.message(elsewhere, 0))).await, (403, "wrong-audience".into()));
         // The same sequence number with other bytes, after the first was accepted.
@@ -179,6 +180,50 @@ fn what_an_operator_can_get_wrong_is_explained() {
             text(&refused)
         );
     });
+}
+
+#[test]
+fn a_data_folder_of_a_newer_version_is_left_alone() {
+    block_on(async {
+        let home = Home::new().unwrap();
+        let process = home.start(&[]).await.unwrap();
+        home.deploy(&process.admin).await.unwrap();
+        assert!(process.terminate().await.unwrap().success());
+        let databases: Vec<_> = databases(&home.node_dir());
+        assert!(databases.len() >= 3, "journal, vfs and storage: {databases:?}");
+        for path in &databases {
+            let whole = std::fs::read(path).unwrap();
+            let mut newer = whole.clone();
+            // SQLite's file format, §1.3: the user version is the big-endian u32 at offset 60.
+            newer[60..64].copy_from_slice(&99_u32.to_be_bytes());
+            std::fs::write(path, &newer).unwrap();
+            let refused = home.start(&[]).await.err().map(|e| format!("{e:#}")).unwrap_or_default();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            assert!(
+                refused.contains(name) && refused.contains("99") && refused.contains("newer"),
+                "{name}: {refused}"
+            );
+            assert_eq!(std::fs::read(path).unwrap(), newer, "{name} was changed");
+            std::fs::write(path, &whole).unwrap();
+        }
+        let process = home.start(&[]).await.unwrap();
+        assert_eq!(settled(&process.admin).await.unwrap()["state"], "Ready");
+        assert!(process.terminate().await.unwrap().success());
+    });
+}
+
+/// All SQLite files below `dir`.
+fn databases(dir: &Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(databases(&path));
+        } else if std::fs::read(&path).unwrap().starts_with(b"SQLite format 3\0") {
+            found.push(path);
+        }
+    }
+    found
 }
 
 fn set_private(path: &Path) {

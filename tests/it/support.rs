@@ -78,8 +78,8 @@ impl Home {
 
     /// Deploys the cold-chain project.
     pub(crate) async fn deploy(&self, admin: &Admin) -> anyhow::Result<ProjectId> {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/cold-chain");
-        let mut loaded = ManifestFile::load(&path, &Did::key(&self.owner.public()))?;
+        let path = Path::new("../examples/cold-chain");
+        let mut loaded = ManifestFile::load(path, &Did::key(&self.owner.public()))?;
         loaded.manifest.ack = w3bstream_types::AckMode::Durable;
         for module in loaded.modules.into_values() {
             admin.put_program(module).await?;

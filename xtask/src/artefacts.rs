@@ -124,7 +124,7 @@ fn sources(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 /// The paths whose lines differ, are missing, or are there too much.
-fn differing(recorded: &str, now: &str) -> Vec<String> {
+pub(crate) fn differing(recorded: &str, now: &str) -> Vec<String> {
     let path = |line: &str| line.split("  ").nth(1).unwrap_or(line).to_owned();
     let missing =
         |a: &str, b: &str| a.lines().filter(|l| b.lines().all(|m| m != *l)).map(path).collect::<Vec<_>>();

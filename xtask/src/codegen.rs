@@ -1,9 +1,11 @@
 //! Generates the committed Rust of `proto/`, without `protoc`.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, bail};
+
+use crate::workspace::Workspace;
 
 const PROTOS: [&str; 1] = ["w3bstream/v1/envelope.proto"];
 const TARGET: &str = "crates/wire/src/generated";
@@ -13,7 +15,7 @@ const TARGET: &str = "crates/wire/src/generated";
 /// # Errors
 /// If a `.proto` does not compile, a file cannot be written, or (with `check`) a file differs.
 pub(crate) fn run(check: bool) -> anyhow::Result<()> {
-    let root = workspace_root()?;
+    let root = Workspace::here()?.workspace_root;
     let protos = root.join("proto");
     let descriptors =
         protox::compile(PROTOS.map(|p| protos.join(p)), [&protos]).context("compiling proto/")?;
@@ -52,9 +54,4 @@ fn put(path: &Path, text: &str, check: bool) -> anyhow::Result<()> {
         bail!("{} is not what proto/ gives; run `cargo xtask codegen` and commit it", path.display());
     }
     fs::write(path, text).with_context(|| format!("writing {}", path.display()))
-}
-
-fn workspace_root() -> anyhow::Result<PathBuf> {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    Ok(here.parent().context("xtask has no parent folder")?.to_path_buf())
 }

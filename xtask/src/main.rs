@@ -3,14 +3,15 @@
 //! ```text
 //! cargo xtask tidy                 the rules of this repository that no compiler checks
 //! cargo xtask codegen [--check]    Rust from proto/
-//! cargo xtask artefacts --check    the committed modules belong to the committed sources
-//! cargo xtask artefacts --build    builds them anew
+//! cargo xtask artefacts --check    the committed modules and contracts belong to the committed sources
+//! cargo xtask artefacts --build    builds the modules anew (the contracts: scripts/build-contracts)
 //! cargo xtask standalone [CRATE…]  every room, and what an embedder takes alone, compiles alone
 //! cargo xtask docs [FILE…]         the commands of the documentation that are marked `sh ci`
 //! ```
 
 mod artefacts;
 mod codegen;
+mod contracts;
 mod docs;
 mod standalone;
 mod tidy;
@@ -30,7 +31,10 @@ fn main() -> ExitCode {
         ["tidy"] => Workspace::here().and_then(|w| tidy::run(&w)),
         ["codegen"] => codegen::run(false),
         ["codegen", "--check"] => codegen::run(true),
-        ["artefacts", "--check"] => Workspace::here().and_then(|w| artefacts::check(&w)),
+        ["artefacts", "--check"] => Workspace::here().and_then(|w| {
+            artefacts::check(&w)?;
+            contracts::check(&w)
+        }),
         ["artefacts", "--build"] => Workspace::here().and_then(|w| artefacts::build(&w)),
         ["standalone", ref names @ ..] => Workspace::here().and_then(|w| standalone::run(&w, names)),
         ["docs", ref names @ ..] => Workspace::here().and_then(|w| docs::run(&w, names)),

@@ -51,10 +51,10 @@ impl Package {
 }
 
 impl Workspace {
-    /// The workspace that this program was built in.
+    /// The workspace of the folder that this program runs in. Not of the one that it was built in: clones
+    /// that share a target folder share the program.
     pub(crate) fn here() -> anyhow::Result<Self> {
-        let dir = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let text = cargo(dir, &["metadata", "--offline", "--no-deps", "--format-version", "1"])?;
+        let text = cargo(Path::new("."), &["metadata", "--offline", "--no-deps", "--format-version", "1"])?;
         serde_json::from_str(&text).context("reading what cargo metadata said")
     }
 

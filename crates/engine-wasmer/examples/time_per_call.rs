@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use w3bstream_engine::{Call, Engine, Error, HostState, Module};
+use w3bstream_engine::{Call, Engine, Error, HostState, Module, Source};
 use w3bstream_engine_wasmer::{WasmerConfig, WasmerEngine};
 use w3bstream_types::GuestLimits;
 
@@ -58,6 +58,8 @@ fn main() {
             payload: b"21.5",
             rid: 1,
             env: &[],
+            source: Source::default(),
+            settlements: &[],
             limits: &limits,
         };
         let rounds = if what.contains("million") { 50 } else { 20_000 };

@@ -9,7 +9,7 @@ use w3bstream_engine::abi::MAX_STACK_SLOTS;
 use w3bstream_engine::conformance::broken::{Broken, Fault};
 use w3bstream_engine::conformance::compare::{Plan, compare};
 use w3bstream_engine::conformance::{MemoryState, run_all, second::Interpreter};
-use w3bstream_engine::{Call, Engine, Error, ErrorKind, GuestError, HostState, Module, Outcome};
+use w3bstream_engine::{Call, Engine, Error, ErrorKind, GuestError, HostState, Module, Outcome, Source};
 use w3bstream_engine_wasmer::{WasmerConfig, WasmerEngine};
 use w3bstream_types::{EventType, GuestLimits};
 
@@ -35,8 +35,19 @@ fn call(
     state: &mut dyn HostState,
 ) -> Result<Outcome, Error> {
     let event_type: EventType = "reading".parse().expect("a label");
-    module
-        .call(Call { handler: "h", event_type: &event_type, payload: b"21.5", rid, env: &[], limits }, state)
+    module.call(
+        Call {
+            handler: "h",
+            event_type: &event_type,
+            payload: b"21.5",
+            rid,
+            env: &[],
+            source: Source::default(),
+            settlements: &[],
+            limits,
+        },
+        state,
+    )
 }
 
 #[test]

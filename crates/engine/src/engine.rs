@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
 use std::sync::Arc;
 
-use w3bstream_types::{Digest, EventType, GuestLimits, Output};
+use w3bstream_types::{Did, Digest, EventType, GuestLimits, Output, ProjectId, Settlement};
 
 use crate::Error;
 
@@ -19,10 +19,27 @@ pub struct Call<'a> {
     pub payload: &'a [u8],
     /// The resource id that the handler gets: positive, the same on every node.
     pub rid: i32,
+    /// What `ws_get_context` gives.
+    pub source: Source<'a>,
     /// The project's settings, sorted by name.
     pub env: &'a [(String, String)],
+    /// What the guest may settle with `ws_settle`.
+    pub settlements: &'a [Settlement],
     /// Limits of this call.
     pub limits: &'a GuestLimits,
+}
+
+/// Where an event comes from, as the host knows it: not the payload's word.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Source<'a> {
+    /// The project's id.
+    pub project: Option<ProjectId>,
+    /// The DID of the device that signed; `None` for a token's event.
+    pub device: Option<&'a Did>,
+    /// The payload's salt, which sender and members know and nobody else; `None` if the form has none.
+    pub salt: Option<&'a [u8; 16]>,
+    /// The time that the sender gave, in milliseconds since the epoch; 0 if it gave none.
+    pub time: u64,
 }
 
 /// What a running guest may read of the project's state. Implemented by the pipeline. The key is the

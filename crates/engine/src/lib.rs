@@ -21,7 +21,7 @@ mod engine;
 mod error;
 pub mod instrument;
 
-pub use engine::{Call, Engine, GuestError, HostState, LogLine, Module, Outcome};
+pub use engine::{Call, Engine, GuestError, HostState, LogLine, Module, Outcome, Source};
 pub use error::{Error, ErrorKind};
 
 /// Version of the guest ABI together with the gas table. Part of a subnet's genesis.

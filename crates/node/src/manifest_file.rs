@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 use w3bstream_types::{
     AckMode, Applet, AppletName, BlockRules, Did, Digest, GuestLimits, Manifest, ProjectName, Route,
+    Settlement,
 };
 
 use crate::config::explain;
@@ -38,6 +39,9 @@ pub struct ManifestFile {
     /// The applets, in the order in which they run.
     #[serde(default)]
     pub applets: Vec<AppletFile>,
+    /// What guests may settle on a chain.
+    #[serde(default)]
+    pub settlements: Vec<Settlement>,
 }
 
 /// One applet.
@@ -126,6 +130,7 @@ impl ManifestFile {
             blocks: self.blocks,
             env: self.env.into_iter().collect(),
             applets: self.applets.into_iter().zip(&digests).map(applet).collect(),
+            settlements: self.settlements,
         };
         manifest.check()?;
         Ok(Loaded { manifest, modules: digests.into_iter().zip(modules).collect() })
@@ -151,9 +156,9 @@ mod tests {
 
     #[test]
     fn the_example_of_the_repository_is_read() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/cold-chain");
+        let path = Path::new("../../examples/cold-chain");
         let owner: Did = "did:web:example.org".parse().unwrap();
-        let loaded = ManifestFile::load(&path, &owner).unwrap();
+        let loaded = ManifestFile::load(path, &owner).unwrap();
         assert_eq!(loaded.manifest.name.as_str(), "cold-chain");
         assert_eq!(loaded.modules.len(), 1);
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use w3bstream_engine::{Call, Engine, HostState, LogLine, Module};
+use w3bstream_engine::{Call, Engine, HostState, LogLine, Module, Source};
 use w3bstream_types::{
     Applet, AppletName, Canonical, Control, ControlTx, DeviceRegistration, Digest, Entry, GuestLimits,
     Manifest, MessageId, Ordered, Output, OutputKind, ProjectId, Record, RefusalKind, ResultRecord, Route,
@@ -205,8 +205,10 @@ impl Work<'_> {
                 data: kind.code().as_bytes().to_vec(),
             }),
             Ok(manifest) => {
-                for (applet, route) in manifest.routes(record.event_type()) {
-                    self.run((applet, route), (place, record), &manifest)?;
+                let routes = manifest.routes(record.event_type());
+                let calls = routes.len() as u64;
+                for (call, route) in (0..).zip(routes) {
+                    self.run(route, (place, record), (call, calls), &manifest)?;
                 }
             }
         }
@@ -260,16 +262,25 @@ impl Work<'_> {
         &mut self,
         (applet, route): (&Applet, &Route),
         (rid, record): (i32, &Record),
+        (call_index, calls): (u64, u64),
         manifest: &Manifest,
     ) -> Result<(), Error> {
         let module = self.module(applet.program)?;
         let limits = applet.limits.capped_by(self.base.caps);
+        let device = record.device();
         let call = Call {
             handler: &route.handler,
             event_type: record.event_type(),
             payload: record.payload(),
             rid,
+            source: Source {
+                project: Some(record.project()),
+                device: device.as_ref(),
+                salt: record.salt(),
+                time: record.time().0,
+            },
             env: &manifest.env,
+            settlements: &manifest.settlements,
             limits: &limits,
         };
         let mut view = GuestView { applet: &applet.name, writes: &self.writes, state: &mut *self.base.state };
@@ -287,6 +298,8 @@ impl Work<'_> {
             code,
             error,
             gas: outcome.gas,
+            call: call_index,
+            calls,
             outputs: outcome.outputs.len() as u64,
         };
         let (target, data) = (record.id().0.as_bytes().to_vec(), result.to_canonical());

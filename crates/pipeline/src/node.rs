@@ -1,7 +1,7 @@
 //! The pipeline as a whole: what its stages share, how it starts and how it drains.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) registries: Registries,
     pub(crate) refusals: Refusals,
     pub(crate) waiters: Waiters,
+    /// Batches that were taken from an endpoint and are not yet stored.
+    pub(crate) admitting: AtomicUsize,
     pub(crate) projects: RwLock<HashMap<ProjectId, Arc<Project>>>,
     /// Serialises deployments and control transactions: nonces are given one after the other.
     pub(crate) control: Mutex<()>,
@@ -136,6 +138,7 @@ impl Pipeline {
             registries: Registries::default(),
             refusals: Refusals::default(),
             waiters: Waiters::default(),
+            admitting: AtomicUsize::new(0),
             projects: RwLock::default(),
             control: Mutex::default(),
             resumed: AtomicBool::new(false),
@@ -213,7 +216,8 @@ impl Pipeline {
         for endpoint in &shared.parts.endpoints {
             endpoint.stop_intake().await;
         }
-        // Endpoints hand out what they have read, then `next` gives `None` and these tasks end.
+        self.answer_what_was_read(left() / 2).await;
+        // What is left is refused for now, then `next` gives `None` and these tasks end.
         let closing: Vec<_> = shared.parts.endpoints.iter().map(|e| e.close()).collect();
         let closed = tokio::time::timeout(left(), futures_util::future::join_all(closing)).await;
         let mut late = intake.join(left()).await.err().unwrap_or_default();
@@ -229,6 +233,26 @@ impl Pipeline {
             return Ok(());
         }
         Err(Error::new(ErrorKind::Unavailable, format!("did not end in time: {}", late.join(", "))))
+    }
+
+    /// Lets the admission tasks and the stages behind them answer what the endpoints had read, as far as time
+    /// allows: `close` refuses the rest, and its senders would have to send it again.
+    async fn answer_what_was_read(&self, deadline: Duration) {
+        let shared = &self.0;
+        let answered = async {
+            let mut quiet = 0;
+            // Twice in a row, since a task may stand between taking a batch and counting it.
+            while quiet < 2 {
+                let mut waiting = 0;
+                for endpoint in &shared.parts.endpoints {
+                    waiting += stage_admit::run_waiting(shared, &**endpoint).await;
+                }
+                let idle = shared.admitting.load(Ordering::Acquire) == 0 && shared.waiters.is_empty();
+                quiet = if idle && waiting == 0 { quiet + 1 } else { 0 };
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        let _ = tokio::time::timeout(deadline, answered).await;
     }
 
     /// Lets what is journaled become executed and attested, as far as time allows. What is left goes on at

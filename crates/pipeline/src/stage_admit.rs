@@ -24,14 +24,31 @@ struct Pending {
 /// Takes arrivals of one endpoint until it has no more. Several run side by side.
 pub(crate) async fn run(shared: Arc<Shared>, endpoint: Arc<dyn Endpoint>) {
     while let Some(first) = endpoint.next().await {
+        shared.admitting.fetch_add(1, Ordering::AcqRel);
         let mut batch = vec![first];
-        // What has arrived meanwhile shares the commit. Dropping a `next` that is not ready loses nothing.
-        while batch.len() < shared.parts.options.admit_batch
-            && let Some(Some(more)) = endpoint.next().now_or_never()
-        {
-            batch.push(more);
-        }
+        take_waiting(&shared, &*endpoint, &mut batch);
         admit_batch(&shared, batch).await;
+        shared.admitting.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Admits what waits in an endpoint now, and gives how many messages that were.
+pub(crate) async fn run_waiting(shared: &Shared, endpoint: &dyn Endpoint) -> usize {
+    let mut batch = Vec::new();
+    take_waiting(shared, endpoint, &mut batch);
+    let count = batch.len();
+    if count > 0 {
+        admit_batch(shared, batch).await;
+    }
+    count
+}
+
+/// What has arrived meanwhile shares the commit. Dropping a `next` that is not ready loses nothing.
+fn take_waiting(shared: &Shared, endpoint: &dyn Endpoint, batch: &mut Vec<Arrival>) {
+    while batch.len() < shared.parts.options.admit_batch
+        && let Some(Some(more)) = endpoint.next().now_or_never()
+    {
+        batch.push(more);
     }
 }
 

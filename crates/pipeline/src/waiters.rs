@@ -34,6 +34,10 @@ impl Waiters {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
     pub(crate) fn add(&self, id: MessageId, ack: Ack, mode: AckMode, (duplicate, since): (bool, Timestamp)) {
         self.lock().entry(id).or_default().push(Waiter { ack, mode, duplicate, since });
     }

@@ -173,6 +173,7 @@ impl World {
             blocks: BlockRules { max_entries: 8, max_delay_ms: 5 },
             env: vec![],
             applets: programs.iter().map(applet).collect(),
+            settlements: vec![],
         }
     }
 
@@ -275,6 +276,31 @@ fn a_message_goes_through_every_room_and_its_receipt_verifies() {
         let count = run.pipeline.applet_value(project, &"counts".parse().unwrap(), b"count").await.unwrap();
         assert_eq!(count, Some(vec![20]), "the repeat did not run");
         run.stop().await;
+    });
+}
+
+#[test]
+fn what_was_read_before_the_stop_is_answered_by_the_stop() {
+    block_on(async {
+        let world = World::new();
+        let run = world.start().await;
+        let project = world.deploy(&run, AckMode::Executed, &["counts"]).await;
+        // More than a block takes, so that most of it still waits for its handlers when the stop comes.
+        let waiting: Vec<_> = (0..200)
+            .map(|counter| {
+                let (project, submission) =
+                    ("p".parse().unwrap(), Submission::Signed(world.message(project, counter)));
+                let mut sending =
+                    Box::pin(run.client.send(Received { project, submission, received_at: Timestamp(5) }));
+                // Polled once, it is in the endpoint's queue.
+                assert!(futures_util::FutureExt::now_or_never(&mut sending).is_none());
+                sending
+            })
+            .collect();
+        run.stop().await;
+        for answer in futures_util::future::join_all(waiting).await {
+            assert_eq!(answer.unwrap().mode, AckMode::Executed);
+        }
     });
 }
 

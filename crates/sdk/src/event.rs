@@ -7,8 +7,7 @@ use crate::{Error, host, log};
 
 /// One event: what a device, or another source, sent.
 ///
-/// Who sent it is not part of the event: the node has checked the signature, and the receipt names the
-/// signer. A handler that needs a name for the sender takes it from the payload.
+/// The payload is the sender's word; [`Event::source`] is the host's, which has checked the signature.
 #[derive(Debug)]
 pub struct Event {
     rid: i32,
@@ -37,6 +36,12 @@ impl Event {
         &self.data
     }
 
+    /// Where the event comes from. Asked of the host only when called, as [`Event::event_type`] is.
+    #[must_use]
+    pub fn source(&self) -> Source {
+        Source { rid: self.rid }
+    }
+
     /// The event type. Asked of the host only when called, so that a module which never does runs also on
     /// hosts without `ws_get_event_type`.
     ///
@@ -45,6 +50,69 @@ impl Event {
     pub fn event_type(&self) -> Result<String, Error> {
         let bytes = host::get_event_type(self.rid).map_err(|code| Error::host("ws_get_event_type", code))?;
         String::from_utf8(bytes).map_err(|_| Error::new(Error::HOST, "the event type is not utf-8"))
+    }
+}
+
+/// What the host knows of an event's source.
+#[derive(Clone, Copy, Debug)]
+pub struct Source {
+    rid: i32,
+}
+
+impl Source {
+    fn item(self, item: i32) -> Result<Option<Vec<u8>>, Error> {
+        match host::get_context(self.rid, item) {
+            Ok(value) => Ok(Some(value)),
+            Err(2) => Ok(None),
+            Err(code) => Err(Error::host("ws_get_context", code)),
+        }
+    }
+
+    fn array<const N: usize>(self, item: i32) -> Result<Option<[u8; N]>, Error> {
+        let wrong = |_| Error::new(Error::HOST, "ws_get_context gave another length");
+        self.item(item)?.map(|value| value.try_into().map_err(wrong)).transpose()
+    }
+
+    /// The project's id.
+    ///
+    /// # Errors
+    /// [`Error::HOST`] if the host refuses or does not know it.
+    pub fn project(self) -> Result<[u8; 32], Error> {
+        self.array(1)?.ok_or_else(|| Error::new(Error::HOST, "the host does not name the project"))
+    }
+
+    /// The DID of the device that signed; `None` for an event that came with a token.
+    ///
+    /// # Errors
+    /// [`Error::HOST`] if the host refuses.
+    pub fn device(self) -> Result<Option<String>, Error> {
+        let not_text = |_| Error::new(Error::HOST, "the device's DID is not utf-8");
+        self.item(2)?.map(|did| String::from_utf8(did).map_err(not_text)).transpose()
+    }
+
+    /// SHA-256 of the DID's text: how statements name a device.
+    ///
+    /// # Errors
+    /// [`Error::HOST`] if the host refuses.
+    pub fn device_hash(self) -> Result<Option<[u8; 32]>, Error> {
+        self.array(3)
+    }
+
+    /// The payload's salt: 128 bits that only the sender and the members know, so that what is mixed with it can
+    /// be published and not be guessed. `None` for events that are no envelopes.
+    ///
+    /// # Errors
+    /// [`Error::HOST`] if the host refuses.
+    pub fn salt(self) -> Result<Option<[u8; 16]>, Error> {
+        self.array(4)
+    }
+
+    /// The time that the sender gave, in milliseconds since the epoch; 0 if it gave none.
+    ///
+    /// # Errors
+    /// [`Error::HOST`] if the host refuses.
+    pub fn time(self) -> Result<u64, Error> {
+        Ok(self.array(5)?.map_or(0, u64::from_be_bytes))
     }
 }
 

@@ -3,7 +3,7 @@
 //! An applet is a set of *handlers*, functions `fn(Event) -> Result<(), Error>`. The project's manifest says
 //! which event type goes to which handler. A handler reads its [`Event`], keeps state in [`kv`], and asks for
 //! side effects, which the node performs after the block has been agreed on: [`mqtt::publish`],
-//! [`metrics::submit`].
+//! [`metrics::submit`], [`settle::submit`].
 //!
 //! ```
 //! use w3bstream_sdk::{Error, Event, json::Object, kv, log};
@@ -62,12 +62,13 @@ pub mod metrics;
 pub mod mock;
 pub mod mqtt;
 pub mod poseidon;
+pub mod settle;
 
 #[cfg(not(target_arch = "wasm32"))]
 use mock::host;
 
 pub use error::Error;
-pub use event::Event;
+pub use event::{Event, Source};
 
 /// What the macros of this crate expand to. Not for direct use; it may change in any version.
 #[doc(hidden)]

@@ -35,6 +35,28 @@ impl Published {
     }
 }
 
+/// A statement that the applet asked to settle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// The settlement's name in the manifest.
+    pub name: String,
+    /// The statement.
+    pub statement: Vec<u8>,
+}
+
+/// Where events come from, as a host tells the applet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sender {
+    /// The project's id.
+    pub project: [u8; 32],
+    /// The device's DID and its SHA-256; `None` for a token's event.
+    pub device: Option<(String, [u8; 32])>,
+    /// The payload's salt.
+    pub salt: Option<[u8; 16]>,
+    /// The sender's time.
+    pub time: u64,
+}
+
 /// What one call did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
@@ -44,6 +66,8 @@ pub struct Outcome {
     pub writes: BTreeMap<Vec<u8>, Vec<u8>>,
     /// The messages that it asked for, in order.
     pub published: Vec<Published>,
+    /// The statements that it asked to settle, in order.
+    pub settled: Vec<Settled>,
     /// The metrics that it submitted, in order.
     pub metrics: Vec<String>,
     /// What it logged.
@@ -58,6 +82,8 @@ pub struct Host {
     /// Shared with the call under way, which adds its writes only when it returns.
     kv: Arc<BTreeMap<Vec<u8>, Vec<u8>>>,
     env: Arc<BTreeMap<String, String>>,
+    settlements: Arc<BTreeMap<String, usize>>,
+    sender: Sender,
     calls: i32,
 }
 
@@ -73,6 +99,18 @@ impl Host {
     pub fn env(mut self, name: &str, value: &str) -> Self {
         Arc::make_mut(&mut self.env).insert(name.into(), value.into());
         self
+    }
+
+    /// Adds a settlement to the manifest, whose statements have this many words.
+    #[must_use]
+    pub fn settlement(mut self, name: &str, words: usize) -> Self {
+        Arc::make_mut(&mut self.settlements).insert(name.into(), words);
+        self
+    }
+
+    /// Events come from this sender from now on.
+    pub fn set_sender(&mut self, sender: Sender) {
+        self.sender = sender;
     }
 
     /// The value of a key.
@@ -113,6 +151,8 @@ impl Host {
             payload: payload.into(),
             kv: self.kv.clone(),
             env: self.env.clone(),
+            settlements: self.settlements.clone(),
+            sender: self.sender.clone(),
             outcome: Outcome::default(),
         };
         let running = Running::start(call);
@@ -132,6 +172,8 @@ struct Call {
     payload: Vec<u8>,
     kv: Arc<BTreeMap<Vec<u8>, Vec<u8>>>,
     env: Arc<BTreeMap<String, String>>,
+    settlements: Arc<BTreeMap<String, usize>>,
+    sender: Sender,
     outcome: Outcome,
 }
 
@@ -165,7 +207,7 @@ impl Drop for Running {
 
 /// The functions that the rest of the SDK calls, with the answers and codes of a node.
 pub(crate) mod host {
-    use super::{CURRENT, Call, LogLine, Published};
+    use super::{CURRENT, Call, LogLine, Published, Settled};
 
     const FAILED: i32 = -1;
     const NOT_FOUND: i32 = 2;
@@ -231,6 +273,33 @@ pub(crate) mod host {
                 return Err(FAILED);
             }
             call.outcome.published.push(Published { topic: topic.into(), payload: payload.into() });
+            Ok(())
+        }))
+    }
+
+    pub(crate) fn get_context(rid: i32, item: i32) -> Result<Vec<u8>, i32> {
+        current(|call| {
+            let sender = &call.sender;
+            let value = match (rid == call.rid, item) {
+                (true, 1) => Some(sender.project.to_vec()),
+                (true, 2) => sender.device.as_ref().map(|(did, _)| did.clone().into()),
+                (true, 3) => sender.device.as_ref().map(|(_, hash)| hash.to_vec()),
+                (true, 4) => sender.salt.map(Vec::from),
+                (true, 5) => Some(sender.time.to_be_bytes().to_vec()),
+                _ => None,
+            };
+            value.ok_or(NOT_FOUND)
+        })
+    }
+
+    pub(crate) fn settle(name: &[u8], statement: &[u8]) -> i32 {
+        code(current(|call| {
+            let name = std::str::from_utf8(name).map_err(|_| NOT_FOUND)?;
+            let words = call.settlements.get(name).ok_or(NOT_FOUND)?;
+            if statement.len() != words * 32 {
+                return Err(FAILED);
+            }
+            call.outcome.settled.push(Settled { name: name.into(), statement: statement.into() });
             Ok(())
         }))
     }

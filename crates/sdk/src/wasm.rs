@@ -16,6 +16,8 @@ unsafe extern "C" {
     fn ws_get_db(key: *const u8, key_size: usize, out: *mut *mut u8, out_size: *mut usize) -> i32;
     fn ws_set_db(key: *const u8, key_size: usize, value: *const u8, value_size: usize) -> i32;
     fn ws_get_env(key: *const u8, key_size: usize, out: *mut *mut u8, out_size: *mut usize) -> i32;
+    fn ws_get_context(rid: i32, item: i32, out: *mut *mut u8, out_size: *mut usize) -> i32;
+    fn ws_settle(name: *const u8, name_size: usize, statement: *const u8, statement_size: usize) -> i32;
     fn ws_send_mqtt_msg(topic: *const u8, topic_size: usize, payload: *const u8, payload_size: usize) -> i32;
 }
 
@@ -71,6 +73,16 @@ pub(crate) fn get_env(key: &[u8]) -> Result<Vec<u8>, i32> {
 pub(crate) fn send_mqtt(topic: &[u8], payload: &[u8]) -> i32 {
     // SAFETY: both are only read.
     unsafe { ws_send_mqtt_msg(topic.as_ptr(), topic.len(), payload.as_ptr(), payload.len()) }
+}
+
+pub(crate) fn get_context(rid: i32, item: i32) -> Result<Vec<u8>, i32> {
+    // SAFETY: as in `get_data`.
+    answer(|out, size| unsafe { ws_get_context(rid, item, out, size) })
+}
+
+pub(crate) fn settle(name: &[u8], statement: &[u8]) -> i32 {
+    // SAFETY: both are only read.
+    unsafe { ws_settle(name.as_ptr(), name.len(), statement.as_ptr(), statement.len()) }
 }
 
 pub(crate) fn submit_metrics(object: &[u8]) -> i32 {

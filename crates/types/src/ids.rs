@@ -77,6 +77,11 @@ label!(
     PublisherName,
     "publisher name"
 );
+label!(
+    /// A settlement's name inside its project: `[a-z0-9-]{1,63}`.
+    SettlementName,
+    "settlement name"
+);
 
 macro_rules! digest_id {
     ($(#[$doc:meta])* $name:ident) => {

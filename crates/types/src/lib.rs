@@ -32,6 +32,7 @@ mod output;
 pub mod receipt;
 mod refusal;
 mod sequence;
+mod settlement;
 mod text;
 pub mod time;
 
@@ -44,7 +45,9 @@ pub use did::{Did, KeyId, MAX_DID_BYTES, MAX_KEY_ID_BYTES};
 pub use digest::Digest;
 pub use error::{Disposition, Invalid, Malformed};
 pub use genesis::{Genesis, MAX_MEMBERS, Member, quorum};
-pub use ids::{AppletName, EventType, MessageId, ProjectId, ProjectName, PublisherName, SourceId};
+pub use ids::{
+    AppletName, EventType, MessageId, ProjectId, ProjectName, PublisherName, SettlementName, SourceId,
+};
 pub use jws::{JWS_TYPE, Jws, MAX_JWS_BYTES};
 pub use key::{Address, Algorithm, PublicKey, SecretKey, keccak256};
 pub use manifest::{Applet, BlockRules, GuestLimits, MAX_APPLETS, MAX_ROUTES, Manifest, Route};
@@ -55,4 +58,5 @@ pub use message::{
 pub use output::{Output, OutputKind, ResultRecord, output_leaves, outputs_root};
 pub use refusal::{Accepted, AckMode, HandlerResult, MessageState, Refusal, RefusalKind, StateChange};
 pub use sequence::{Sequence, SequenceWindow, WINDOW_BITS, WindowVerdict};
+pub use settlement::{Field, FieldKind, MAX_SETTLEMENTS, MAX_STATEMENT_FIELDS, ProofRule, Settlement};
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AckMode, AppletName, Canonical, Decoder, Did, Digest, Encoder, EventType, MAX_PAYLOAD_BYTES, Malformed,
-    ProjectId, ProjectName,
+    ProjectId, ProjectName, Settlement,
 };
 
 /// The most applets in a project.
@@ -153,6 +153,8 @@ pub struct Manifest {
     pub env: Vec<(String, String)>,
     /// The applets, in the order in which they run.
     pub applets: Vec<Applet>,
+    /// What guests may settle on a chain.
+    pub settlements: Vec<Settlement>,
 }
 
 impl Manifest {
@@ -194,6 +196,15 @@ impl Manifest {
                         applet.name, route.event_type, route.handler
                     ));
                 }
+            }
+        }
+        if self.settlements.len() > crate::MAX_SETTLEMENTS {
+            return bad(format!("at most {} settlements", crate::MAX_SETTLEMENTS));
+        }
+        for (i, settlement) in self.settlements.iter().enumerate() {
+            settlement.check()?;
+            if self.settlements.iter().take(i).any(|s| s.name == settlement.name) {
+                return bad(format!("the settlement {} stands twice", settlement.name));
             }
         }
         if self.blocks.max_entries == 0 || self.blocks.max_entries > 65_536 {
@@ -252,7 +263,7 @@ const ACK_MODES: [AckMode; 3] = [AckMode::Durable, AckMode::Committed, AckMode::
 impl Canonical for Manifest {
     const DOMAIN: &'static str = "w3b/manifest";
     const VERSION: u16 = 1;
-    const FIELDS: u64 = 10;
+    const FIELDS: u64 = 11;
 
     fn encode_fields(&self, e: &mut Encoder) {
         e.text(self.name.as_str()).text(self.owner.as_str()).u64(self.version).u64(self.ack as u64);
@@ -265,6 +276,9 @@ impl Canonical for Manifest {
         });
         e.list(&self.applets, |e, a| {
             e.item(a);
+        });
+        e.list(&self.settlements, |e, s| {
+            e.item(s);
         });
     }
 
@@ -288,6 +302,7 @@ impl Canonical for Manifest {
                 Ok(pair.into())
             })?,
             applets: d.list(|d| d.item())?,
+            settlements: d.list(|d| d.item())?,
         };
         manifest.check()?;
         Ok(manifest)

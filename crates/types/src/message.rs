@@ -348,6 +348,15 @@ impl Record {
         }
     }
 
+    /// The salt of an envelope's payload, which its sender and the members know and nobody else.
+    #[must_use]
+    pub const fn salt(&self) -> Option<&[u8; 16]> {
+        match &self.form {
+            Form::Envelope(e) => Some(&e.salt),
+            Form::Jws(_) | Form::Token(_) => None,
+        }
+    }
+
     /// Checks the signature with `key`, which the caller has found under the header's key id.
     ///
     /// # Errors

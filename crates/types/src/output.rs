@@ -19,11 +19,14 @@ pub enum OutputKind {
     Mqtt = 4,
     /// A metric that a guest submitted: target is the applet's name, data a JSON object.
     Metric = 5,
+    /// A statement for a contract to act on, of one of the manifest's settlements: target is the executor's
+    /// address followed by the contract's, data the statement's ABI encoding; see [`Settlement`](crate::Settlement).
+    Settlement = 6,
 }
 
 impl OutputKind {
     fn from_u64(v: u64) -> Option<Self> {
-        [Self::Result, Self::Rejected, Self::Control, Self::Mqtt, Self::Metric]
+        [Self::Result, Self::Rejected, Self::Control, Self::Mqtt, Self::Metric, Self::Settlement]
             .into_iter()
             .find(|k| *k as u64 == v)
     }
@@ -129,6 +132,12 @@ pub struct ResultRecord {
     /// Gas used.
     #[serde(with = "crate::time::decimal")]
     pub gas: u64,
+    /// Which of the message's calls this is, from 0.
+    #[serde(with = "crate::time::decimal")]
+    pub call: u64,
+    /// How many handlers were called with the message, so that nobody can leave one's result away.
+    #[serde(with = "crate::time::decimal")]
+    pub calls: u64,
     /// How many outputs this call made: that many follow this one in the block's list.
     #[serde(with = "crate::time::decimal")]
     pub outputs: u64,
@@ -151,7 +160,7 @@ impl ResultRecord {
 impl Canonical for ResultRecord {
     const DOMAIN: &'static str = "w3b/result";
     const VERSION: u16 = 1;
-    const FIELDS: u64 = 9;
+    const FIELDS: u64 = 11;
 
     fn encode_fields(&self, e: &mut Encoder) {
         e.digest(&self.message.0).text(self.applet.as_str()).text(&self.handler);
@@ -159,7 +168,7 @@ impl Canonical for ResultRecord {
         e.option(self.error.as_ref(), |e, why| {
             e.text(why);
         });
-        e.u64(self.gas).u64(self.outputs);
+        e.u64(self.gas).u64(self.call).u64(self.calls).u64(self.outputs);
     }
 
     fn decode_fields(d: &mut Decoder<'_>) -> Result<Self, Malformed> {
@@ -172,6 +181,8 @@ impl Canonical for ResultRecord {
             code: i32::try_from(d.i64()?).map_err(|_| Malformed::new(Self::DOMAIN, "code is no i32"))?,
             error: d.option(|d| d.text().map(str::to_owned))?,
             gas: d.u64()?,
+            call: d.u64()?,
+            calls: d.u64()?,
             outputs: d.u64()?,
         })
     }

@@ -12,7 +12,7 @@
 use crate::workspace::Package;
 
 /// The rooms. Each depends on the vocabulary alone, and never on another.
-pub(crate) const ROOMS: [&str; 8] = [
+pub(crate) const ROOMS: [&str; 9] = [
     "w3bstream-journal",
     "w3bstream-endpoint",
     "w3bstream-wallet",
@@ -20,6 +20,7 @@ pub(crate) const ROOMS: [&str; 8] = [
     "w3bstream-vfs",
     "w3bstream-engine",
     "w3bstream-consensus",
+    "w3bstream-chain",
     "w3bstream-prover",
 ];
 
@@ -29,7 +30,7 @@ const TYPES: &str = "w3bstream-types";
 const TOOLS: [&str; 4] = [TYPES, "w3bstream-wire", "w3bstream-tasks", "w3bstream-sqlite"];
 
 /// The implementations, with their room.
-const IMPLEMENTATIONS: [(&str, &str); 7] = [
+const IMPLEMENTATIONS: [(&str, &str); 9] = [
     ("w3bstream-journal-sqlite", "w3bstream-journal"),
     ("w3bstream-endpoint-http", "w3bstream-endpoint"),
     ("w3bstream-endpoint-mqtt", "w3bstream-endpoint"),
@@ -37,10 +38,16 @@ const IMPLEMENTATIONS: [(&str, &str); 7] = [
     ("w3bstream-storage-sqlite", "w3bstream-storage"),
     ("w3bstream-vfs-local", "w3bstream-vfs"),
     ("w3bstream-engine-wasmer", "w3bstream-engine"),
+    ("w3bstream-chain-evm", "w3bstream-chain"),
+    ("w3bstream-chain-dev", "w3bstream-chain"),
 ];
 
 /// Edges of test code beyond those of the package itself.
-const FOR_TESTS: [(&str, &str); 0] = [];
+const FOR_TESTS: [(&str, &str); 2] = [
+    // The contracts run on a chain, and encoding them knows none.
+    ("w3bstream-contracts", "w3bstream-chain"),
+    ("w3bstream-contracts", "w3bstream-chain-dev"),
+];
 
 /// Whether `from` may depend on `to`; `None` if `from` stands in no row.
 fn allowed(from: &str, to: &str) -> Option<bool> {
@@ -54,11 +61,16 @@ fn allowed(from: &str, to: &str) -> Option<bool> {
     match from {
         // The vocabulary and the guest's side know nobody.
         TYPES | "w3bstream-sdk" | "xtask" => Some(false),
-        "w3bstream-wire" | "w3bstream-tasks" | "w3bstream-sqlite" => Some(to == TYPES),
-        "w3bstream-pipeline" => Some(to == TYPES || to == "w3bstream-tasks" || ROOMS.contains(&to)),
-        "w3bstream-node" => {
-            Some(TOOLS.contains(&to) || ROOMS.contains(&to) || implementation || to == "w3bstream-pipeline")
-        }
+        "w3bstream-wire" | "w3bstream-tasks" | "w3bstream-sqlite" | "w3bstream-contracts" => Some(to == TYPES),
+        "w3bstream-pipeline" => Some(
+            [TYPES, "w3bstream-tasks", "w3bstream-contracts"].contains(&to) || ROOMS.contains(&to),
+        ),
+        "w3bstream-node" => Some(
+            TOOLS.contains(&to)
+                || ROOMS.contains(&to)
+                || implementation
+                || ["w3bstream-pipeline", "w3bstream-contracts"].contains(&to),
+        ),
         "w3bstream" => Some(to == "w3bstream-node" || allowed("w3bstream-node", to) == Some(true)),
         "w3bstream-bin" => Some(to == "w3bstream-node"),
         "w3bstream-example-cold-chain" => Some(to == "w3bstream-sdk"),

@@ -26,11 +26,15 @@ const ENDLESS: [&str; 4] = [
 const NO_BOUND: &str = "tidy: unbounded because ";
 
 /// Words that speak of unfinished work or of one machine. Split, so that this file has none of them.
-const BANNED: [(&str, &str); 4] = [
+const BANNED: [(&str, &str); 5] = [
     (concat!("TO", "DO"), "finish it, or write down what is missing in the documentation"),
     (concat!("FIX", "ME"), "repair it, or write down what is wrong in the documentation"),
     (concat!("/wo", "rk/"), "name the path relative to the repository"),
     (concat!("/ro", "ot/"), "name the path relative to the repository"),
+    (
+        concat!("env!(\"CARGO_MANIFEST", "_DIR\")"),
+        "use a path relative to the package: clones that share a target folder share what was compiled in",
+    ),
 ];
 
 /// What makes a test in a source file.

@@ -57,6 +57,8 @@ functions! {
     "env" "ws_get_env" (I I I I) -> I, Ws ws::Action::GetEnv;
     "env" "ws_send_mqtt_msg" (I I I I) -> I, Ws ws::Action::SendMqtt;
     "env" "ws_get_event_type" (I I I) -> I, Ws ws::Action::GetEventType;
+    "env" "ws_get_context" (I I I I) -> I, Ws ws::Action::GetContext;
+    "env" "ws_settle" (I I I I) -> I, Ws ws::Action::Settle;
     "stat" "ws_submit_metrics" (I I) -> I, Ws ws::Action::SubmitMetrics;
     "env" "abort" (I I I I), AssemblyScript As::Abort;
     "env" "trace" (I I D D D D D), AssemblyScript As::Trace;
@@ -132,7 +134,11 @@ impl HostFunction {
         matches!(
             self.action,
             Action::Ws(
-                ws::Action::GetData | ws::Action::GetDb | ws::Action::GetEnv | ws::Action::GetEventType
+                ws::Action::GetData
+                    | ws::Action::GetDb
+                    | ws::Action::GetEnv
+                    | ws::Action::GetEventType
+                    | ws::Action::GetContext
             )
         )
     }

@@ -4,7 +4,7 @@ use w3bstream_types::{EventType, GuestLimits};
 
 use super::*;
 use crate::instrument::{Import, Reserved, Signature, ValueType};
-use crate::{Call, HostState, Outcome};
+use crate::{Call, HostState, Outcome, Source};
 
 /// One page of memory and gas.
 struct Fake {
@@ -90,8 +90,16 @@ fn run(
     let program = Program::prepare(&wat::parse_str(text).expect("text")).expect("a program");
     let event_type: EventType = "e".parse().expect("a label");
     let limits = GuestLimits::default();
-    let call =
-        Call { handler: "h", event_type: &event_type, payload: b"p", rid: 7, env: &[], limits: &limits };
+    let call = Call {
+        handler: "h",
+        event_type: &event_type,
+        payload: b"p",
+        rid: 7,
+        env: &[],
+        source: Source::default(),
+        settlements: &[],
+        limits: &limits,
+    };
     execute(&program, call, state, || Ok(Closure(handler, 0)))
 }
 
@@ -168,7 +176,7 @@ fn functions_are_named_once_and_complete() {
     let names: BTreeSet<_> = HostFunction::all().iter().map(|f| (f.module, f.name)).collect();
     assert_eq!(names.len(), HostFunction::all().len());
     let of = |module: &str| names.iter().filter(|(m, _)| *m == module).count();
-    assert_eq!((of("env"), of("stat"), of("wasi_snapshot_preview1")), (11, 1, 46));
+    assert_eq!((of("env"), of("stat"), of("wasi_snapshot_preview1")), (13, 1, 46));
 }
 
 #[test]

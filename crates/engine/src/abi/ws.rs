@@ -1,6 +1,6 @@
 //! The functions `ws_*`.
 
-use w3bstream_types::{Output, OutputKind};
+use w3bstream_types::{Digest, MAX_STATEMENT_FIELDS, Output, OutputKind, Settlement};
 
 use super::{Args, Context, Guest, Span, Stop, Value, code, give, pay, price, scope};
 
@@ -20,6 +20,8 @@ pub(super) enum Action {
     SendMqtt,
     GetEventType,
     SubmitMetrics,
+    GetContext,
+    Settle,
 }
 
 pub(super) fn run<G: Guest + ?Sized>(guest: &mut G, action: Action, args: Args<'_>) -> Result<Value, Stop> {
@@ -33,6 +35,8 @@ pub(super) fn run<G: Guest + ?Sized>(guest: &mut G, action: Action, args: Args<'
         Action::SendMqtt => send_mqtt(guest, args),
         Action::GetEventType => get_event_type(guest, args),
         Action::SubmitMetrics => submit_metrics(guest, args),
+        Action::GetContext => get_context(guest, args),
+        Action::Settle => settle(guest, args),
     };
     answer.map(Value::I32)
 }
@@ -140,6 +144,66 @@ fn get_event_type<G: Guest + ?Sized>(guest: &mut G, args: Args<'_>) -> Result<i3
     match scope::with(own)? {
         Some(name) => give(guest, name.as_bytes(), (args.i32(1), args.i32(2))),
         None => Ok(code::NOT_FOUND),
+    }
+}
+
+/// Items of `ws_get_context`.
+mod item {
+    pub(super) const PROJECT: i32 = 1;
+    pub(super) const DEVICE: i32 = 2;
+    pub(super) const DEVICE_HASH: i32 = 3;
+    pub(super) const SALT: i32 = 4;
+    pub(super) const TIME: i32 = 5;
+}
+
+/// `ws_get_context(rid, item, out)`: what the host knows of the event's source. 2: no such event or item, or the
+/// event has none.
+fn get_context<G: Guest + ?Sized>(guest: &mut G, args: Args<'_>) -> Result<i32, Stop> {
+    let find = |c: &mut Context<'_>| {
+        let source = (args.i32(0) == c.call.rid).then_some(c.call.source)?;
+        match args.i32(1) {
+            item::PROJECT => Some(source.project?.0.as_bytes().to_vec()),
+            item::DEVICE => Some(source.device?.as_str().as_bytes().to_vec()),
+            item::DEVICE_HASH => Some(Digest::of(source.device?.as_str().as_bytes()).as_bytes().to_vec()),
+            item::SALT => Some(source.salt?.to_vec()),
+            item::TIME => Some(source.time.to_be_bytes().to_vec()),
+            _ => None,
+        }
+    };
+    match scope::with(find)? {
+        Some(value) => give(guest, &value, (args.i32(2), args.i32(3))),
+        None => Ok(code::NOT_FOUND),
+    }
+}
+
+/// `ws_settle(name, statement)`: 2: no such settlement in the manifest; −1: bad memory, or no statement of its
+/// fields.
+fn settle<G: Guest + ?Sized>(guest: &mut G, args: Args<'_>) -> Result<i32, Stop> {
+    let (Some(name), Some(statement)) =
+        (Span::new(guest, args.i32(0), args.i32(1)), Span::new(guest, args.i32(2), args.i32(3)))
+    else {
+        return Ok(code::FAILED);
+    };
+    let most = (MAX_STATEMENT_FIELDS * 32) as u32;
+    if name.len > MAX_KEY_BYTES || statement.len > most {
+        return Ok(code::FAILED);
+    }
+    let name = name.take(guest)?;
+    pay(guest, price::OUTPUT + price::OUTPUT_BYTE * u64::from(statement.len))?;
+    let data = statement.take(guest)?;
+    let make = |c: &mut Context<'_>| {
+        let wanted = |s: &&Settlement| s.name.as_str().as_bytes() == name.as_slice();
+        let settlement = c.call.settlements.iter().find(wanted).ok_or(code::NOT_FOUND)?;
+        settlement.words(&data).map_err(|_| code::FAILED)?;
+        let (chain_id, target) = (settlement.chain_id, settlement.target());
+        Ok(Output { kind: OutputKind::Settlement, chain_id, target, data })
+    };
+    match scope::with(make)? {
+        Ok(output) => {
+            scope::with(|c| c.output(output))??;
+            Ok(code::OK)
+        }
+        Err(code) => Ok(code),
     }
 }
 

@@ -6,7 +6,7 @@ use w3bstream_types::{EventType, GuestLimits};
 
 use super::MemoryState;
 use super::generate::{Dice, program};
-use crate::{Call, Engine, ErrorKind, GuestError, Module, Outcome};
+use crate::{Call, Engine, ErrorKind, GuestError, Module, Outcome, Source};
 
 /// How much is compared.
 #[derive(Clone, Copy, Debug)]
@@ -115,8 +115,16 @@ fn run_block(
         let handler = handlers.get(dice.below(handlers.len())).ok_or("a generated program has no handler")?;
         let mut outcomes = vec![];
         for (module, state) in modules.iter().zip(states.iter_mut()) {
-            let call =
-                Call { handler, event_type: &event_type, payload: &payload, rid, env: &[], limits: &limits };
+            let call = Call {
+                handler,
+                event_type: &event_type,
+                payload: &payload,
+                rid,
+                env: &[],
+                source: Source::default(),
+                settlements: &[],
+                limits: &limits,
+            };
             let outcome = module
                 .call(call, state)
                 .map_err(|e| format!("program {seed}, block {block}, event {event}: no outcome: {e}"))?;

@@ -7,7 +7,7 @@ use w3bstream_types::EventType;
 use super::Checked;
 use super::rig::{ALLOC, Rig, ensure, handler, same};
 use crate::abi::code;
-use crate::{Call, Engine, Error, ErrorKind, HostState};
+use crate::{Call, Engine, Error, ErrorKind, HostState, Source};
 
 pub(super) fn gas_is_exact(engine: &Arc<dyn Engine>) -> Checked {
     let fields = [
@@ -217,6 +217,8 @@ pub(super) fn unreadable_state_is_no_outcome(engine: &Arc<dyn Engine>) -> Checke
         payload: b"",
         rid: 1,
         env: &[],
+        source: Source::default(),
+        settlements: &[],
         limits: &rig.limits,
     };
     match rig.module.call(call("get"), &mut Unreadable) {

@@ -1,6 +1,9 @@
 //! `bench ingest`: signed messages over MQTT against a running node.
 
+use std::collections::VecDeque;
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -41,25 +44,69 @@ pub(crate) enum Command {
         /// Where to keep the devices' keys; they are made if not there.
         #[arg(long)]
         keys: Option<PathBuf>,
+        /// Messages a second over all connections; without it, as fast as they are acknowledged.
+        #[arg(long, value_parser = positive)]
+        rate: Option<f64>,
+        /// Then send the same bytes to this broker, such as mqtt://127.0.0.1:1884, and give the ratio.
+        #[arg(long)]
+        rival: Option<String>,
     },
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let rate: f64 = text.parse().map_err(|e| format!("{e}"))?;
+    if rate.is_finite() && rate > 0.0 { Ok(rate) } else { Err("must be above 0".into()) }
 }
 
 /// One connection's plan.
 struct Plan {
-    url: String,
-    project: (ProjectName, ProjectId),
+    project: ProjectName,
     in_flight: u16,
-    messages: u32,
-    bytes: usize,
+    /// Time between two messages of a connection; as fast as they are acknowledged if none.
+    every: Option<Duration>,
+}
+
+/// What a broker did with the plan.
+struct Figures {
+    per_second: f64,
+    p50_ms: f64,
+    p99_ms: f64,
+    seconds: f64,
+}
+
+impl Figures {
+    fn new(mut latencies: Vec<Duration>, seconds: f64) -> Self {
+        latencies.sort();
+        let at = |q: f64| {
+            let place = (latencies.len().saturating_sub(1) as f64 * q) as usize;
+            latencies.get(place).map_or(0.0, Duration::as_secs_f64) * 1000.0
+        };
+        Self { per_second: latencies.len() as f64 / seconds, p50_ms: at(0.5), p99_ms: at(0.99), seconds }
+    }
+
+    fn to_json(&self) -> serde_json::Value {
+        json!({
+            "messages_per_second": self.per_second, "p50_ms": self.p50_ms, "p99_ms": self.p99_ms,
+            "seconds": self.seconds,
+        })
+    }
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { per_second, p50_ms, p99_ms, seconds } = self;
+        write!(f, "{per_second:.0} acknowledged/s   p50 {p50_ms:.1} ms   p99 {p99_ms:.1} ms   {seconds:.2} s")
+    }
 }
 
 pub(crate) async fn run(command: Command, as_json: bool) -> anyhow::Result<()> {
-    let Command::Ingest { at, project, connections, in_flight, messages, bytes, keys } = command;
+    let Command::Ingest { at, project, connections, in_flight, messages, bytes, keys, rate, rival } = command;
     let (admin, owner) = (at.admin()?, at.owner()?);
     let found = admin.get(&format!("/v1/projects/{project}")).await?;
     let id = found["id"].as_str().unwrap_or("").parse()?;
     let url = read_running(&at.paths())?.mqtt.context("the node has no MQTT broker")?;
-    let plan = Plan { url, project: (project.clone(), id), in_flight, messages, bytes };
+    let every = rate.map(|r| Duration::from_secs_f64(connections as f64 / r));
+    let plan = Plan { project: project.clone(), in_flight, every };
     let mut devices = Vec::new();
     for i in 0..connections {
         let key = match &keys {
@@ -68,74 +115,113 @@ pub(crate) async fn run(command: Command, as_json: bool) -> anyhow::Result<()> {
         };
         let registration = DeviceRegistration { device: key.did(), key: key.public(), event_types: vec![] };
         admin.change(&project, Control::RegisterDevice(registration), &owner).await?;
-        devices.push(key);
+        let messages = sign(&key, id, (messages, bytes))?;
+        devices.push((key.did().as_str().replace(':', "-"), messages));
     }
-    // A boot epoch of this second: the same devices can be used again.
-    let epoch =
-        u32::try_from(w3bstream_types::Clock::now(&w3bstream_types::SystemClock).0 / 1000).unwrap_or(0);
-    let started = Instant::now();
-    let runs = devices.iter().map(|key| connection(&plan, key, epoch));
-    let mut latencies = Vec::new();
-    for run in futures_util::future::join_all(runs).await {
-        latencies.extend(run?);
-    }
-    let seconds = started.elapsed().as_secs_f64();
-    latencies.sort();
-    let at_quantile = |q: f64| latencies[((latencies.len() - 1) as f64 * q) as usize].as_secs_f64() * 1000.0;
-    let rate = latencies.len() as f64 / seconds;
-    let (p50, p99) = (at_quantile(0.5), at_quantile(0.99));
+    let ours = measure(&plan, &url, &devices).await.context("this node")?;
+    let theirs = match &rival {
+        Some(url) => Some(measure(&plan, url, &devices).await.with_context(|| format!("the rival {url}"))?),
+        None => None,
+    };
+    let count = connections * messages as usize;
     if as_json {
-        print_value(&json!({
-            "messages": latencies.len(), "connections": connections, "in_flight": in_flight, "bytes": bytes,
-            "seconds": seconds, "messages_per_second": rate, "p50_ms": p50, "p99_ms": p99,
-        }));
-    } else {
-        print(format!(
-            "{} signed messages of {bytes} B, {connections} connections × {in_flight}",
-            latencies.len()
-        ));
-        print(format!("{rate:.0} acknowledged/s   p50 {p50:.1} ms   p99 {p99:.1} ms   {seconds:.2} s"));
+        let mut value = ours.to_json();
+        value["messages"] = count.into();
+        value["connections"] = connections.into();
+        value["in_flight"] = in_flight.into();
+        value["bytes"] = bytes.into();
+        if let Some(theirs) = &theirs {
+            value["rival"] = theirs.to_json();
+            value["ratio"] = (ours.per_second / theirs.per_second).into();
+        }
+        print_value(&value);
+        return Ok(());
+    }
+    print(format!("{count} signed messages of {bytes} B, {connections} connections × {in_flight}"));
+    print(format!("{ours}"));
+    if let Some(theirs) = &theirs {
+        print(format!("{theirs}   (the rival: the same bytes, neither checked nor kept)"));
+        print(format!("{:.2} × the rival", ours.per_second / theirs.per_second));
     }
     Ok(())
 }
 
-/// Sends one device's messages; gives the time from each publish to its acknowledgement.
-async fn connection(plan: &Plan, key: &DeviceKey, epoch: u32) -> anyhow::Result<Vec<Duration>> {
-    let address = plan.url.trim_start_matches("mqtt://");
+/// Signs before the clock runs: devices sign on their own processors.
+fn sign(
+    key: &DeviceKey,
+    project: ProjectId,
+    (messages, bytes): (u32, usize),
+) -> anyhow::Result<Vec<Vec<u8>>> {
+    // A boot epoch of this second: the same devices can be used again.
+    let now = w3bstream_types::Clock::now(&w3bstream_types::SystemClock);
+    let epoch = u32::try_from(now.0 / 1000).unwrap_or(0);
+    let event_type: w3bstream_types::EventType = "reading".parse()?;
+    let draft = |counter| Draft {
+        audience: project,
+        key: key.key_id(),
+        event_type: event_type.clone(),
+        sequence: Sequence::new(epoch, counter),
+        time: Timestamp::NONE,
+        payload: vec![b'x'; bytes],
+    };
+    let encode = |c| w3bstream_wire::encode_envelope(&draft(c).sign_envelope([0; 16], key.secret()));
+    Ok((0..messages).map(encode).collect())
+}
+
+async fn measure(plan: &Plan, url: &str, devices: &[(String, Vec<Vec<u8>>)]) -> anyhow::Result<Figures> {
+    let started = Instant::now();
+    let runs = devices.iter().map(|(name, messages)| connection(plan, url, (name, messages)));
+    let mut latencies = Vec::new();
+    for run in futures_util::future::join_all(runs).await {
+        latencies.extend(run?);
+    }
+    Ok(Figures::new(latencies, started.elapsed().as_secs_f64()))
+}
+
+/// Sends one device's messages; gives the time from each publish to its acknowledgement. With a pace that is the
+/// time from when the message was due, so that a stalled broker cannot hide what waits behind the stall.
+async fn connection(
+    plan: &Plan,
+    url: &str,
+    (name, messages): (&str, &[Vec<u8>]),
+) -> anyhow::Result<Vec<Duration>> {
+    let address = url.trim_start_matches("mqtt://");
     let (host, port) = address.rsplit_once(':').context("the broker's URL has no port")?;
-    let mut options = MqttOptions::new(key.did().as_str().replace(':', "-"), host, port.parse()?);
+    let mut options = MqttOptions::new(name, host, port.parse()?);
     options.set_outgoing_inflight_upper_limit(plan.in_flight);
     let (client, mut events) = AsyncClient::new(options, usize::from(plan.in_flight));
-    let topic = format!("w3b/{}/reading", plan.project.0);
+    let topic = format!("w3b/{}/reading", plan.project);
+    let due = Mutex::new(VecDeque::new());
     let publish = async {
-        for counter in 0..plan.messages {
-            let draft = Draft {
-                audience: plan.project.1,
-                key: key.key_id(),
-                event_type: "reading".parse()?,
-                sequence: Sequence::new(epoch, counter),
-                time: Timestamp::NONE,
-                payload: vec![b'x'; plan.bytes],
-            };
-            let salt = [0; 16];
-            let bytes = w3bstream_wire::encode_envelope(&draft.sign_envelope(salt, key.secret()));
-            client.publish(&topic, QoS::AtLeastOnce, false, bytes).await?;
+        let started = tokio::time::Instant::now();
+        for (i, bytes) in messages.iter().enumerate() {
+            if let Some(every) = plan.every {
+                let at = started + every * u32::try_from(i)?;
+                tokio::time::sleep_until(at).await;
+                due.lock().unwrap_or_else(PoisonError::into_inner).push_back(at.into_std());
+            }
+            client.publish(&topic, QoS::AtLeastOnce, false, bytes.clone()).await?;
         }
         anyhow::Ok(())
     };
-    let (_, latencies) = tokio::try_join!(publish, acks(&mut events, plan.messages as usize))?;
+    let (_, latencies) = tokio::try_join!(publish, acks(&mut events, messages.len(), &due))?;
     // What follows is only politeness: every message has its answer.
     let _ = client.disconnect().await;
     Ok(latencies)
 }
 
-async fn acks(events: &mut rumqttc::v5::EventLoop, n: usize) -> anyhow::Result<Vec<Duration>> {
+async fn acks(
+    events: &mut rumqttc::v5::EventLoop,
+    n: usize,
+    due: &Mutex<VecDeque<Instant>>,
+) -> anyhow::Result<Vec<Duration>> {
     let mut sent = std::collections::HashMap::new();
     let mut latencies = Vec::with_capacity(n);
     while latencies.len() < n {
         match events.poll().await? {
             Event::Outgoing(rumqttc::Outgoing::Publish(pkid)) => {
-                sent.insert(pkid, Instant::now());
+                let due = due.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                sent.insert(pkid, due.unwrap_or_else(Instant::now));
             }
             Event::Incoming(Packet::PubAck(ack)) => {
                 if !matches!(ack.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers) {

@@ -18,9 +18,9 @@
 //!   beyond a quorum can be left away; the verdict ("3 of 4") then says so.
 //! - The payload of an envelope, with its salt, is in the file only if asked for. Without it the file shows the
 //!   salted digest, and nobody can guess a payload from that.
-//! - What is shown of the execution is true, but nothing shows that it is all: who hands on a receipt can leave
-//!   away one handler's result with all that belongs to it. A receipt that shows nothing of the execution, as
-//!   that of a message that no handler took, is never anchored.
+//! - What is shown of the execution is true and all of it: each result says which of how many calls it is, and how
+//!   many outputs follow it. A receipt that shows nothing of the execution, as that of a message that no handler
+//!   took, is never anchored.
 //! - A token message is only *claimed*: the node that took it says that it came with the publisher's token. Its
 //!   id is made of project, publisher and event id, so its body, type and time are not in the file.
 

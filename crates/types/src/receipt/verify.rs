@@ -205,24 +205,31 @@ impl Run<'_> {
     }
 
     /// Each output is this message's rejection, a result of it, or one that such a result counts as its own;
-    /// and all that a result counts are there.
+    /// all that a result counts are there, and so are the results of all calls.
     fn about_message(&self, outputs: &[OutputLink]) -> Result<(), Cow<'static, str>> {
         let id = self.receipt.id;
-        let mut rest = outputs;
+        let (mut rest, mut calls) = (outputs, Calls::default());
         while let Some((first, after)) = rest.split_first() {
             if first.output.target != id.0.as_bytes() {
                 return Err(format!("output {} is about something else", first.index).into());
             }
             let owned = match first.output.kind {
                 OutputKind::Rejected if outputs.len() == 1 => 0,
-                OutputKind::Result => result_of(first, self.receipt)?.outputs,
+                OutputKind::Result => {
+                    let result = result_of(first, self.receipt)?;
+                    calls.next(&result)?;
+                    result.outputs
+                }
                 kind => return Err(format!("output {} is an unexpected {kind:?}", first.index).into()),
             };
             let owned = usize::try_from(owned).ok().and_then(|n| after.split_at_checked(n));
             let (own, next) =
                 owned.ok_or_else(|| format!("not all outputs of result {} are there", first.index))?;
             for (place, link) in (first.index.saturating_add(1)..).zip(own) {
-                let known = matches!(link.output.kind, OutputKind::Mqtt | OutputKind::Metric);
+                let known = matches!(
+                    link.output.kind,
+                    OutputKind::Mqtt | OutputKind::Metric | OutputKind::Settlement
+                );
                 if link.index != place || !known {
                     return Err(format!("output {} is not result {}'s", link.index, first.index).into());
                 }
@@ -233,7 +240,7 @@ impl Run<'_> {
             }
             rest = next;
         }
-        Ok(())
+        calls.finish()
     }
 
     fn programs(&self) -> Checked {
@@ -257,6 +264,34 @@ impl Run<'_> {
             Some((program, _)) => Err(format!("the program {program} is not among the anchors").into()),
             None => Ok(Verdict::Proven("your anchors".into())),
         }
+    }
+}
+
+/// The calls of a message as its results count them.
+#[derive(Default)]
+struct Calls {
+    seen: u64,
+    all: u64,
+}
+
+impl Calls {
+    fn next(&mut self, result: &ResultRecord) -> Result<(), Cow<'static, str>> {
+        let all = if self.seen == 0 { result.calls } else { self.all };
+        if (result.call, result.calls) != (self.seen, all) {
+            let (call, seen) = (result.call, self.seen);
+            return Err(
+                format!("a result says call {call} of {}, after {seen} of {all}", result.calls).into()
+            );
+        }
+        (self.seen, self.all) = (self.seen + 1, all);
+        Ok(())
+    }
+
+    fn finish(self) -> Result<(), Cow<'static, str>> {
+        if self.seen == self.all {
+            return Ok(());
+        }
+        Err(format!("the results of {} of {} calls are there", self.seen, self.all).into())
     }
 }
 

@@ -90,6 +90,8 @@ fn try_all(bytes: &[u8]) -> usize {
         GuestLimits,
         Route,
         Applet,
+        ProofRule,
+        Settlement,
         Manifest,
         DeviceRegistration,
         TokenRegistration,

@@ -11,7 +11,7 @@ use w3bstream_types::*;
 use crate::sample::{self, Scenario};
 
 fn fixture(name: &str) -> std::path::PathBuf {
-    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+    std::path::Path::new("tests/fixtures").join(name)
 }
 
 fn read(name: &str) -> String {
@@ -106,6 +106,9 @@ fn controls(c: &mut Cases) {
     c.add("limits", &manifest.applets[0].limits);
     c.add("route", &manifest.applets[0].routes[0]);
     c.add("applet", &manifest.applets[0]);
+    let settlement = &manifest.settlements[0];
+    c.add("settlement", settlement);
+    c.add("proof rule", settlement.proof.as_ref().unwrap());
     c.add("manifest", &manifest);
     c.add("device", &registration);
     c.add("token registration", &token);
@@ -135,7 +138,7 @@ fn encodings_are_those_of_the_fixtures() {
     }
     assert_eq!(fixture, now);
     let domains: BTreeSet<_> = list(&now).iter().map(|c| c["domain"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(domains.len(), 28, "every type has its own domain and at least one fixture: {domains:?}");
+    assert_eq!(domains.len(), 30, "every type has its own domain and at least one fixture: {domains:?}");
 }
 
 #[test]

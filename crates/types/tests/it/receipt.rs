@@ -251,20 +251,31 @@ fn a_quorum_cannot_sign_nonsense() {
     let mqtt = || sample::other(OutputKind::Mqtt, b"topic", b"");
     let rejected = sample::other(OutputKind::Rejected, this.id().digest().as_bytes(), b"revoked");
     let misnamed =
-        Output { target: this.id().digest().as_bytes().to_vec(), ..sample::result(that, "alarm", 0) };
-    let unnamed = Output { target: b"x".to_vec(), ..sample::result(this, "alarm", 0) };
-    about(vec![sample::result(this, "alarm", 1), mqtt()]).unwrap();
+        Output { target: this.id().digest().as_bytes().to_vec(), ..sample::result(that, "alarm", (0, 1), 0) };
+    let unnamed = Output { target: b"x".to_vec(), ..sample::result(this, "alarm", (0, 1), 0) };
+    about(vec![sample::result(this, "alarm", (0, 1), 1), mqtt()]).unwrap();
     // Nothing is found of it, so nothing is shown.
     assert!(about(vec![unnamed.clone()]).unwrap().execution.outputs.is_empty());
     for (what, outputs) in [
         ("a result of another message", vec![misnamed]),
-        ("results and a rejection", vec![sample::result(this, "alarm", 0), rejected.clone()]),
-        ("a rejection and results", vec![rejected.clone(), sample::result(this, "alarm", 0)]),
+        ("results and a rejection", vec![sample::result(this, "alarm", (0, 1), 0), rejected.clone()]),
+        ("a rejection and results", vec![rejected.clone(), sample::result(this, "alarm", (0, 1), 0)]),
         ("two rejections", vec![rejected.clone(), rejected]),
-        ("outputs that are not there", vec![sample::result(this, "alarm", 2), mqtt()]),
+        ("one of two calls", vec![sample::result(this, "alarm", (0, 2), 0)]),
+        ("the other of two calls", vec![sample::result(this, "archive", (1, 2), 0)]),
+        ("a call of none", vec![sample::result(this, "alarm", (0, 0), 0)]),
+        (
+            "calls that disagree on how many they are",
+            vec![sample::result(this, "alarm", (0, 2), 0), sample::result(this, "archive", (1, 3), 0)],
+        ),
+        (
+            "the same call twice",
+            vec![sample::result(this, "alarm", (0, 2), 0), sample::result(this, "alarm", (0, 2), 0)],
+        ),
+        ("outputs that are not there", vec![sample::result(this, "alarm", (0, 1), 2), mqtt()]),
         (
             "a result inside a result",
-            vec![sample::result(this, "alarm", 1), sample::result(this, "archive", 0)],
+            vec![sample::result(this, "alarm", (0, 2), 1), sample::result(this, "archive", (1, 2), 0)],
         ),
     ] {
         assert_eq!(about(outputs).unwrap_err().link, "execution", "{what}");

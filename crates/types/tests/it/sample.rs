@@ -2,10 +2,10 @@
 
 use w3bstream_types::receipt::{Receipt, ReceiptParts};
 use w3bstream_types::{
-    Algorithm, Applet, Attestation, Block, BlockRules, Canonical, Certificate, CertifiedBlock, Did, Digest,
-    Draft, Entry, Executed, Form, Genesis, GuestLimits, Invalid, Jws, Manifest, Member, Ordered, Output,
-    OutputKind, Place, Position, ProjectId, PublicKey, Record, ResultRecord, Route, SecretKey, Sequence,
-    Statement, Stored, Submission, Timestamp, Verified,
+    Address, Algorithm, Applet, Attestation, Block, BlockRules, Canonical, Certificate, CertifiedBlock, Did,
+    Digest, Draft, Entry, Executed, Form, Genesis, GuestLimits, Invalid, Jws, Manifest, Member, Ordered,
+    Output, OutputKind, Place, Position, ProjectId, ProofRule, PublicKey, Record, ResultRecord, Route,
+    SecretKey, Sequence, Settlement, Statement, Stored, Submission, Timestamp, Verified,
 };
 
 /// A key made of one repeated byte.
@@ -76,6 +76,19 @@ pub(crate) fn manifest() -> Manifest {
             program: Digest::of(b"alarm.wasm"),
             routes: vec![route("temperature", "handle"), route("default", "other")],
             limits: GuestLimits::default(),
+        }],
+        settlements: vec![Settlement {
+            name: "day".parse().unwrap(),
+            chain_id: 4690,
+            executor: Address::from_bytes([0xe0; 20]),
+            contract: Address::from_bytes([0xc0; 20]),
+            fields: ["bytes32 device", "uint32 day", "int32 average"].map(|f| f.parse().unwrap()).to_vec(),
+            proof: Some(ProofRule {
+                system: "groth16-bn254".into(),
+                witness: Digest::of(b"day.wasm"),
+                key: Digest::of(b"day.zkey"),
+                private: "day/{device}/{day}".into(),
+            }),
         }],
     }
 }
@@ -150,7 +163,7 @@ fn control() -> Digest {
     Digest::of(b"a control transaction")
 }
 
-pub(crate) fn result(record: &Record, applet: &str, outputs: u64) -> Output {
+pub(crate) fn result(record: &Record, applet: &str, (call, calls): (u64, u64), outputs: u64) -> Output {
     let record = ResultRecord {
         message: record.id(),
         applet: applet.parse().unwrap(),
@@ -160,6 +173,8 @@ pub(crate) fn result(record: &Record, applet: &str, outputs: u64) -> Output {
         code: if outputs == 0 { -1 } else { 0 },
         error: (outputs == 0).then(|| "out-of-gas".into()),
         gas: 12_345,
+        call,
+        calls,
         outputs,
     };
     let target = record.message.digest().as_bytes().to_vec();
@@ -183,13 +198,13 @@ impl Scenario {
         let id = |at: usize| *messages[at].0.id().digest().as_bytes();
         let outputs = vec![
             other(OutputKind::Control, control().as_bytes(), b""),
-            result(&messages[ENVELOPE].0, "alarm", 2),
+            result(&messages[ENVELOPE].0, "alarm", (0, 2), 2),
             other(OutputKind::Mqtt, b"w3b/cold-chain/cmd/all", b"close the door"),
             other(OutputKind::Metric, b"alarm", br#"{"doors":1}"#),
-            result(&messages[ENVELOPE].0, "archive", 0),
-            result(&messages[JWS].0, "alarm", 1),
+            result(&messages[ENVELOPE].0, "archive", (1, 2), 0),
+            result(&messages[JWS].0, "alarm", (0, 1), 1),
             other(OutputKind::Mqtt, b"w3b/cold-chain/cmd/all", b""),
-            result(&messages[TOKEN].0, "alarm", 0),
+            result(&messages[TOKEN].0, "alarm", (0, 1), 0),
             other(OutputKind::Rejected, &id(REJECTED), b"revoked"),
         ];
         Self::of(Subnet::new(members), signers, messages, outputs)

@@ -6,11 +6,11 @@ use proptest::prelude::*;
 use w3bstream_types::merkle::Step;
 use w3bstream_types::receipt::{OrderingLink, OutputLink};
 use w3bstream_types::{
-    AckMode, Algorithm, Applet, Attestation, Block, BlockHeader, BlockRules, Canonical, Certificate,
+    AckMode, Address, Algorithm, Applet, Attestation, Block, BlockHeader, BlockRules, Canonical, Certificate,
     CertifiedBlock, Control, ControlTx, DeviceRegistration, Did, Digest, Draft, Entry, Envelope, Form,
     Genesis, GuestLimits, Jws, MAX_PAYLOAD_BYTES, Manifest, Member, MessageHeader, MessageId, Output,
-    OutputKind, Place, ProjectId, PublicKey, Record, ResultRecord, Route, SecretKey, Sequence,
-    SequenceWindow, Statement, Timestamp, TokenMessage, TokenRegistration,
+    OutputKind, Place, ProjectId, ProofRule, PublicKey, Record, ResultRecord, Route, SecretKey, Sequence,
+    SequenceWindow, Settlement, Statement, Timestamp, TokenMessage, TokenRegistration,
 };
 
 pub(crate) fn digest() -> impl Strategy<Value = Digest> {
@@ -211,12 +211,37 @@ pub(crate) fn applet() -> impl Strategy<Value = Applet> {
     })
 }
 
+pub(crate) fn settlement() -> impl Strategy<Value = Settlement> {
+    let kinds = prop_oneof![Just("bytes32"), Just("address"), Just("bool"), Just("uint8"), Just("int256")];
+    let rule = ("[a-z]{1,9}", digest(), digest(), "[a-z/]{1,9}");
+    let addresses = any::<([u8; 20], [u8; 20])>();
+    (label(), 1..=u64::MAX, addresses, vec(kinds, 1..5), option::of(rule)).prop_map(
+        |(name, chain_id, (executor, contract), kinds, rule)| {
+            let field = |(i, kind): (usize, &&str)| format!("{kind} f{i}").parse().unwrap();
+            let proof =
+                rule.map(|(system, witness, key, private)| ProofRule { system, witness, key, private });
+            let (executor, contract) = (Address::from_bytes(executor), Address::from_bytes(contract));
+            let fields = kinds.iter().enumerate().map(field).collect();
+            Settlement { name, chain_id, executor, contract, fields, proof }
+        },
+    )
+}
+
 pub(crate) fn manifest() -> impl Strategy<Value = Manifest> {
     let ack = prop_oneof![Just(AckMode::Durable), Just(AckMode::Committed), Just(AckMode::Executed)];
     let rules = (any::<bool>(), 1..=65_536u32, any::<u32>(), 0..=MAX_PAYLOAD_BYTES as u64);
     let env = proptest::collection::btree_map(".{0,8}", ".{0,8}", 0..4);
-    (label(), did(), any::<u64>(), ack, rules, env, vec(applet(), 0..3)).prop_map(
-        |(name, owner, version, ack, (allow_tokens, max_entries, max_delay_ms, max), env, mut applets)| {
+    let lists = (vec(applet(), 0..3), option::of(settlement()));
+    (label(), did(), any::<u64>(), ack, rules, env, lists).prop_map(
+        |(
+            name,
+            owner,
+            version,
+            ack,
+            (allow_tokens, max_entries, max_delay_ms, max),
+            env,
+            (mut applets, settlement),
+        )| {
             applets.sort_by(|a, b| a.name.cmp(&b.name));
             applets.dedup_by(|a, b| a.name == b.name);
             Manifest {
@@ -229,6 +254,7 @@ pub(crate) fn manifest() -> impl Strategy<Value = Manifest> {
                 blocks: BlockRules { max_entries, max_delay_ms },
                 env: env.into_iter().collect(),
                 applets,
+                settlements: settlement.into_iter().collect(),
             }
         },
     )
@@ -265,17 +291,21 @@ pub(crate) fn control_tx() -> impl Strategy<Value = ControlTx> {
 
 pub(crate) fn result_record() -> impl Strategy<Value = ResultRecord> {
     let what = (digest(), label(), ".{0,20}", digest(), digest());
-    (what, any::<i32>(), option::of(".{0,20}"), any::<u64>(), any::<u64>()).prop_map(
-        |((message, applet, handler, program, instrumented), code, error, gas, outputs)| ResultRecord {
-            message: MessageId(message),
-            applet,
-            handler,
-            program,
-            instrumented,
-            code,
-            error,
-            gas,
-            outputs,
+    (what, any::<i32>(), option::of(".{0,20}"), any::<[u64; 4]>()).prop_map(
+        |((message, applet, handler, program, instrumented), code, error, [gas, call, calls, outputs])| {
+            ResultRecord {
+                message: MessageId(message),
+                applet,
+                handler,
+                program,
+                instrumented,
+                code,
+                error,
+                gas,
+                call,
+                calls,
+                outputs,
+            }
         },
     )
 }
@@ -286,6 +316,7 @@ pub(crate) fn output() -> impl Strategy<Value = Output> {
         Just(OutputKind::Control),
         Just(OutputKind::Mqtt),
         Just(OutputKind::Metric),
+        Just(OutputKind::Settlement),
     ];
     let target = || vec(any::<u8>(), 0..80);
     prop_oneof![

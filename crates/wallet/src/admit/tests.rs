@@ -26,6 +26,7 @@ fn manifest(name: &str) -> Manifest {
         blocks: BlockRules::default(),
         env: vec![],
         applets: vec![],
+        settlements: vec![],
     }
 }
 

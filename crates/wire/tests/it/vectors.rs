@@ -14,7 +14,7 @@ const BEGIN: &str = "<!-- vectors: begin -->\n```json\n";
 const END: &str = "```\n<!-- vectors: end -->";
 
 fn doc_path() -> std::path::PathBuf {
-    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/devices.md")
+    "../../docs/devices.md".into()
 }
 
 fn doc() -> String {

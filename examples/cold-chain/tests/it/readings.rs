@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-/// The workspace's folder.
+/// The workspace's folder, seen from the package's, in which cargo runs tests.
 pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+    Path::new("../..").to_owned()
 }
 
 /// Thousandths of a degree Celsius from tenths of a degree Fahrenheit, rounded half away from zero.

@@ -1,0 +1,11 @@
+//! The contracts, as they were compiled, on an EVM: what they do, and above all what they refuse.
+
+mod attestation;
+mod cold_chain;
+mod executor;
+mod gas;
+mod groth16;
+mod inclusion;
+mod reentry;
+mod registry;
+mod world;

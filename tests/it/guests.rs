@@ -1,0 +1,175 @@
+//! Guests that misbehave: each is stopped or answered as the ABI says, and the node and its other applets go on.
+
+use std::path::Path;
+use std::process::Command;
+
+use hyper::{Method, header};
+use serde_json::Value;
+use w3bstream_types::{Algorithm, Control, DeviceRegistration, ProjectId};
+use w3bstream_wallet_file::DeviceKey;
+
+use crate::support::{Device, Home, Process, binary};
+
+const GET_DATA: &str = r#"(import "env" "ws_get_data" (func $get (param i32 i32 i32) (result i32)))"#;
+
+/// Asks for its event's data with the given `alloc`.
+fn asks(alloc: &str) -> String {
+    format!(
+        r#"(module {GET_DATA} (memory (export "memory") 1) {alloc}
+            (func (export "run") (param i32) (result i32)
+              (call $get (local.get 0) (i32.const 8) (i32.const 12))))"#
+    )
+}
+
+/// Name, module, and what the handler gives or why it is stopped.
+fn guests() -> Vec<(&'static str, String, Result<i64, &'static str>)> {
+    let alloc = |body: &str| format!(r#"(func (export "alloc") (param i32) (result i32) {body})"#);
+    let alone = |body: &str| {
+        format!(
+            r#"(module (memory (export "memory") 1)
+                (func (export "run") (param i32) (result i32) {body}))"#
+        )
+    };
+    vec![
+        ("alloc-traps", asks(&alloc("unreachable")), Err("trap")),
+        ("alloc-outside", asks(&alloc("(i32.const 0x7ffffff0)")), Ok(5)),
+        ("alloc-negative", asks(&alloc("(i32.const -1)")), Ok(5)),
+        ("alloc-at-the-end", asks(&alloc("(i32.const 65535)")), Ok(5)),
+        ("endless", alone("(loop $l (br $l)) (i32.const 0)"), Err("out-of-gas")),
+        ("deep", recursion(), Err("stack-overflow")),
+        // Grows until it is told no, then gives how many pages it has: 1 MiB.
+        (
+            "memory",
+            alone("(loop $l (br_if $l (i32.ne (memory.grow (i32.const 1)) (i32.const -1)))) (memory.size)"),
+            Ok(16),
+        ),
+        ("outside", alone("(i32.load (i32.const 65536))"), Err("trap")),
+        ("honest", asks(&alloc("(i32.const 1024)")), Ok(0)),
+    ]
+}
+
+fn recursion() -> String {
+    r#"(module (memory (export "memory") 1)
+        (func $f (param i32) (result i32) (call $f (local.get 0)))
+        (func (export "run") (param i32) (result i32) (call $f (local.get 0))))"#
+        .to_owned()
+}
+
+fn write_project(dir: &Path, guests: &[(&str, String)]) {
+    let mut text = String::from("name = \"cold-chain\"\nack = \"executed\"\n");
+    for (name, wat) in guests {
+        std::fs::write(dir.join(format!("{name}.wasm")), wat::parse_str(wat).unwrap()).unwrap();
+        text.push_str(&format!(
+            "\n[[applets]]\nname = \"{name}\"\nmodule = \"{name}.wasm\"\nlimits = {{ gas = 1000000, memory-bytes = 1048576 }}\n\
+             routes = [{{ event-type = \"default\", handler = \"run\" }}]\n"
+        ));
+    }
+    std::fs::write(dir.join("w3bstream.toml"), text).unwrap();
+}
+
+fn deploy(home: &Home, project: &Path) -> (bool, String) {
+    let mut command = Command::new(binary());
+    command.args(["project", "deploy", "--json", "--dir"]).arg(home.node_dir()).arg(project);
+    let output = command.output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+}
+
+async fn register(home: &Home, process: &Process) -> (Device, ProjectId) {
+    let device = Device::with_key("device", DeviceKey::generate(Algorithm::EdDSA).unwrap());
+    let change = Control::RegisterDevice(DeviceRegistration {
+        device: device.key.did(),
+        key: device.key.public(),
+        event_types: vec![],
+    });
+    let name = "cold-chain".parse().unwrap();
+    process.admin.change(&name, change, &home.owner).await.unwrap();
+    let status = process.admin.get("/v1/projects/cold-chain").await.unwrap();
+    (device, status["id"].as_str().unwrap().parse().unwrap())
+}
+
+async fn send(process: &Process, device: &Device, project: ProjectId, counter: u32) -> Value {
+    let kind = [(header::CONTENT_TYPE, w3bstream_wire::CONTENT_TYPE_ENVELOPE.to_owned())];
+    let url = format!("{}/v1/projects/cold-chain/events", process.running.http);
+    let bytes = w3bstream_wire::encode_envelope(&device.message(project, counter));
+    let answer = w3bstream_node::Http::default().send((Method::POST, &url), &kind, bytes).await.unwrap();
+    assert_eq!(answer.status.as_u16(), 201, "{:?}", answer.json());
+    answer.json().unwrap()
+}
+
+#[test]
+fn a_guest_that_misbehaves_harms_nobody() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let home = Home::new().unwrap();
+        let process = home.start(&[]).await.unwrap();
+        let project = home.dir.path().join("project");
+        std::fs::create_dir(&project).unwrap();
+        let modules: Vec<_> = guests().into_iter().map(|(name, wat, _)| (name, wat)).collect();
+        write_project(&project, &modules);
+        let (deployed, shown) = deploy(&home, &project);
+        assert!(deployed, "{shown}");
+        let (device, id) = register(&home, &process).await;
+        // Twice, since what a guest leaves behind would show the second time.
+        for counter in 0..2 {
+            let answer = send(&process, &device, id, counter).await;
+            let results = answer["results"].as_array().unwrap();
+            assert_eq!(results.len(), guests().len(), "{answer}");
+            for ((name, _, expected), result) in guests().iter().zip(results) {
+                assert_eq!(result["applet"], *name);
+                match expected {
+                    Ok(code) => assert_eq!(result["code"].as_i64(), Some(*code), "{name}: {result}"),
+                    Err(why) => assert_eq!(result["error"].as_str(), Some(*why), "{name}: {result}"),
+                }
+            }
+        }
+        assert!(process.terminate().await.unwrap().success());
+    });
+}
+
+#[test]
+fn a_module_that_cannot_run_is_refused_when_it_is_deployed() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let home = Home::new().unwrap();
+        let process = home.start(&[]).await.unwrap();
+        let project = home.dir.path().join("project");
+        std::fs::create_dir(&project).unwrap();
+        let honest = guests().pop().unwrap().1;
+        let misspelt = honest.replace("ws_get_data", "ws_get_dta");
+        for (wat, said) in [
+            (asks(""), "alloc"),
+            (misspelt, "did you mean env.ws_get_data"),
+            (honest.replace("(export \"memory\")", ""), "memory"),
+            (honest.replace("\"run\"", "\"walk\""), "run"),
+        ] {
+            write_project(&project, &[("applet", wat)]);
+            let (deployed, shown) = deploy(&home, &project);
+            assert!(!deployed && shown.contains(said), "{said}: {shown}");
+        }
+        std::fs::write(project.join("applet.wasm"), b"no module").unwrap();
+        let (deployed, shown) = deploy(&home, &project);
+        assert!(!deployed && shown.contains("applet"), "{shown}");
+        // A manifest that is none, and one with a misspelt key: the line and the nearest key are named.
+        write_project(&project, &[("applet", honest)]);
+        let manifest = project.join("w3bstream.toml");
+        let text = std::fs::read_to_string(&manifest).unwrap();
+        for (wrong, said) in [
+            (text.replace("ack =", "akc ="), ["line 2", "\"ack\""]),
+            (text.replace("handler", "handle"), ["line", "\"handler\""]),
+            (text.replace("\"executed\"", "executed"), ["line 2", "w3bstream.toml"]),
+            (text.replace("\"executed\"", "\"sometime\""), ["line 2", "executed"]),
+            (text.replace("cold-chain", "Cold Chain"), ["line 1", "Cold Chain"]),
+        ] {
+            std::fs::write(&manifest, wrong).unwrap();
+            let (deployed, shown) = deploy(&home, &project);
+            assert!(!deployed && said.iter().all(|s| shown.contains(s)), "{said:?}: {shown}");
+        }
+        std::fs::write(&manifest, text).unwrap();
+        let (deployed, shown) = deploy(&home, &project);
+        assert!(deployed, "{shown}");
+        let (device, id) = register(&home, &process).await;
+        assert_eq!(send(&process, &device, id, 0).await["results"][0]["code"], 0);
+        assert!(process.terminate().await.unwrap().success());
+    });
+}
