@@ -2,9 +2,14 @@
 
 use std::fmt;
 
-use w3bstream_types::{Digest, Disposition};
+use w3bstream_types::{Digest, Disposition, Settlement};
 
-use crate::{ArtefactSet, Error, ErrorKind, Scalar, Signals};
+use crate::{ArtefactSet, Error, ErrorKind, Scalar, Signals, private_signals, public_signals};
+
+/// The role of the program that computes a witness, in an [`ArtefactSet`].
+pub const WITNESS: &str = "witness";
+/// The role of a proving key, in an [`ArtefactSet`].
+pub const KEY: &str = "key";
 
 /// A job's name, chosen by who submits it: the same for the same thing to prove, so that it is proved once.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,6 +41,27 @@ pub struct Job {
 }
 
 impl Job {
+    /// The job of proving a statement: public numbers from its fields, private ones from the JSON that the guest
+    /// stored under [`Settlement::private_key`], both under the circuit's names.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BadInput`] if one of them is not in its only form, a name is both public and private, or
+    /// statements of this kind are not proven; [`ErrorKind::TooLarge`].
+    pub fn new(settlement: &Settlement, statement: &[u8], private: &[u8]) -> Result<Self, Error> {
+        let Some(rule) = &settlement.proof else {
+            let what = format!("the settlement {} has no proof in the manifest", settlement.name);
+            return Err(Error::new(ErrorKind::BadInput, what));
+        };
+        let public = public_signals(&settlement.fields, statement)?;
+        let private = private_signals(private)?;
+        if let Some(both) = public.iter().find(|signal| private.get(&signal.name).is_some()) {
+            let what = format!("{} is in the statement, so it must not be among the private inputs", both.name);
+            return Err(Error::new(ErrorKind::BadInput, what));
+        }
+        let artefacts = [(WITNESS, rule.witness), (KEY, rule.key)].map(|(role, digest)| (role.to_owned(), digest));
+        Ok(Self { system: rule.system.clone(), artefacts: artefacts.into(), public, private })
+    }
+
     /// A digest of all that the job says, to tell two jobs of one name apart.
     pub(crate) fn digest(&self) -> Digest {
         let mut parts: Vec<Vec<u8>> = vec![self.system.as_bytes().to_vec()];
@@ -126,6 +152,8 @@ pub struct Claim {
 
 #[cfg(test)]
 mod tests {
+    use w3bstream_types::{Address, ProofRule};
+
     use super::*;
 
     fn signals(list: &[(&str, &[u128])]) -> Signals {
@@ -134,6 +162,40 @@ mod tests {
             signals.push(name, values.iter().map(|v| Scalar::from_u128(*v)).collect()).unwrap();
         }
         signals
+    }
+
+    #[test]
+    fn a_job_is_made_of_settlement_statement_and_private_inputs() {
+        let proof = ProofRule {
+            system: "groth16-bn254".into(),
+            witness: Digest::of(b"w"),
+            key: Digest::of(b"k"),
+            private: "witness/{x}".into(),
+        };
+        let mut settlement = Settlement {
+            name: "day".parse().unwrap(),
+            chain_id: 1,
+            executor: Address::from_bytes([1; 20]),
+            contract: Address::from_bytes([2; 20]),
+            fields: vec!["uint8 x".parse().unwrap()],
+            proof: Some(proof.clone()),
+        };
+        let mut statement = [0; 32];
+        statement[31] = 9;
+        let job = Job::new(&settlement, &statement, br#"{"salt":"12345"}"#).unwrap();
+        assert_eq!(job.public.get("x"), Some(&[Scalar::from_u128(9)][..]));
+        assert_eq!((&job.artefacts[WITNESS], &job.artefacts[KEY]), (&proof.witness, &proof.key));
+        assert!(!format!("{job:?}").contains("12345"), "{job:?}");
+        for (statement, private) in [
+            (&statement[..], &br#"{"salt":"1","x":"9"}"#[..]),
+            (&statement[..31], br#"{"salt":"1"}"#),
+            (&[1; 32], br#"{"salt":"1"}"#),
+            (&statement[..], b"salt"),
+        ] {
+            assert_eq!(Job::new(&settlement, statement, private).unwrap_err().kind(), ErrorKind::BadInput);
+        }
+        settlement.proof = None;
+        assert!(Job::new(&settlement, &statement, br#"{"salt":"1"}"#).is_err());
     }
 
     #[test]

@@ -14,9 +14,9 @@
 //! - Private numbers appear in no `Debug`, no error and no log.
 //!
 //! # From a statement to a circuit
-//! A statement is the ABI encoding of static words with named types; [`Layout`] reads it strictly into the
-//! public [`Signals`]. [`private_signals`] reads the JSON that the applet stored. [`Groth16Proof`] is the
-//! proof's encoding for contracts.
+//! [`Job::new`] makes a job of what a manifest says about a settlement, an attested statement and the JSON that the
+//! applet stored: [`public_signals`] reads the statement's words strictly, [`private_signals`] the JSON.
+//! [`Groth16Proof`] is the proof's encoding for contracts.
 //!
 //! # Implementing this room
 //! For a proof system that runs in this process, implement [`System`], which computes and nothing else, and
@@ -28,7 +28,6 @@ mod artefacts;
 pub mod conformance;
 mod error;
 mod job;
-mod layout;
 mod memory;
 pub mod pool;
 mod private;
@@ -36,12 +35,12 @@ mod proof;
 mod prover;
 mod scalar;
 mod signals;
+mod statement;
 
 pub use artefacts::{ArtefactSet, Artefacts, MemoryArtefacts};
 pub use async_trait::async_trait;
 pub use error::{Error, ErrorKind};
-pub use job::{Claim, Failure, Job, JobId, Progress, State};
-pub use layout::{FieldType, Layout, MAX_FIELDS, WORD_BYTES};
+pub use job::{Claim, Failure, Job, JobId, KEY, Progress, State, WITNESS};
 pub use memory::{MemoryProver, SUM, Sum};
 pub use pool::{Control, Pool, PoolConfig, System};
 pub use private::{MAX_PRIVATE_BYTES, private_signals};
@@ -49,3 +48,4 @@ pub use proof::{BASE_MODULUS, Groth16Proof, PROOF_BYTES};
 pub use prover::Prover;
 pub use scalar::Scalar;
 pub use signals::{MAX_VALUES, Signal, Signals};
+pub use statement::{public_inputs, public_signals};
