@@ -184,6 +184,25 @@ impl Field {
         Some(Self::enter(&bytes))
     }
 
+    /// Several small numbers as one: value i, of `bits` bits, times 2^(`bits` · i). `None` if a value has more bits,
+    /// or all together have more than 253, so that no two lists of one length are one number.
+    #[must_use]
+    pub fn pack(values: &[u32], bits: u32) -> Option<Self> {
+        let fits = |value: &u32| u64::from(*value) >> bits.min(32) == 0;
+        if values.len() as u64 * u64::from(bits) > 253 || !values.iter().all(fits) {
+            return None;
+        }
+        let mut bytes = [0_u8; 32];
+        for (value, position) in values.iter().zip((0..).step_by(bits.max(1) as usize)) {
+            let placed = u64::from(*value) << (position % 8);
+            let places = bytes.iter_mut().rev().skip(position / 8);
+            for (byte, part) in places.zip(placed.to_le_bytes()) {
+                *byte |= part;
+            }
+        }
+        Some(Self::enter(&bytes))
+    }
+
     /// Its 32 bytes, the highest first: `uint256` or `bytes32` in a contract's arguments.
     #[must_use]
     pub fn to_be_bytes(self) -> [u8; 32] {

@@ -45,22 +45,13 @@ fn the_circuit_agrees() {
         let input = &example["input"];
         let list = |name: &str| input[name].as_array().unwrap().iter().map(number).collect::<Vec<_>>();
         let int = |name: &str| input[name].as_str().unwrap().parse::<u64>().unwrap();
-        let mut words = [[0_u8; 32]; 2];
-        let readings: Vec<i64> =
-            input["readings"].as_array().unwrap().iter().map(|r| r.as_str().unwrap().parse().unwrap()).collect();
-        for (word, readings) in words.iter_mut().zip(readings.chunks(12)) {
-            for (i, reading) in readings.iter().enumerate() {
-                for bit in 0..21 {
-                    let position = 21 * i + bit;
-                    word[31 - position / 8] |= (((reading + 273_150) >> bit & 1) as u8) << (position % 8);
-                }
-            }
-        }
+        let from_absolute_zero = |r: &serde_json::Value| (r.as_str().unwrap().parse::<i32>().unwrap() + 273_150) as u32;
+        let readings: Vec<u32> = input["readings"].as_array().unwrap().iter().map(from_absolute_zero).collect();
         let mut items = alloc::vec![number(&input["salt"])];
         items.extend(list("project"));
         items.extend(list("device"));
         items.push(Field::from_u64(int("day") * 256 + int("n")));
-        items.extend(words.iter().map(|word| Field::from_be_bytes(word).unwrap()));
+        items.extend(readings.chunks(12).map(|word| Field::pack(word, 21).unwrap()));
         let wanted: String = input["commitment"].as_str().unwrap().to_string();
         assert_eq!(chain("w3b/cold-chain/day/1", &items).to_decimal(), wanted);
         seen += 1;

@@ -112,6 +112,20 @@ fn texts_are_numbers() {
     assert!(Field::from_text(&"z".repeat(32)).is_none());
 }
 
+#[test]
+fn what_does_not_fit_is_not_packed() {
+    assert_eq!(Field::pack(&[], 21), Some(Field::ZERO));
+    assert_eq!(Field::pack(&[3, 5], 8), Some(Field::from_u64(3 + 5 * 256)));
+    assert_eq!(Field::pack(&[256], 8), None);
+    assert!(Field::pack(&[u32::MAX; 7], 32).is_some());
+    assert!(Field::pack(&[0; 12], 21).is_some());
+    assert!(Field::pack(&[0; 13], 21).is_none());
+    assert!(Field::pack(&[1; 253], 1).is_some());
+    assert!(Field::pack(&[1; 254], 1).is_none());
+    assert_eq!((Field::pack(&[0, 0], 0), Field::pack(&[1], 0)), (Some(Field::ZERO), None));
+    assert_eq!(Field::pack(&[0], u32::MAX), None);
+}
+
 /// The columns of the largest numbers that each operation allows must not overflow, which a debug build checks.
 #[test]
 fn the_largest_limbs_fit() {
@@ -141,6 +155,16 @@ proptest! {
         let found = Loose::dot(&row, &sums).strict().to_be_bytes();
         let wanted = rows.iter().zip(xs).fold(Plain([0; 4]), |sum, (m, x)| sum.add(m.mul(x.add(rows[0]))));
         prop_assert_eq!(found, wanted.bytes());
+    }
+
+    #[test]
+    fn packed_numbers_can_be_taken_out(values in prop::collection::vec(0_u32..1 << 21, 0..=12)) {
+        let packed = Field::pack(&values, 21).unwrap().to_be_bytes();
+        for (i, value) in values.iter().enumerate() {
+            let bit = |at: usize| packed[31 - at / 8] >> (at % 8) & 1;
+            let found = (0..21).fold(0, |n, b| n | u32::from(bit(21 * i + b)) << b);
+            prop_assert_eq!(found, *value);
+        }
     }
 
     #[test]
