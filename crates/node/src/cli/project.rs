@@ -108,6 +108,10 @@ async fn deploy(at: &Where, path: &Path, json: bool) -> anyhow::Result<()> {
         let users: Vec<&str> = users.collect();
         admin.put_program(module).await.with_context(|| format!("applet {}", users.join(", ")))?;
     }
+    for circuit in loaded.circuits {
+        admin.put_circuit(circuit.witness).await?;
+        admin.put_circuit(circuit.key).await?;
+    }
     let name = manifest.name.clone();
     let current = admin.get("/v1/projects").await?;
     let current = current.as_array().into_iter().flatten().find(|p| p["name"] == name.as_str());
