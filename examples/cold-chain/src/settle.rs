@@ -198,7 +198,10 @@ pub(crate) fn add(event: &Event, time: i64, milli_celsius: i64) -> Result<(), Er
 fn submit(closed: &Closed) -> Result<(), Error> {
     if let Err(e) = settle::submit(SETTLEMENT, &closed.statement) {
         // The readings and their summary are as good without a chain.
-        log::warn!("the day is not settled: {}; has the manifest a settlement \"{SETTLEMENT}\"?", e.message());
+        log::warn!(
+            "the day is not settled: {}; has the manifest a settlement \"{SETTLEMENT}\"?",
+            e.message()
+        );
         return Ok(());
     }
     kv::set(format!("witness/{}", hex(&closed.commitment)), &closed.private)
@@ -216,7 +219,9 @@ mod tests {
     #[test]
     fn the_first_reading_of_an_hour_counts() {
         let mut series = Series::new(7);
-        for (hour, value, added) in [(5, 50, true), (3, 30, true), (5, 51, false), (23, 1, true), (0, 2, true)] {
+        for (hour, value, added) in
+            [(5, 50, true), (3, 30, true), (5, 51, false), (23, 1, true), (0, 2, true)]
+        {
             assert_eq!(series.add(entry(hour, value)), added);
         }
         assert_eq!(series.entries, [entry(0, 2), entry(3, 30), entry(5, 50), entry(23, 1)]);

@@ -125,17 +125,8 @@ fn reduce(column: &mut [u64; 9]) {
     let factor = (column[0] & MASK) * INVERSE & MASK;
     limbs!(I => column[I] += factor * P[I]);
     let carry = column[0] >> BITS;
-    *column = [
-        column[1] + carry,
-        column[2],
-        column[3],
-        column[4],
-        column[5],
-        column[6],
-        column[7],
-        column[8],
-        0,
-    ];
+    *column =
+        [column[1] + carry, column[2], column[3], column[4], column[5], column[6], column[7], column[8], 0];
 }
 
 impl Field {

@@ -45,8 +45,10 @@ fn the_circuit_agrees() {
         let input = &example["input"];
         let list = |name: &str| input[name].as_array().unwrap().iter().map(number).collect::<Vec<_>>();
         let int = |name: &str| input[name].as_str().unwrap().parse::<u64>().unwrap();
-        let from_absolute_zero = |r: &serde_json::Value| (r.as_str().unwrap().parse::<i32>().unwrap() + 273_150) as u32;
-        let readings: Vec<u32> = input["readings"].as_array().unwrap().iter().map(from_absolute_zero).collect();
+        let from_absolute_zero =
+            |r: &serde_json::Value| (r.as_str().unwrap().parse::<i32>().unwrap() + 273_150) as u32;
+        let readings: Vec<u32> =
+            input["readings"].as_array().unwrap().iter().map(from_absolute_zero).collect();
         let mut items = alloc::vec![number(&input["salt"])];
         items.extend(list("project"));
         items.extend(list("device"));
