@@ -235,7 +235,7 @@ fn the_module_settles_what_the_native_code_settles_and_can_pay_for_it() {
 fn the_module_is_small_and_asks_for_nothing_but_the_abi() {
     let guest = Guest::new(&[]);
     let size = std::fs::metadata(root().join("artefacts/cold-chain.wasm")).unwrap().len();
-    assert!(size <= 48 * 1024, "{size} bytes");
+    assert!(size <= 56 * 1024, "{size} bytes");
     let foreign: Vec<_> = guest
         .module
         .imports()
