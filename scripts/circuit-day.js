@@ -43,6 +43,11 @@ function commitment({ project, device, day, n, salt, readings }) {
   return items.reduce(hash2, domain);
 }
 
+// What the cold-chain applet takes for a day's salt: a chain over the salts of its readings' payloads.
+function daySalt(salts) {
+  return salts.reduce(hash2, BigInt("0x" + Buffer.from("w3b/cold-chain/salt/1").toString("hex")));
+}
+
 // project and device as 64 hex digits, readings in thousandths of a degree.
 function day({ project, device, day: number, salt, readings }) {
   const n = readings.length;
@@ -57,4 +62,4 @@ function day({ project, device, day: number, salt, readings }) {
   return { statement, input: Object.fromEntries(Object.entries(input).map(([k, v]) => [k, text(v)])) };
 }
 
-module.exports = { P, mod, hash2, commitment, day };
+module.exports = { P, mod, hash2, commitment, daySalt, day };

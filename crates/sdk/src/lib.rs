@@ -61,6 +61,7 @@ pub mod metrics;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod mock;
 pub mod mqtt;
+pub mod poseidon;
 pub mod settle;
 
 #[cfg(not(target_arch = "wasm32"))]

@@ -7,7 +7,7 @@ use w3bstream_sdk::Error;
 /// The last millisecond that has a day with a year of four digits: the end of 9999-12-31.
 pub const MAX_TIME: i64 = 253_402_300_799_999;
 
-const MS_PER_DAY: i64 = 24 * 60 * 60 * 1000;
+pub(crate) const MS_PER_DAY: i64 = 24 * 60 * 60 * 1000;
 
 /// Days in 400 years of the Gregorian calendar, after which it repeats.
 const DAYS_PER_CYCLE: i64 = 146_097;

@@ -22,14 +22,23 @@
 //! - `d/<device>/<YYYY-MM-DD>`: the day's [`Record`].
 //! - `open/<device>`: the latest day of which a reading came.
 //! - `unknown/<type>`: how many events of an unknown type came.
+//! - `series/<device's hash>`, `witness/<commitment>`: see the settlement below.
 //!
 //! # Outputs
 //! - MQTT `alarms/<device>`, at the first reading of a day outside the limits.
 //! - MQTT `daily/<device>`, the summary of a day, when the first reading of a later day comes. A reading
 //!   that comes after that still changes the day's record, where `late` counts it, but is in no summary.
 //!
+//! # Settlement
+//! With the setting `settle`, each closed day of a device that signs becomes a statement of the settlement `day`,
+//! whose fields are `bytes32 project, bytes32 device, uint32 day, uint8 n, int32 lo, int32 hi, int32 a, uint8 r,
+//! uint256 commitment`: how many hours have a reading, the lowest and the highest, and the mean `a + r/n`. Here the
+//! *signer* is the device, whatever name the payload has. The numbers that prove it are kept under
+//! `witness/<commitment>`; `circuits/README.md` says how they are committed to.
+//!
 //! # Settings
-//! `alarm_above_mc` and `alarm_below_mc`: the limits in thousandths of a degree Celsius, each optional.
+//! - `alarm_above_mc` and `alarm_below_mc`: the limits in thousandths of a degree Celsius, each optional.
+//! - `settle`: `true` to settle closed days.
 
 #![cfg_attr(target_arch = "wasm32", no_std)]
 
@@ -37,6 +46,7 @@ extern crate alloc;
 
 mod day;
 mod record;
+mod settle;
 
 use alloc::format;
 use alloc::string::String;
@@ -127,6 +137,7 @@ pub fn reading(event: Event) -> Result<(), Error> {
     if !late && open != Some(reading.day) {
         kv::set(&open_key, reading.day.to_text())?;
     }
+    settle::add(&event, reading.time, reading.milli_celsius)?;
     match breach {
         Some(breach) if record.alarms == 1 => alarm(&reading, &breach),
         _ => Ok(()),

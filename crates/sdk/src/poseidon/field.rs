@@ -100,17 +100,23 @@ impl Loose {
 
     /// The only form of a number below 2 p.
     pub(super) fn strict(self) -> Field {
-        let mut less = Self::carried(self.0).0;
-        let same = less;
-        // Borrows are carries that are negative: the shift keeps the sign.
-        let mut borrow = 0_i64;
-        limbs!(I => {
-            let difference = less[I] as i64 - P[I] as i64 + borrow;
-            borrow = difference >> BITS;
-            less[I] = difference as u64 & MASK;
-        });
-        Field(Self(if borrow < 0 { same } else { less }))
+        let same = Self::carried(self.0).0;
+        let (less, negative) = difference(&same, &P);
+        Field(Self(if negative { same } else { less }))
     }
+}
+
+/// `from` − `what`, and whether that is below 0 (then the limbs are those of 2^261 more).
+fn difference(from: &[u64; 9], what: &[u64; 9]) -> ([u64; 9], bool) {
+    let mut limbs = *from;
+    // A borrow is a carry that is negative: the shift keeps the sign.
+    let mut borrow = 0_i64;
+    limbs!(I => {
+        let difference = from[I] as i64 - what[I] as i64 + borrow;
+        borrow = difference >> BITS;
+        limbs[I] = difference as u64 & MASK;
+    });
+    (limbs, borrow < 0)
 }
 
 /// One step of Montgomery's reduction: adds the multiple of p that makes the lowest limb 0, and drops it.
@@ -119,17 +125,8 @@ fn reduce(column: &mut [u64; 9]) {
     let factor = (column[0] & MASK) * INVERSE & MASK;
     limbs!(I => column[I] += factor * P[I]);
     let carry = column[0] >> BITS;
-    *column = [
-        column[1] + carry,
-        column[2],
-        column[3],
-        column[4],
-        column[5],
-        column[6],
-        column[7],
-        column[8],
-        0,
-    ];
+    *column =
+        [column[1] + carry, column[2], column[3], column[4], column[5], column[6], column[7], column[8], 0];
 }
 
 impl Field {
@@ -175,6 +172,25 @@ impl Field {
         let mut bytes = [0; 32];
         let start = bytes.len().checked_sub(text.len()).filter(|start| *start > 0)?;
         bytes[start..].copy_from_slice(text.as_bytes());
+        Some(Self::enter(&bytes))
+    }
+
+    /// Several small numbers as one: value i, of `bits` bits, times 2^(`bits` · i). `None` if a value has more bits,
+    /// or all together have more than 253, so that no two lists of one length are one number.
+    #[must_use]
+    pub fn pack(values: &[u32], bits: u32) -> Option<Self> {
+        let fits = |value: &u32| u64::from(*value) >> bits.min(32) == 0;
+        if values.len() as u64 * u64::from(bits) > 253 || !values.iter().all(fits) {
+            return None;
+        }
+        let mut bytes = [0_u8; 32];
+        for (value, position) in values.iter().zip((0..).step_by(bits.max(1) as usize)) {
+            let placed = u64::from(*value) << (position % 8);
+            let places = bytes.iter_mut().rev().skip(position / 8);
+            for (byte, part) in places.zip(placed.to_le_bytes()) {
+                *byte |= part;
+            }
+        }
         Some(Self::enter(&bytes))
     }
 
@@ -236,15 +252,8 @@ impl Field {
 
     /// p − self.
     fn negated(self) -> Self {
-        let mut limbs = P;
-        let mut borrow = 0_i64;
-        limbs!(I => {
-            let difference = limbs[I] as i64 - self.0.0[I] as i64 + borrow;
-            borrow = difference >> BITS;
-            limbs[I] = difference as u64 & MASK;
-        });
         // p itself, for 0, becomes 0.
-        Loose(limbs).strict()
+        Loose(difference(&P, &self.0.0).0).strict()
     }
 }
 
@@ -255,4 +264,4 @@ impl core::fmt::Debug for Field {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

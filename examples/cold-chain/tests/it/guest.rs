@@ -3,10 +3,15 @@
 use std::collections::BTreeMap;
 
 use w3bstream_example_cold_chain::{reading, unknown};
-use w3bstream_sdk::mock::{self, Published};
-use wasmi::{AsContextMut, Caller, Engine, Extern, Instance, Linker, Memory, Module, Store};
+use w3bstream_sdk::mock::{self, Published, Sender, Settled};
+use wasmi::{AsContextMut, Caller, Config, Engine, Extern, Instance, Linker, Memory, Module, Store};
 
 use super::readings::{root, rows};
+use super::settle::{hour, sender};
+
+/// What the interpreter may do in one call: a node's default is 100 million gas, and both count about one for an
+/// instruction.
+const FUEL: u64 = 100_000_000;
 
 /// One call's host.
 #[derive(Default)]
@@ -17,6 +22,9 @@ struct Host {
     payload: Vec<u8>,
     published: Vec<Published>,
     logs: Vec<(i32, String)>,
+    sender: Sender,
+    settled: Vec<Settled>,
+    fuel: u64,
 }
 
 fn memory(caller: &Caller<'_, Host>) -> Memory {
@@ -91,7 +99,38 @@ fn linker(engine: &Engine) -> Linker<Host> {
             },
         )
         .unwrap();
+    settlement(&mut linker);
     linker
+}
+
+/// The functions that a statement needs.
+fn settlement(linker: &mut Linker<Host>) {
+    linker
+        .func_wrap(
+            "env",
+            "ws_get_context",
+            |mut c: Caller<'_, Host>, _rid: i32, item: i32, out: i32, size: i32| {
+                let sender = &c.data().sender;
+                let value = match item {
+                    1 => Some(sender.project.to_vec()),
+                    3 => sender.device.as_ref().map(|(_, hash)| hash.to_vec()),
+                    4 => sender.salt.map(Vec::from),
+                    other => panic!("the applet has no use for item {other}"),
+                };
+                answer(&mut c, value, 2, (out, size))
+            },
+        )
+        .unwrap()
+        .func_wrap("env", "ws_settle", |mut c: Caller<'_, Host>, name: i32, len: i32, at: i32, size: i32| {
+            let name = String::from_utf8(bytes(&c, name, len)).unwrap();
+            let statement = bytes(&c, at, size);
+            if name != "day" || statement.len() != 288 {
+                return 2;
+            }
+            c.data_mut().settled.push(Settled { name, statement });
+            0
+        })
+        .unwrap();
 }
 
 /// The module and the state that outlives a call.
@@ -104,7 +143,7 @@ struct Guest {
 
 impl Guest {
     fn new(env: &[(&str, &str)]) -> Self {
-        let engine = Engine::default();
+        let engine = Engine::new(Config::default().consume_fuel(true));
         let program = std::fs::read(root().join("artefacts/cold-chain.wasm")).unwrap();
         let module = Module::new(&engine, program).unwrap();
         let env = env.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
@@ -119,12 +158,15 @@ impl Guest {
             payload: payload.into(),
             published: Vec::new(),
             logs: Vec::new(),
+            settled: Vec::new(),
             ..std::mem::take(&mut self.host)
         };
         let mut store = Store::new(&self.engine, host);
+        store.set_fuel(FUEL).unwrap();
         let instance: Instance = self.linker.instantiate_and_start(&mut store, &self.module).unwrap();
         let code = instance.get_typed_func::<i32, i32>(&store, handler).unwrap().call(&mut store, 1).unwrap();
-        self.host = store.into_data();
+        let fuel = FUEL - store.get_fuel().unwrap();
+        self.host = Host { fuel, ..store.into_data() };
         code
     }
 }
@@ -162,6 +204,31 @@ fn the_module_does_what_the_native_code_does() {
     assert!(published > 50, "the comparison saw alarms and summaries: {published}");
     assert_eq!(&guest.host.kv, native.state());
     assert_eq!(native.kv_text("unknown/door"), Some("2"));
+}
+
+#[test]
+fn the_module_settles_what_the_native_code_settles_and_can_pay_for_it() {
+    let mut guest = Guest::new(&[("settle", "true")]);
+    let mut native = mock::Host::new().env("settle", "true").settlement("day", 9);
+    let mut settled = 0;
+    let (mut adding, mut closing) = (0, 0);
+    for row in &rows("seattle")[..24 * 5 + 1] {
+        let payload = row.payload("seattle");
+        let from = sender(hour(row.time));
+        native.set_sender(from.clone());
+        guest.host.sender = from;
+        let wanted = native.deliver(reading, "reading", &payload);
+        assert_eq!(guest.call("reading", "reading", &payload), wanted.code);
+        assert_eq!(guest.host.settled, wanted.settled);
+        settled += wanted.settled.len();
+        let most = if wanted.settled.is_empty() { &mut adding } else { &mut closing };
+        *most = guest.host.fuel.max(*most);
+    }
+    assert_eq!(settled, 5);
+    assert_eq!(&guest.host.kv, native.state());
+    println!("fuel: {adding} for a reading, {closing} for closing a day");
+    assert!(adding <= 1_000_000, "{adding} for a reading");
+    assert!(closing <= 60_000_000, "{closing} for closing a day");
 }
 
 #[test]

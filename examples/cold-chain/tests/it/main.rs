@@ -5,3 +5,4 @@
 mod guest;
 mod native;
 mod readings;
+mod settle;
