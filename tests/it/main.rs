@@ -5,4 +5,5 @@
 mod cli;
 mod crash;
 mod guests;
+mod settle;
 mod support;

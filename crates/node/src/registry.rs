@@ -13,7 +13,7 @@ use w3bstream_engine::Engine;
 use w3bstream_engine_wasmer::{WasmerConfig, WasmerEngine};
 use w3bstream_pipeline::{NoProbe, Probe};
 use w3bstream_prover::Prover;
-use w3bstream_prover_groth16::{Groth16, Groth16Config};
+use w3bstream_prover_groth16::{Config as Groth16Config, Groth16Prover};
 use w3bstream_storage::Storage;
 
 /// What a storage factory gets.
@@ -80,7 +80,7 @@ impl Registry {
             .with_storage("sqlite", open_sqlite)
             .with_consensus(factory::<Solo>())
             .with_chain("evm", open_evm)
-            .with_prover(|| Ok(Arc::new(Groth16::new(&Groth16Config::default())?)))
+            .with_prover(|| Ok(Arc::new(Groth16Prover::start(&Groth16Config::default())?)))
     }
 
     /// Adds a storage backend, or replaces one.

@@ -9,7 +9,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use w3bstream_endpoint::Query as _;
-use w3bstream_pipeline::{Pipeline, ProjectStatus};
+use w3bstream_pipeline::{Pipeline, ProjectStatus, Settlement, SettlementState};
 use w3bstream_types::Clock;
 
 use crate::builder::LateQuery;
@@ -17,6 +17,11 @@ use crate::builder::LateQuery;
 const PAGE: &str = include_str!("web/status.html");
 /// Blocks that the page shows of each project.
 const BLOCKS: u64 = 10;
+/// Settlements that the page shows of each project: so many under way, and so many that ended.
+const SETTLEMENTS: usize = 10;
+/// The ended ones are looked for in the last blocks, and among so many records.
+const SETTLED_BLOCKS: u64 = 20;
+const SETTLED_PAGE: usize = 2_000;
 /// The page loads nothing from elsewhere and runs only its own script.
 const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; \
                       img-src data:; frame-ancestors 'none'";
@@ -57,6 +62,30 @@ async fn status(query: &LateQuery, clock: &dyn Clock, started: Instant) -> Value
     })
 }
 
+/// The last settlements that ended, newest first, and the first that are under way: without proofs and rules, which are
+/// long. What cannot be read is left away; the page shows the rest.
+async fn settlements(pipeline: &Pipeline, status: &ProjectStatus) -> Vec<Value> {
+    // Those of the last blocks: the journal lists them by height.
+    let recent = status.attested.saturating_sub(SETTLED_BLOCKS);
+    let ended = pipeline.settlements(status.id, (true, Some((recent, 0))), SETTLED_PAGE).await;
+    let waiting = pipeline.settlements(status.id, (false, None), SETTLEMENTS).await;
+    let row = |s: &Settlement| {
+        let (state, transaction) = match &s.state {
+            SettlementState::Waiting if s.rule.as_ref().is_some_and(|r| r.proof.is_some()) => ("proving", None),
+            SettlementState::Waiting | SettlementState::Proven { .. } => ("sending", None),
+            SettlementState::Settled(landed) => ("settled", Some(landed.transaction.clone())),
+            SettlementState::Elsewhere => ("settled elsewhere", None),
+        };
+        json!({
+            "height": s.height, "index": s.index, "name": s.name, "state": state, "reason": s.reason,
+            "transaction": transaction,
+        })
+    };
+    let ended = ended.unwrap_or_default();
+    let newest = ended.iter().rev().take(SETTLEMENTS);
+    waiting.unwrap_or_default().iter().chain(newest).map(row).collect()
+}
+
 async fn project(pipeline: &Pipeline, status: &ProjectStatus) -> Value {
     let count = |name: &str| status.counters.get(name).copied().unwrap_or_default();
     let applets = pipeline.manifest(status.id).map_or_else(Vec::new, |m| {
@@ -76,7 +105,11 @@ async fn project(pipeline: &Pipeline, status: &ProjectStatus) -> Value {
             "refused": status.refused.values().sum::<u64>(),
             "executed": count("w3b_messages_executed_total"),
             "failed": count("w3b_handler_failures_total"),
+            "proofs": count("w3b_proofs_total"),
+            "settled": count("w3b_settled_total"),
+            "settlement_gas": count("w3b_settlement_gas_total"),
         },
+        "settlements": settlements(pipeline, status).await,
         "height": status.height,
         "attested": status.attested,
         "devices": status.devices,

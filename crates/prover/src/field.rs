@@ -103,7 +103,7 @@ impl FieldElement {
     }
 }
 
-fn bad(why: &str) -> Malformed {
+fn bad(why: &'static str) -> Malformed {
     Malformed::new("field element", why)
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use w3bstream_chain::{BlockId, Call, Chain, Receipt, SignedTransaction, Simulation, Transaction};
+use w3bstream_chain::{Call, Chain, Receipt, SignedTransaction, Simulation, Transaction};
 use w3bstream_chain_dev::{DevChain, dev_key};
 use w3bstream_chain_evm::{EvmChain, EvmSettings};
 use w3bstream_contracts::{VerifyingKey, deploy, register_call};
@@ -159,11 +159,6 @@ impl DemoChain {
                 None => tokio::time::sleep(Duration::from_millis(50)).await,
             }
         }
-    }
-
-    /// The height of the chain.
-    pub(super) async fn height(&self) -> anyhow::Result<u64> {
-        Ok(self.chain.block(BlockId::Head).await?.context("the chain has no head")?.number)
     }
 }
 

@@ -585,6 +585,7 @@ impl Shown {
             "proof_ms_median": self.settled.median(),
             "settling_seconds": (self.settled.seconds * 100.0).round() / 100.0,
             "executor": self.contracts.executor,
+            "settled_topic": Digest::from_bytes(w3bstream_contracts::Settled::topic()),
             "contract": self.contracts.cold_chain,
             "receipt": self.receipt,
             "anchors": self.anchors,

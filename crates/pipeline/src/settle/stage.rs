@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use w3bstream_chain::submit::{Intent, IntentId, Offered, Outcome, Ports, Refusal, Submitter};
-use w3bstream_contracts::{Execution, ExecutionError};
+use w3bstream_contracts::{Execution, ExecutionError, OutputRef};
 use w3bstream_tasks::Shutdown;
 use w3bstream_types::{Attestation, Digest, Output, Timestamp, merkle, output_leaves};
 
@@ -168,11 +168,23 @@ impl Stage {
             SettlementState::Proven { proof, millis } => (proof.clone(), *millis),
             _ => (String::new(), 0),
         };
-        let intent = intent(settlement, block, &proof)?;
-        let now = self.now();
-        let id = intent.id;
+        let id = intent_id(settlement, block);
+        let (now, most) =
+            (self.now(), self.shared.parts.chains.get(&chain_id).map(|c| c.settings.max_in_flight));
         let submitter = self.submitter(chain_id).await?;
-        match submitter.offer(intent, now).await? {
+        if let Some((_, outcome)) = submitter.finished().into_iter().find(|(done, _)| *done == id) {
+            return self.end(settlement, (chain_id, id), (&outcome, (proof, millis))).await;
+        }
+        if !submitter.transactions(id).is_empty() {
+            settlement.reason.clear();
+            return Ok(());
+        }
+        // Before the call is built: most of those that wait, wait for this.
+        if most.is_some_and(|most| submitter.in_flight() >= most.max(1)) {
+            "waits for the transactions before it".clone_into(&mut settlement.reason);
+            return Ok(());
+        }
+        match submitter.offer(intent(id, settlement, block, &proof)?, now).await? {
             Offered::Taken(_) => settlement.reason.clear(),
             Offered::Later(why) => why.clone_into(&mut settlement.reason),
             Offered::Refused(Refusal::Reverts(revert)) => match ExecutionError::decode(&revert.data) {
@@ -186,24 +198,34 @@ impl Stage {
                 return Err(Error::new(ErrorKind::Refused, format!("the transaction {refusal}")));
             }
             Offered::Finished(outcome) => {
-                let ended = ended(&outcome, (proof, millis));
-                match ended {
-                    Ok(state) => settlement.state = state,
-                    // It is offered anew after a pause, with a new nonce.
-                    Err(why) => {
-                        submitter.forget(id).await?;
-                        return Err(Error::new(ErrorKind::Refused, why));
-                    }
-                }
-                // Written before it is forgotten: a crash in between finds the outcome again.
-                let writes = settlement.writes(self.project.id)?;
-                self.shared.parts.journal.commit(writes).await?;
-                if let Some(submitter) = self.submitters.get_mut(&chain_id) {
-                    submitter.forget(id).await?;
-                }
+                return self.end(settlement, (chain_id, id), (&outcome, (proof, millis))).await;
             }
         }
         Ok(())
+    }
+
+    /// Takes an outcome over from the submitter's books. One that is no success is offered anew after a pause, with a
+    /// new nonce.
+    async fn end(
+        &mut self,
+        settlement: &mut Settlement,
+        (chain_id, id): (u64, IntentId),
+        (outcome, proof): (&Outcome, (String, u64)),
+    ) -> Result<(), Error> {
+        let failed = match ended(outcome, proof) {
+            Ok(state) => {
+                settlement.state = state;
+                // Written before it is forgotten: a crash in between finds the outcome again.
+                let writes = settlement.writes(self.project.id)?;
+                self.shared.parts.journal.commit(writes).await?;
+                None
+            }
+            Err(why) => Some(why),
+        };
+        if let Some(submitter) = self.submitters.get_mut(&chain_id) {
+            submitter.forget(id).await?;
+        }
+        failed.map_or(Ok(()), |why| Err(Error::new(ErrorKind::Refused, why)))
     }
 
     /// Lets every submitter look at its chain. Outcomes are found when their settlements are offered again.
@@ -256,8 +278,20 @@ impl Stage {
     }
 }
 
-/// The call that settles an output, named by the output for ever.
-fn intent(settlement: &Settlement, block: &AttestedBlock, proof: &str) -> Result<Intent, Error> {
+/// The intent of an output, named by it for ever.
+fn intent_id(settlement: &Settlement, block: &AttestedBlock) -> IntentId {
+    let w3bstream_types::Statement { subnet, epoch, height, .. } = block.attestation.statement;
+    let output = OutputRef { subnet: subnet.0, epoch, height, index: settlement.index };
+    IntentId(Digest::tagged("w3b/settlement-intent", &[&output.id()]))
+}
+
+/// The call that settles an output.
+fn intent(
+    id: IntentId,
+    settlement: &Settlement,
+    block: &AttestedBlock,
+    proof: &str,
+) -> Result<Intent, Error> {
     let gone = || Error::new(ErrorKind::Fatal, "the output is gone");
     let at = usize::try_from(settlement.index).map_err(|_| gone())?;
     let path = merkle::path(&block.leaves, at).ok_or_else(gone)?;
@@ -271,7 +305,6 @@ fn intent(settlement: &Settlement, block: &AttestedBlock, proof: &str) -> Result
         path: &path,
         proof: &proof,
     };
-    let id = IntentId(Digest::tagged("w3b/settlement-intent", &[&execution.output_ref().id()]));
     Ok(Intent { id, to: execution.executor()?, value: 0, data: execution.call_data()? })
 }
 
