@@ -179,7 +179,8 @@ impl Shared {
             return Err(Stopped::Failed(Error::new(ErrorKind::Signals, why)));
         }
         step(Step::Proving, 25)?;
-        let mut progress = |done: u8| self.table.progress(run, Step::Proving, 25 + done / 100 * 70 + done % 100 * 7 / 10);
+        // The sums are the seven tenths between 25 and 95.
+        let mut progress = |sums: u8| self.table.progress(run, Step::Proving, 25 + sums.min(100) / 10 * 7);
         let mut watch = Watch { cancelled: &|| run.is_cancelled(), progress: &mut progress };
         let points = points(&key, &witness, &mut watch)?;
         step(Step::Checking, 95)?;

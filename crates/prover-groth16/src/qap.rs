@@ -26,7 +26,7 @@ pub(crate) fn quotient(a: &[Coefficient], b: &[Coefficient], domain: usize, witn
     let mut c: Vec<Fr> = a.iter().zip(&b).map(|(a, b)| *a * b).collect();
     for values in [&mut a, &mut b, &mut c] {
         radix2.ifft_in_place(values);
-        Radix2EvaluationDomain::distribute_powers(values, shift);
+        Radix2EvaluationDomain::<Fr>::distribute_powers(values, shift);
         radix2.fft_in_place(values);
     }
     for ((a, b), c) in a.iter_mut().zip(&b).zip(&c) {
