@@ -195,7 +195,8 @@ impl Shared {
     fn program(&self, work: &Work) -> Result<Arc<Program>, Error> {
         let digest = work.job.circuit.witness;
         let bytes = match (&work.program, self.programs.get(digest)) {
-            (Artefact::Ready(ready), _) | (_, Some(ref ready)) => return Ok(Arc::clone(ready)),
+            (Artefact::Ready(ready), _) => return Ok(Arc::clone(ready)),
+            (_, Some(ready)) => return Ok(ready),
             (Artefact::Bytes(bytes), None) => bytes,
         };
         let program = Arc::new(Program::compile(bytes, self.witness)?);
@@ -206,7 +207,8 @@ impl Shared {
     fn key(&self, work: &Work) -> Result<Arc<ProvingKey>, Error> {
         let digest = work.job.circuit.key;
         let bytes = match (&work.key, self.keys.get(digest)) {
-            (Artefact::Ready(ready), _) | (_, Some(ref ready)) => return Ok(Arc::clone(ready)),
+            (Artefact::Ready(ready), _) => return Ok(Arc::clone(ready)),
+            (_, Some(ready)) => return Ok(ready),
             (Artefact::Bytes(bytes), None) => bytes,
         };
         let key = Arc::new(ProvingKey::read(bytes)?);

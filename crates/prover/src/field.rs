@@ -135,7 +135,7 @@ pub(crate) fn decimal(mut rest: [u8; 32]) -> String {
     digits.iter().rev().map(|b| char::from(*b)).collect()
 }
 
-fn bad(why: &str) -> Malformed {
+fn bad(why: &'static str) -> Malformed {
     Malformed::new("field element", why)
 }
 
