@@ -56,6 +56,12 @@ impl FieldElement {
         self.0
     }
 
+    /// Its decimal text.
+    #[must_use]
+    pub fn to_decimal(self) -> String {
+        decimal(self.0)
+    }
+
     /// The number that gives zero when it is added.
     #[must_use]
     pub fn negated(self) -> Self {
@@ -86,21 +92,47 @@ impl FieldElement {
         if digits.starts_with('0') && (digits.len() > 1 || negative) {
             return Err(bad("must have no leading zero, and zero no minus"));
         }
-        if digits.len() > MAX_DIGITS {
-            return Err(too_great());
-        }
-        let mut bytes = [0u8; 32];
-        for digit in digits.bytes() {
-            let mut carry = u16::from(digit - b'0');
-            for byte in bytes.iter_mut().rev() {
-                let [low, high] = (u16::from(*byte) * 10 + carry).to_le_bytes();
-                (*byte, carry) = (low, u16::from(high));
-            }
-            // 77 digits are below 2^256, so nothing is carried out.
-        }
+        let bytes = number(digits).ok_or_else(too_great)?;
         let magnitude = Self::from_be_bytes(bytes)?;
         Ok(if negative { magnitude.negated() } else { magnitude })
     }
+}
+
+/// The 256-bit number, big-endian, of decimal digits without leading zeros; `None` for other texts and beyond 77 digits.
+pub(crate) fn number(digits: &str) -> Option<[u8; 32]> {
+    let leading = digits.starts_with('0') && digits.len() > 1;
+    if digits.is_empty() || digits.len() > MAX_DIGITS || leading {
+        return None;
+    }
+    let mut bytes = [0u8; 32];
+    for digit in digits.bytes() {
+        let mut carry = u16::from(digit.checked_sub(b'0').filter(|d| *d < 10)?);
+        for byte in bytes.iter_mut().rev() {
+            let [low, high] = (u16::from(*byte) * 10 + carry).to_le_bytes();
+            (*byte, carry) = (low, u16::from(high));
+        }
+        // 77 digits are below 2^256, so nothing is carried out.
+    }
+    Some(bytes)
+}
+
+/// The decimal text of a 256-bit number, big-endian.
+pub(crate) fn decimal(mut rest: [u8; 32]) -> String {
+    let mut digits = Vec::new();
+    while rest != [0; 32] {
+        let mut remainder = 0u16;
+        for byte in &mut rest {
+            let value = remainder << 8 | u16::from(*byte);
+            // Below 256, since the remainder before was below 10.
+            *byte = (value / 10).to_le_bytes()[0];
+            remainder = value % 10;
+        }
+        digits.push(b'0' + remainder.to_le_bytes()[0]);
+    }
+    if digits.is_empty() {
+        digits.push(b'0');
+    }
+    digits.iter().rev().map(|b| char::from(*b)).collect()
 }
 
 fn bad(why: &'static str) -> Malformed {
@@ -154,6 +186,9 @@ mod tests {
             prop_assert_eq!(FieldElement::from_decimal(&x.to_string()).unwrap(), element);
             prop_assert_eq!(FieldElement::from_be_bytes(element.to_be_bytes()).unwrap(), element);
             prop_assert_eq!(element.negated().negated(), element);
+            prop_assert_eq!(element.to_decimal(), x.to_string());
+            let far = element.negated();
+            prop_assert_eq!(FieldElement::from_decimal(&far.to_decimal()).unwrap(), far);
             prop_assume!(x != 0);
             prop_assert_eq!(FieldElement::from_decimal(&format!("-{x}")).unwrap(), element.negated());
         }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::field::{decimal, number};
 use crate::{Error, ErrorKind};
 
 /// Bytes of a proof.
@@ -53,6 +54,25 @@ impl Proof {
         &self.0
     }
 
+    /// The proof with these words as decimal texts, in the order of [`Self::words`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::Proof`] if one is no number, has leading zeros, or is not below [`BASE_MODULUS`].
+    pub fn from_decimals(texts: [&str; 8]) -> Result<Self, Error> {
+        let mut bytes = Vec::with_capacity(PROOF_BYTES);
+        for (i, text) in texts.into_iter().enumerate() {
+            let bad = || Error::new(ErrorKind::Proof, format!("word {i} of the proof is no decimal number"));
+            bytes.extend_from_slice(&number(text).ok_or_else(bad)?);
+        }
+        Self::from_bytes(&bytes)
+    }
+
+    /// Its words as decimal texts.
+    #[must_use]
+    pub fn decimals(&self) -> [String; 8] {
+        self.words().map(decimal)
+    }
+
     /// Its eight words: a.x, a.y, b.x imaginary, b.x real, b.y imaginary, b.y real, c.x, c.y.
     #[must_use]
     pub fn words(&self) -> [[u8; 32]; 8] {
@@ -84,6 +104,24 @@ mod tests {
             assert!(error.to_string().contains(&format!("word {word}")), "{error}");
             bytes[word * 32 + 31] -= 1;
             assert!(Proof::from_bytes(&bytes).is_ok());
+        }
+    }
+
+    #[test]
+    fn decimals_are_strict_too() {
+        let mut bytes = [0; PROOF_BYTES];
+        bytes[31] = 1;
+        bytes[32] = 0x30;
+        let proof = Proof::from_bytes(&bytes).unwrap();
+        let texts = proof.decimals();
+        assert_eq!((&*texts[0], &*texts[7]), ("1", "0"));
+        assert_eq!(Proof::from_decimals(texts.each_ref().map(|t| &**t)).unwrap(), proof);
+        let prime = decimal(BASE_MODULUS);
+        for bad in ["", "-1", "01", "1x", " 1", &prime, &"9".repeat(77), &"1".repeat(78)] {
+            let mut texts = ["1"; 8];
+            texts[3] = bad;
+            let error = Proof::from_decimals(texts).unwrap_err();
+            assert!(error.kind() == ErrorKind::Proof && error.to_string().contains("word 3"), "{bad}");
         }
     }
 }
