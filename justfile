@@ -13,7 +13,8 @@ check:
 
 # The longer campaigns.
 nightly:
-    W3B_CRASH_ACKS=1000 cargo test --release -p w3bstream-tests -- --nocapture crash
+    cargo build --release -p w3bstream-tests --bins
+    W3B_CRASH_ACKS=1000 W3B_CRASH_NODE="${CARGO_TARGET_DIR:-$PWD/target}/release/crash-node" cargo test -p w3bstream-tests --test it -- --nocapture crash
 
 # Known vulnerabilities; needs the network.
 advisories:

@@ -79,7 +79,7 @@ impl Home {
     /// Deploys the cold-chain project.
     pub(crate) async fn deploy(&self, admin: &Admin) -> anyhow::Result<ProjectId> {
         let path = Path::new("../examples/cold-chain");
-        let mut loaded = ManifestFile::load(&path, &Did::key(&self.owner.public()))?;
+        let mut loaded = ManifestFile::load(path, &Did::key(&self.owner.public()))?;
         loaded.manifest.ack = w3bstream_types::AckMode::Durable;
         for module in loaded.modules.into_values() {
             admin.put_program(module).await?;

@@ -14,6 +14,8 @@ w3bstream_types::room_error! {
     WrongChain => Halt,
     /// The block is not known: never seen, pruned, or replaced in a reorganisation. A node that lags may learn it.
     UnknownBlock => Retry,
+    /// Blocks that were taken for final were replaced: the reorganisation was deeper than the confirmations.
+    Reorganised => Halt,
     /// The transaction's nonce was used by a mined transaction: by this very one, or by another.
     NonceTooLow => Retry,
     /// The nonce is beyond the next one, and the node keeps no queue for it.

@@ -22,8 +22,10 @@ mod error;
 mod hash;
 pub mod memory;
 mod rlp;
+pub mod submit;
 mod transaction;
 pub mod trie;
+pub mod watch;
 
 pub use async_trait::async_trait;
 pub use block::{

@@ -235,7 +235,7 @@ mod tests {
 
         #[test]
         fn every_value_is_proved(sizes in proptest::collection::vec(1usize..80, 1..300), salt in any::<u8>()) {
-            let values: Vec<Vec<u8>> = (0u8..).cycle().zip(&sizes).map(|(i, n)| vec![i ^ salt; *n]).collect();
+            let values: Vec<Vec<u8>> = (0u8..=255).cycle().zip(&sizes).map(|(i, n)| vec![i ^ salt; *n]).collect();
             let root = root(&values);
             for index in [0, 1, values.len() / 2, values.len() - 1].into_iter().filter(|i| *i < values.len()) {
                 let proof = prove(&values, index).unwrap();

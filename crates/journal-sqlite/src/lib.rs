@@ -13,7 +13,7 @@ mod write;
 use std::path::Path;
 
 use async_trait::async_trait;
-use w3bstream_journal::{Error, Journal, OutboxEntry, Write};
+use w3bstream_journal::{Error, Journal, OutboxEntry, RecordId, Write};
 use w3bstream_sqlite::{Counters, Database, Options};
 use w3bstream_types::{Attestation, CertifiedBlock, ControlTx, Digest, Genesis, MessageId, ProjectId};
 
@@ -110,6 +110,16 @@ impl Journal for SqliteJournal {
 
     async fn outbox(&self, project: ProjectId, limit: usize) -> Result<Vec<OutboxEntry>, Error> {
         Ok(self.db.read(move |tx| read::outbox(tx, project, limit)).await?)
+    }
+
+    async fn record(&self, id: &RecordId) -> Result<Option<Vec<u8>>, Error> {
+        let id = id.clone();
+        Ok(self.db.read(move |tx| read::record(tx, &id)).await?)
+    }
+
+    async fn records(&self, after: &RecordId, limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+        let after = after.clone();
+        Ok(self.db.read(move |tx| read::records(tx, &after, limit)).await?)
     }
 
     async fn halted(&self, project: ProjectId) -> Result<Option<String>, Error> {

@@ -1,6 +1,6 @@
 //! Reading back.
 
-use w3bstream_journal::{Error, ErrorKind, OutboxEntry, OutboxId};
+use w3bstream_journal::{Error, ErrorKind, OutboxEntry, OutboxId, RecordId};
 use w3bstream_sqlite::rusqlite::{OptionalExtension, Params, Row, Transaction};
 use w3bstream_types::{
     Attestation, Canonical, CertifiedBlock, ControlTx, Digest, Genesis, Malformed, MessageId, ProjectId,
@@ -104,6 +104,28 @@ pub(crate) fn outbox(
         Ok(OutboxEntry { id, attempts: row.get(2)?, last_error: row.get(3)? })
     };
     Ok(statement.query_map((project.0.as_bytes(), limit(most)), entry)?.collect::<Result<_, _>>()?)
+}
+
+pub(crate) fn record(tx: &Transaction<'_>, id: &RecordId) -> Result<Option<Vec<u8>>, Fail> {
+    let mut statement = tx.prepare_cached(
+        "SELECT value FROM record
+         WHERE project = (SELECT id FROM project WHERE digest = ?1) AND space = ?2 AND key = ?3",
+    )?;
+    Ok(statement.query_row((id.project.0.as_bytes(), id.space, &id.key), |r| r.get(0)).optional()?)
+}
+
+pub(crate) fn records(
+    tx: &Transaction<'_>,
+    after: &RecordId,
+    most: usize,
+) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Fail> {
+    let mut statement = tx.prepare_cached(
+        "SELECT key, value FROM record
+         WHERE project = (SELECT id FROM project WHERE digest = ?1) AND space = ?2 AND key > ?3
+         ORDER BY key LIMIT ?4",
+    )?;
+    let values = (after.project.0.as_bytes(), after.space, &after.key, limit(most));
+    Ok(statement.query_map(values, |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?)
 }
 
 pub(crate) fn halted(tx: &Transaction<'_>, project: ProjectId) -> Result<Option<String>, Fail> {

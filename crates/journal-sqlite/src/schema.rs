@@ -2,7 +2,7 @@
 
 use w3bstream_sqlite::Schema;
 
-pub(crate) const SCHEMA: Schema = Schema { backend: "journal-sqlite", steps: &[STEP_1] };
+pub(crate) const SCHEMA: Schema = Schema { backend: "journal-sqlite", steps: &[STEP_1, STEP_2] };
 
 /// Projects are numbered, since the index of entries has a row for each message ever ordered.
 const STEP_1: &str = "
@@ -69,6 +69,17 @@ CREATE TABLE halt (
     project INTEGER PRIMARY KEY REFERENCES project (id),
     reason TEXT NOT NULL
 ) STRICT;
+";
+
+/// The books of stages, apart from the tables that the journal itself understands.
+const STEP_2: &str = "
+CREATE TABLE record (
+    project INTEGER NOT NULL REFERENCES project (id),
+    space TEXT NOT NULL,
+    key BLOB NOT NULL,
+    value BLOB NOT NULL,
+    PRIMARY KEY (project, space, key)
+) STRICT, WITHOUT ROWID;
 ";
 
 pub(crate) const BLOCK: &str =

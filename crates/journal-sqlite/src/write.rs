@@ -1,6 +1,6 @@
 //! Applying a batch.
 
-use w3bstream_journal::{Error, ErrorKind, OutboxId, Write};
+use w3bstream_journal::{Error, ErrorKind, OutboxId, RecordId, Write};
 use w3bstream_sqlite::rusqlite::{OptionalExtension, Transaction};
 use w3bstream_types::{Canonical, Digest, Entry, ProjectId};
 
@@ -18,6 +18,7 @@ pub(crate) enum Step {
     Outbox(Vec<Effect>),
     OutboxFailed(Effect, String),
     OutboxDone(Effect),
+    Record { id: RecordId, value: Option<Vec<u8>> },
     Halt { project: ProjectId, reason: String },
 }
 
@@ -78,6 +79,7 @@ impl Step {
             }
             Write::OutboxFailed(id, why) => Self::OutboxFailed(id.try_into()?, why),
             Write::OutboxDone(id) => Self::OutboxDone(id.try_into()?),
+            Write::Record(id, value) => Self::Record { id, value },
             Write::Halt(project, reason) => Self::Halt { project, reason },
         })
     }
@@ -91,6 +93,7 @@ impl Step {
             Self::Block { bytes, entries, .. } => bytes.len() + 64 * entries.len(),
             Self::Outbox(effects) => 64 * effects.len(),
             Self::OutboxFailed(_, reason) | Self::Halt { reason, .. } => reason.len(),
+            Self::Record { id, value } => id.key.len() + value.as_ref().map_or(0, Vec::len),
             Self::Cursor { .. } | Self::OutboxDone(_) => 0,
         }
     }
@@ -137,6 +140,7 @@ impl Step {
             Self::OutboxDone(effect) => {
                 effect.execute(tx, "DELETE FROM outbox WHERE project = ?1 AND height = ?2 AND place = ?3")
             }
+            Self::Record { id, value } => record(tx, id, value.as_deref()),
             Self::Halt { project, reason } => {
                 let number = project_number(tx, *project)?;
                 if reason.is_empty() {
@@ -226,6 +230,22 @@ fn block(
             }
         };
         index.execute((id.as_bytes(), number, height, place))?;
+    }
+    Ok(())
+}
+
+fn record(tx: &Transaction<'_>, id: &RecordId, value: Option<&[u8]>) -> Result<(), Fail> {
+    let number = project_number(tx, id.project)?;
+    match value {
+        Some(value) => {
+            let sql = "INSERT INTO record (project, space, key, value) VALUES (?1, ?2, ?3, ?4)
+                ON CONFLICT (project, space, key) DO UPDATE SET value = excluded.value";
+            tx.prepare_cached(sql)?.execute((number, id.space, &id.key, value))?;
+        }
+        None => {
+            let sql = "DELETE FROM record WHERE project = ?1 AND space = ?2 AND key = ?3";
+            tx.prepare_cached(sql)?.execute((number, id.space, &id.key))?;
+        }
     }
     Ok(())
 }

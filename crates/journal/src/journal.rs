@@ -29,6 +29,17 @@ pub struct OutboxEntry {
     pub last_error: String,
 }
 
+/// Names one record of a project's stage.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RecordId {
+    /// The project.
+    pub project: ProjectId,
+    /// The stage's name for this kind of record.
+    pub space: &'static str,
+    /// The key; records of a space are listed by rising key, byte by byte.
+    pub key: Vec<u8>,
+}
+
 /// One change. A batch of them is applied in order, as a whole or not at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Write {
@@ -50,6 +61,9 @@ pub enum Write {
     OutboxFailed(OutboxId, String),
     /// A side effect was performed; it is removed. Nothing if it is not there.
     OutboxDone(OutboxId),
+    /// Sets or, with `None`, removes one record of a space: the books of one stage, such as its transactions on a
+    /// chain. What it holds is that stage's business.
+    Record(RecordId, Option<Vec<u8>>),
     /// A project was halted, with the reason; an empty reason lifts it.
     Halt(ProjectId, String),
 }
@@ -117,6 +131,19 @@ pub trait Journal: Send + Sync + Debug {
     /// # Errors
     /// [`Error`].
     async fn outbox(&self, project: ProjectId, limit: usize) -> Result<Vec<OutboxEntry>, Error>;
+
+    /// A record; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`Error`].
+    async fn record(&self, id: &RecordId) -> Result<Option<Vec<u8>>, Error>;
+
+    /// The records of the space of `after` with a higher key, by rising key, at most `limit`. An empty key comes
+    /// before all others and names no record.
+    ///
+    /// # Errors
+    /// [`Error`].
+    async fn records(&self, after: &RecordId, limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error>;
 
     /// Why a project is halted; `None` if it is not.
     ///

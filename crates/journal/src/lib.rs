@@ -20,5 +20,5 @@ mod memory;
 
 pub use async_trait::async_trait;
 pub use error::{Error, ErrorKind};
-pub use journal::{Journal, OutboxEntry, OutboxId, Write};
+pub use journal::{Journal, OutboxEntry, OutboxId, RecordId, Write};
 pub use memory::MemoryJournal;

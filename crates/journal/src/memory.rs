@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use w3bstream_types::{Attestation, CertifiedBlock, ControlTx, Digest, Entry, Genesis, MessageId, ProjectId};
 
-use crate::{Error, ErrorKind, Journal, OutboxEntry, OutboxId, Write};
+use crate::{Error, ErrorKind, Journal, OutboxEntry, OutboxId, RecordId, Write};
 
 /// A journal in memory: for tests and for reading. Everything is lost with the process.
 pub struct MemoryJournal {
@@ -26,6 +27,7 @@ struct State {
     cursors: BTreeMap<(ProjectId, &'static str), u64>,
     controls: BTreeMap<Digest, ControlTx>,
     outbox: BTreeMap<OutboxId, OutboxEntry>,
+    records: BTreeMap<RecordId, Vec<u8>>,
     halted: BTreeMap<ProjectId, String>,
 }
 
@@ -158,6 +160,10 @@ impl Batch<'_> {
                 self.set(|s| &mut s.outbox, id, None);
                 Ok(())
             }
+            Write::Record(id, value) => {
+                self.set(|s| &mut s.records, id, value);
+                Ok(())
+            }
             Write::Halt(project, reason) => {
                 self.set(|s| &mut s.halted, project, Some(reason).filter(|r| !r.is_empty()));
                 Ok(())
@@ -254,6 +260,17 @@ impl Journal for MemoryJournal {
         let state = self.state()?;
         let of_project = state.outbox.values().filter(|e| e.id.project == project);
         Ok(of_project.take(limit).cloned().collect())
+    }
+
+    async fn record(&self, id: &RecordId) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.state()?.records.get(id).cloned())
+    }
+
+    async fn records(&self, after: &RecordId, limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+        let state = self.state()?;
+        let behind = state.records.range((Bound::Excluded(after), Bound::Unbounded));
+        let of_space = behind.take_while(|(id, _)| (id.project, id.space) == (after.project, after.space));
+        Ok(of_space.take(limit).map(|(id, value)| (id.key.clone(), value.clone())).collect())
     }
 
     async fn halted(&self, project: ProjectId) -> Result<Option<String>, Error> {

@@ -4,6 +4,9 @@
 //! | --- | --- |
 //! | `GET /v1/status` | everything that the status page shows |
 //! | `GET /v1/projects`, `GET /v1/projects/{name}` | projects |
+//! | `GET /v1/projects/{name}/genesis` | the genesis of its subnet, which contracts are told of |
+//! | `GET /v1/projects/{name}/settlements?ended=BOOL&after=HEIGHT.INDEX` | settlements under way, or those that ended; up to 1000 behind `after`, and who pays |
+//! | `POST /v1/circuits` | uploads a file of a circuit, gives its digest |
 //! | `POST /v1/programs` | uploads a module, gives its digest |
 //! | `POST /v1/control` | a signed control transaction, canonical bytes |
 //! | `GET /v1/projects/{name}/nonce` | the nonce of the next control transaction (0 for an unknown project) |
@@ -115,7 +118,10 @@ fn router(state: AdminState) -> Router {
         .route("/v1/projects/{name}/devices", get(devices))
         .route("/v1/projects/{name}/logs", get(logs))
         .route("/v1/projects/{name}/state/{applet}/{key}", get(value))
+        .route("/v1/projects/{name}/genesis", get(genesis))
+        .route("/v1/projects/{name}/settlements", get(settlements))
         .route("/v1/programs", post(put_program))
+        .route("/v1/circuits", post(put_circuit))
         .route("/v1/control", post(control))
         .route("/v1/messages/{id}", get(message))
         .route("/v1/messages/{id}/results", get(results))
@@ -241,6 +247,47 @@ async fn value(
 async fn put_program(State(state): State<AdminState>, body: Bytes) -> Answer {
     let digest = state.0.pipeline.put_program(body.to_vec()).await.map_err(fail)?;
     Ok(Json(json!({ "program": digest })))
+}
+
+async fn put_circuit(State(state): State<AdminState>, body: Bytes) -> Answer {
+    let digest = state.0.pipeline.put_circuit(body.to_vec()).await.map_err(fail)?;
+    Ok(Json(json!({ "circuit": digest })))
+}
+
+async fn genesis(State(state): State<AdminState>, Path(name): Path<String>) -> Answer {
+    let id = find(&state, &name)?;
+    let genesis = state
+        .0
+        .pipeline
+        .genesis(id)
+        .ok_or_else(|| problem(StatusCode::NOT_FOUND, "not-found", "the project has no genesis"))?;
+    Ok(Json(json!({ "digest": genesis.digest(), "genesis": genesis })))
+}
+
+#[derive(Deserialize)]
+struct SettlementsOf {
+    #[serde(default)]
+    ended: bool,
+    after: Option<String>,
+}
+
+/// The place of an output: `HEIGHT.INDEX`.
+fn place(text: &str) -> Option<(u64, u64)> {
+    let (height, index) = text.split_once('.')?;
+    Some((height.parse().ok()?, index.parse().ok()?))
+}
+
+async fn settlements(
+    State(state): State<AdminState>,
+    Path(name): Path<String>,
+    UrlQuery(of): UrlQuery<SettlementsOf>,
+) -> Answer {
+    let id = find(&state, &name)?;
+    let wrong = || problem(StatusCode::BAD_REQUEST, "malformed", "after must be HEIGHT.INDEX, such as 12.3");
+    let after = of.after.as_deref().map(|text| place(text).ok_or_else(wrong)).transpose()?;
+    let found = state.0.pipeline.settlements(id, (of.ended, after), 1000).await.map_err(fail)?;
+    let payer = state.0.pipeline.fee_account(id).map_err(fail)?;
+    Ok(Json(json!({ "payer": payer, "settlements": found })))
 }
 
 async fn control(State(state): State<AdminState>, body: Bytes) -> Answer {

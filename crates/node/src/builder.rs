@@ -1,5 +1,6 @@
 //! From settings to a running node: build checks and binds everything, only run starts work.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -15,7 +16,7 @@ use w3bstream_endpoint::{Endpoint, MessageLife, Publisher, Query};
 use w3bstream_endpoint_http::{HttpConfig, HttpEndpoint, HttpLimits};
 use w3bstream_endpoint_mqtt::{MqttConfig, MqttEndpoint};
 use w3bstream_journal_sqlite::SqliteJournal;
-use w3bstream_pipeline::{OpenWal, Options, Parts, Pipeline};
+use w3bstream_pipeline::{ChainParts, OpenWal, Options, Parts, Pipeline};
 use w3bstream_tasks::Tasks;
 use w3bstream_types::{Clock, Did, MessageId, ProjectId, SystemClock};
 use w3bstream_vfs_local::LocalVfs;
@@ -23,7 +24,7 @@ use w3bstream_wallet::{AdmitLimits, Signer};
 use w3bstream_wallet_file::FileWallet;
 
 use crate::admin::{self, AdminState};
-use crate::{Config, Paths, Registry, StorageContext, web};
+use crate::{ChainContext, ChainSettings, Config, Paths, Registry, StorageContext, web};
 
 /// Puts a node together.
 #[derive(Debug)]
@@ -86,6 +87,17 @@ impl NodeBuilder {
                 self.config.consensus.kind
             ));
         }
+        for (i, chain) in self.config.chains.iter().enumerate() {
+            if !self.registry.has_chain(&chain.kind) {
+                wrong.push(format!(
+                    "chain {}: kind = {:?} is not a backend of this node",
+                    chain.id, chain.kind
+                ));
+            }
+            if self.config.chains.iter().take(i).any(|c| c.id == chain.id) {
+                wrong.push(format!("chain {} stands twice", chain.id));
+            }
+        }
         let mut ports = vec![("http", self.config.http.listen), ("admin", self.config.admin.listen)];
         if self.config.mqtt.enabled {
             ports.push(("mqtt", self.config.mqtt.listen));
@@ -132,6 +144,9 @@ impl NodeBuilder {
             consensus: self.registry.consensus().clone(),
             default_consensus: self.config.consensus.kind.clone(),
             wals: Arc::new(FileWals(self.paths.wal())),
+            chains: self.chains()?,
+            provers: self.registry.provers()?,
+            settle_every: Duration::from_millis(self.config.limits.settle_every_ms.max(1)),
             clock: self.clock.clone(),
             probe: self.registry.probe(),
             options: self.options(),
@@ -147,6 +162,15 @@ impl NodeBuilder {
         query.set(pipeline.clone(), running.clone());
         let drain = Duration::from_millis(self.config.limits.drain_ms);
         Ok(Node { pipeline, http, admin, running, paths: self.paths, drain, status: query, _lock: lock })
+    }
+
+    fn chains(&self) -> anyhow::Result<BTreeMap<u64, ChainParts>> {
+        let open = |settings: &ChainSettings| {
+            let context = ChainContext { id: settings.id, settings: &settings.settings };
+            let chain = self.registry.chain(&settings.kind, context)?;
+            Ok((settings.id, ChainParts { chain, settings: settings.submitter() }))
+        };
+        self.config.chains.iter().map(open).collect()
     }
 
     fn options(&self) -> Options {

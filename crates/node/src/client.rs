@@ -152,6 +152,15 @@ impl Admin {
         Ok(answer["program"].as_str().unwrap_or("").parse()?)
     }
 
+    /// Uploads a file of a circuit.
+    ///
+    /// # Errors
+    /// Why it was refused.
+    pub async fn put_circuit(&self, bytes: Vec<u8>) -> anyhow::Result<Digest> {
+        let answer = self.request(Method::POST, "/v1/circuits", bytes).await?.json()?;
+        Ok(answer["circuit"].as_str().unwrap_or("").parse()?)
+    }
+
     /// Signs a change as the owner and waits until it is applied. Gives its height.
     ///
     /// # Errors

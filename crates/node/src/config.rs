@@ -23,6 +23,8 @@ pub struct Config {
     pub storage: StorageSettings,
     /// Consensus.
     pub consensus: ConsensusSettings,
+    /// Chains on which projects settle.
+    pub chains: Vec<ChainSettings>,
     /// Limits of the node.
     pub limits: LimitSettings,
     /// The operator's caps on guests: no manifest exceeds them.
@@ -112,6 +114,66 @@ impl Default for ConsensusSettings {
     }
 }
 
+/// A chain on which projects settle, and how transactions are sent to it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ChainSettings {
+    /// Its id (EIP-155).
+    pub id: u64,
+    /// The registered name of the backend.
+    #[serde(default = "evm")]
+    pub kind: String,
+    /// How many blocks, its own included, make a transaction final.
+    #[serde(default = "confirmations")]
+    pub confirmations: u64,
+    /// The most that one unit of gas may cost, in gwei.
+    #[serde(default = "max_fee_gwei")]
+    pub max_fee_gwei: u64,
+    /// Transactions of a project that may be under way at once.
+    #[serde(default = "max_in_flight")]
+    pub max_in_flight: usize,
+    /// Seconds after which a transaction that is next in line is replaced by one that pays more.
+    #[serde(default = "bump_after_seconds")]
+    pub bump_after_seconds: u64,
+    /// The backend's own settings, checked by it; `rpc` for `evm`.
+    #[serde(flatten)]
+    pub settings: toml::Table,
+}
+
+fn evm() -> String {
+    "evm".into()
+}
+
+const fn confirmations() -> u64 {
+    6
+}
+
+const fn max_fee_gwei() -> u64 {
+    500
+}
+
+const fn max_in_flight() -> usize {
+    16
+}
+
+const fn bump_after_seconds() -> u64 {
+    60
+}
+
+impl ChainSettings {
+    /// The settings of the submitter.
+    #[must_use]
+    pub fn submitter(&self) -> w3bstream_chain::submit::Settings {
+        w3bstream_chain::submit::Settings {
+            confirmations: self.confirmations.max(1),
+            max_in_flight: self.max_in_flight.max(1),
+            max_fee: u128::from(self.max_fee_gwei) * 1_000_000_000,
+            bump_after: self.bump_after_seconds.saturating_mul(1000),
+            ..w3bstream_chain::submit::Settings::default()
+        }
+    }
+}
+
 /// Limits of the node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -122,11 +184,18 @@ pub struct LimitSettings {
     pub max_backlog: u64,
     /// How long the node takes to stop, in milliseconds, before it gives up on what is left.
     pub drain_ms: u64,
+    /// How often settlements that are under way are looked at, in milliseconds.
+    pub settle_every_ms: u64,
 }
 
 impl Default for LimitSettings {
     fn default() -> Self {
-        Self { max_payload_bytes: 1024 * 1024, max_backlog: 1_000_000, drain_ms: 10_000 }
+        Self {
+            max_payload_bytes: 1024 * 1024,
+            max_backlog: 1_000_000,
+            drain_ms: 10_000,
+            settle_every_ms: 2_000,
+        }
     }
 }
 

@@ -33,10 +33,10 @@ pub use builder::{Node, NodeBuilder, Running};
 pub use cli::main;
 pub use client::{Admin, Answer, Http, read_running};
 pub use config::{
-    AdminSettings, Config, ConsensusSettings, ENV_PREFIX, GuestLimitsCaps, HttpSettings, LimitSettings,
-    LogSettings, MqttSettings, StorageSettings,
+    AdminSettings, ChainSettings, Config, ConsensusSettings, ENV_PREFIX, GuestLimitsCaps, HttpSettings,
+    LimitSettings, LogSettings, MqttSettings, StorageSettings,
 };
-pub use manifest_file::{AppletFile, Loaded, ManifestFile};
+pub use manifest_file::{AppletFile, Circuit, Loaded, ManifestFile, ProofFile, SettlementFile};
 pub use paths::Paths;
-pub use registry::{Registry, StorageContext, StorageFactory};
+pub use registry::{ChainContext, ChainFactory, ProverFactory, Registry, StorageContext, StorageFactory};
 pub use setup::{Made, init, open_wallet};

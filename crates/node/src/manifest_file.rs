@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 use w3bstream_types::{
-    AckMode, Applet, AppletName, BlockRules, Did, Digest, GuestLimits, Manifest, ProjectName, Route,
-    Settlement,
+    AckMode, Address, Applet, AppletName, BlockRules, Did, Digest, Field, GuestLimits, Manifest, ProjectName,
+    ProofRule, Route, Settlement, SettlementName,
 };
 
 use crate::config::explain;
@@ -41,7 +41,62 @@ pub struct ManifestFile {
     pub applets: Vec<AppletFile>,
     /// What guests may settle on a chain.
     #[serde(default)]
-    pub settlements: Vec<Settlement>,
+    pub settlements: Vec<SettlementFile>,
+}
+
+/// A settlement; see [`Settlement`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SettlementFile {
+    /// Its name.
+    pub name: SettlementName,
+    /// The chain, by its EIP-155 id.
+    pub chain_id: u64,
+    /// The Executor contract.
+    pub executor: Address,
+    /// The contract that acts on the statement.
+    pub contract: Address,
+    /// The statement's fields, such as `"uint32 day"`.
+    pub fields: Vec<Field>,
+    /// How it is proven.
+    pub proof: Option<ProofFile>,
+}
+
+/// How a statement is proven; see [`ProofRule`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ProofFile {
+    /// The proof system, such as `groth16-bn254`.
+    pub system: String,
+    /// The circuit's witness program, as a path from this file.
+    pub witness: PathBuf,
+    /// The circuit's proving key, as a path from this file.
+    pub key: PathBuf,
+    /// The key under which the guest keeps the private inputs.
+    pub private: String,
+}
+
+impl SettlementFile {
+    /// The rule, with what the files that it names hold.
+    fn with_circuit(self, circuit: Option<&Circuit>) -> Settlement {
+        let proof = self.proof.zip(circuit).map(|(proof, circuit)| ProofRule {
+            system: proof.system,
+            witness: Digest::of(&circuit.witness),
+            key: Digest::of(&circuit.key),
+            private: proof.private,
+        });
+        let Self { name, chain_id, executor, contract, fields, .. } = self;
+        Settlement { name, chain_id, executor, contract, fields, proof }
+    }
+}
+
+/// The files of a circuit.
+#[derive(Clone, Debug)]
+pub struct Circuit {
+    /// The witness program.
+    pub witness: Vec<u8>,
+    /// The proving key.
+    pub key: Vec<u8>,
 }
 
 /// One applet.
@@ -74,6 +129,8 @@ pub struct Loaded {
     pub manifest: Manifest,
     /// The modules, by digest.
     pub modules: BTreeMap<Digest, Vec<u8>>,
+    /// The files of the circuits that it names.
+    pub circuits: Vec<Circuit>,
 }
 
 impl ManifestFile {
@@ -102,17 +159,44 @@ impl ManifestFile {
             bytes.with_context(|| format!("applet {}: cannot read its module {}", applet.name, at.display()))
         };
         let modules = file.applets.iter().map(read).collect::<anyhow::Result<Vec<_>>>()?;
-        file.with_modules(owner, modules)
+        let read = |settlement: &SettlementFile, path: &Path| {
+            let at = base.join(path);
+            let bytes = std::fs::read(&at);
+            let what =
+                || format!("settlement {}: cannot read its circuit's {}", settlement.name, at.display());
+            bytes.with_context(what)
+        };
+        let proven = file.settlements.iter().filter_map(|s| Some((s, s.proof.as_ref()?)));
+        let circuits = proven
+            .map(|(s, p)| Ok(Circuit { witness: read(s, &p.witness)?, key: read(s, &p.key)? }))
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        file.with_files(owner, modules, circuits)
     }
 
-    /// The manifest, with these modules for its applets, in order.
+    /// The manifest, with these modules for its applets and these circuits for its settlements that have a proof, in
+    /// order.
     ///
     /// # Errors
     /// What the manifest's rules do not allow.
-    pub fn with_modules(self, owner: &Did, modules: Vec<Vec<u8>>) -> anyhow::Result<Loaded> {
+    pub fn with_files(
+        self,
+        owner: &Did,
+        modules: Vec<Vec<u8>>,
+        circuits: Vec<Circuit>,
+    ) -> anyhow::Result<Loaded> {
         if modules.len() != self.applets.len() {
             bail!("{} applets, but {} modules", self.applets.len(), modules.len());
         }
+        let proven = self.settlements.iter().filter(|s| s.proof.is_some()).count();
+        if circuits.len() != proven {
+            bail!("{proven} settlements with a proof, but {} circuits", circuits.len());
+        }
+        let mut left = circuits.iter();
+        let settlements = self.settlements.into_iter().map(|s| {
+            let circuit = s.proof.is_some().then(|| left.next()).flatten();
+            s.with_circuit(circuit)
+        });
+        let settlements = settlements.collect();
         let digests: Vec<Digest> = modules.iter().map(|m| Digest::of(m)).collect();
         let applet = |(a, program): (AppletFile, &Digest)| Applet {
             name: a.name,
@@ -130,10 +214,10 @@ impl ManifestFile {
             blocks: self.blocks,
             env: self.env.into_iter().collect(),
             applets: self.applets.into_iter().zip(&digests).map(applet).collect(),
-            settlements: self.settlements,
+            settlements,
         };
         manifest.check()?;
-        Ok(Loaded { manifest, modules: digests.into_iter().zip(modules).collect() })
+        Ok(Loaded { manifest, modules: digests.into_iter().zip(modules).collect(), circuits })
     }
 }
 
@@ -158,7 +242,7 @@ mod tests {
     fn the_example_of_the_repository_is_read() {
         let path = Path::new("../../examples/cold-chain");
         let owner: Did = "did:web:example.org".parse().unwrap();
-        let loaded = ManifestFile::load(&path, &owner).unwrap();
+        let loaded = ManifestFile::load(path, &owner).unwrap();
         assert_eq!(loaded.manifest.name.as_str(), "cold-chain");
         assert_eq!(loaded.modules.len(), 1);
     }

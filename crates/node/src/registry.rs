@@ -5,11 +5,15 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
+use w3bstream_chain::Chain;
+use w3bstream_chain_evm::{EvmChain, EvmSettings};
 use w3bstream_consensus::{ConsensusFactory, Solo, factory};
 use w3bstream_engine::Engine;
 use w3bstream_engine_wasmer::{WasmerConfig, WasmerEngine};
 use w3bstream_pipeline::{NoProbe, Probe};
+use w3bstream_prover::Prover;
+use w3bstream_prover_groth16::{Config as Groth16Config, Groth16Prover};
 use w3bstream_storage::Storage;
 
 /// What a storage factory gets.
@@ -24,11 +28,29 @@ pub struct StorageContext<'a> {
 /// Makes a storage backend.
 pub type StorageFactory = Arc<dyn Fn(StorageContext<'_>) -> anyhow::Result<Arc<dyn Storage>> + Send + Sync>;
 
+/// What a chain factory gets.
+#[derive(Clone, Copy, Debug)]
+pub struct ChainContext<'a> {
+    /// The chain's id (EIP-155).
+    pub id: u64,
+    /// The backend's own settings: one of `[[chains]]` of `node.toml` without what every chain has. Unknown keys must
+    /// be errors.
+    pub settings: &'a toml::Table,
+}
+
+/// Makes a chain backend.
+pub type ChainFactory = Arc<dyn Fn(ChainContext<'_>) -> anyhow::Result<Arc<dyn Chain>> + Send + Sync>;
+
+/// Makes a proof system.
+pub type ProverFactory = Arc<dyn Fn() -> anyhow::Result<Arc<dyn Prover>> + Send + Sync>;
+
 /// Backends by the names that settings and manifests use.
 #[derive(Clone)]
 pub struct Registry {
     storage: BTreeMap<String, StorageFactory>,
     consensus: BTreeMap<String, Arc<dyn ConsensusFactory>>,
+    chains: BTreeMap<String, ChainFactory>,
+    provers: Vec<ProverFactory>,
     engine: Arc<dyn Fn() -> anyhow::Result<Arc<dyn Engine>> + Send + Sync>,
     probe: Arc<dyn Probe>,
 }
@@ -43,16 +65,22 @@ impl fmt::Debug for Registry {
 }
 
 impl Registry {
-    /// The backends of the reference node: SQLite, solo, wasmer.
+    /// The backends of the reference node: SQLite, solo, wasmer, EVM chains over JSON-RPC, Groth16.
     #[must_use]
     pub fn stock() -> Self {
         let empty = Self {
             storage: BTreeMap::new(),
             consensus: BTreeMap::new(),
+            chains: BTreeMap::new(),
+            provers: Vec::new(),
             engine: Arc::new(|| Ok(Arc::new(WasmerEngine::new(&WasmerConfig::default())))),
             probe: Arc::new(NoProbe),
         };
-        empty.with_storage("sqlite", open_sqlite).with_consensus(factory::<Solo>())
+        empty
+            .with_storage("sqlite", open_sqlite)
+            .with_consensus(factory::<Solo>())
+            .with_chain("evm", open_evm)
+            .with_prover(|| Ok(Arc::new(Groth16Prover::start(&Groth16Config::default())?)))
     }
 
     /// Adds a storage backend, or replaces one.
@@ -70,6 +98,27 @@ impl Registry {
     #[must_use]
     pub fn with_consensus(mut self, factory: Arc<dyn ConsensusFactory>) -> Self {
         self.consensus.insert(factory.name().to_owned(), factory);
+        self
+    }
+
+    /// Adds a chain backend, or replaces one.
+    #[must_use]
+    pub fn with_chain(
+        mut self,
+        name: &str,
+        make: impl Fn(ChainContext<'_>) -> anyhow::Result<Arc<dyn Chain>> + Send + Sync + 'static,
+    ) -> Self {
+        self.chains.insert(name.to_owned(), Arc::new(make));
+        self
+    }
+
+    /// Adds a proof system. The last one that has a name counts.
+    #[must_use]
+    pub fn with_prover(
+        mut self,
+        make: impl Fn() -> anyhow::Result<Arc<dyn Prover>> + Send + Sync + 'static,
+    ) -> Self {
+        self.provers.push(Arc::new(make));
         self
     }
 
@@ -102,6 +151,24 @@ impl Registry {
         make(context)
     }
 
+    pub(crate) fn chain(&self, kind: &str, context: ChainContext<'_>) -> anyhow::Result<Arc<dyn Chain>> {
+        let Some(make) = self.chains.get(kind) else {
+            let known: Vec<&str> = self.chains.keys().map(String::as_str).collect();
+            bail!("a chain's kind is {kind:?}, but this node has only: {}", known.join(", "));
+        };
+        make(context)
+    }
+
+    pub(crate) fn has_chain(&self, kind: &str) -> bool {
+        self.chains.contains_key(kind)
+    }
+
+    /// Starts every proof system, by its name.
+    pub(crate) fn provers(&self) -> anyhow::Result<BTreeMap<String, Arc<dyn Prover>>> {
+        let named = |make: &ProverFactory| make().map(|prover| (prover.system().to_owned(), prover));
+        self.provers.iter().map(named).collect()
+    }
+
     pub(crate) fn has_storage(&self, kind: &str) -> bool {
         self.storage.contains_key(kind)
     }
@@ -130,6 +197,31 @@ impl Default for SqliteSettings {
     fn default() -> Self {
         Self { file: "storage.sqlite".into() }
     }
+}
+
+/// Settings of the EVM backend.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct EvmFile {
+    /// The node's URL, `http://…` or `https://…`.
+    rpc: String,
+    /// A file with the value of the `Authorization` header, if the node wants one.
+    authorization_file: Option<std::path::PathBuf>,
+}
+
+fn open_evm(context: ChainContext<'_>) -> anyhow::Result<Arc<dyn Chain>> {
+    let file: EvmFile = context
+        .settings
+        .clone()
+        .try_into()
+        .map_err(|e| anyhow::anyhow!("[[chains]] of node.toml, id = {}: {e}", context.id))?;
+    let mut settings = EvmSettings::new(file.rpc, context.id);
+    if let Some(path) = file.authorization_file {
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("authorization-file of chain {}: {}", context.id, path.display()))?;
+        settings.authorization = Some(text.trim().to_owned());
+    }
+    Ok(Arc::new(EvmChain::new(settings)?))
 }
 
 fn open_sqlite(context: StorageContext<'_>) -> anyhow::Result<Arc<dyn Storage>> {

@@ -31,6 +31,14 @@ impl Pipeline {
         Ok(self.0.parts.vfs.put_program(bytes).await?)
     }
 
+    /// Keeps a file of a circuit, which settlements name by its digest. It is not looked into before it is used.
+    ///
+    /// # Errors
+    /// [`Error`] if it cannot be stored.
+    pub async fn put_circuit(&self, bytes: Vec<u8>) -> Result<Digest, Error> {
+        Ok(self.0.parts.vfs.put_program(bytes).await?)
+    }
+
     /// The nonce that the next control transaction of a project must have.
     ///
     /// # Errors
@@ -174,6 +182,16 @@ impl Pipeline {
         }
         // Decoding must give it back, or no node could read the block.
         Manifest::from_canonical(&next.to_canonical()).map_err(|e| refused(e.to_string()))?;
+        for settlement in &next.settlements {
+            let Some(rule) = &settlement.proof else { continue };
+            for (what, digest) in [("witness program", rule.witness), ("key", rule.key)] {
+                self.0.parts.vfs.program(digest).await.map_err(|e| {
+                    let why =
+                        format!("settlement {}: upload the circuit's {what} {digest} first", settlement.name);
+                    refused(why).with_source(e)
+                })?;
+            }
+        }
         for applet in &next.applets {
             let program = self
                 .0

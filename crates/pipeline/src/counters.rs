@@ -19,6 +19,9 @@ pub(crate) struct Counters {
     pub(crate) rejected: AtomicU64,
     pub(crate) outputs: AtomicU64,
     pub(crate) gas: AtomicU64,
+    pub(crate) proofs: AtomicU64,
+    pub(crate) settled: AtomicU64,
+    pub(crate) settlement_gas: AtomicU64,
     /// Stored and not yet ordered.
     pub(crate) backlog: AtomicU64,
 }
@@ -35,7 +38,7 @@ impl Counters {
         let _ = self.backlog.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
-    pub(crate) fn rows(&self) -> [(&'static str, &'static str, u64); 10] {
+    pub(crate) fn rows(&self) -> [(&'static str, &'static str, u64); 13] {
         let get = |c: &AtomicU64| c.load(Ordering::Relaxed);
         [
             ("w3b_messages_accepted_total", "Messages stored.", get(&self.accepted)),
@@ -47,6 +50,9 @@ impl Counters {
             ("w3b_messages_rejected_total", "Messages ordered but not allowed.", get(&self.rejected)),
             ("w3b_outputs_performed_total", "Side effects performed.", get(&self.outputs)),
             ("w3b_gas_total", "Gas used by handlers.", get(&self.gas)),
+            ("w3b_proofs_total", "Statements proven.", get(&self.proofs)),
+            ("w3b_settled_total", "Statements that an Executor took.", get(&self.settled)),
+            ("w3b_settlement_gas_total", "Gas used on chains by settlements.", get(&self.settlement_gas)),
             ("w3b_backlog_messages", "Messages stored and not yet ordered.", get(&self.backlog)),
         ]
     }

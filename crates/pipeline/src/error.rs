@@ -42,17 +42,19 @@ macro_rules! from_room {
     };
 }
 
+use w3bstream_chain as chain;
 use w3bstream_consensus as consensus;
 use w3bstream_endpoint as endpoint;
 use w3bstream_engine as engine;
 use w3bstream_journal as journal;
+use w3bstream_prover as prover;
 use w3bstream_storage as storage;
 use w3bstream_vfs as vfs;
 use w3bstream_wallet as wallet;
 
 from_room!(
-    consensus: "consensus", endpoint: "endpoint", engine: "engine", journal: "journal", storage: "storage",
-    vfs: "vfs", wallet: "wallet"
+    chain: "chain", consensus: "consensus", endpoint: "endpoint", engine: "engine", journal: "journal", prover: "prover",
+    storage: "storage", vfs: "vfs", wallet: "wallet"
 );
 
 impl From<w3bstream_types::Invalid> for Error {

@@ -1,10 +1,10 @@
 //! The order of the rooms: the only crate that knows it.
 //!
 //! ```text
-//! endpoint ─▶ wallet ─▶ storage ─▶ consensus ─▶ engine ─▶ attest ─▶ outbox
-//! Received    Verified   Stored     Ordered      Executed   Attested   side effects
-//!    ▲                      │
-//!    └──── ack, once ───────┘
+//! endpoint ─▶ wallet ─▶ storage ─▶ consensus ─▶ engine ─▶ attest ─┬─▶ outbox
+//! Received    Verified   Stored     Ordered      Executed   Attested  │   side effects
+//!    ▲                      │                                        └─▶ prover ─▶ chain
+//!    └──── ack, once ───────┘                                            Proven    Settled
 //! ```
 //!
 //! **Takes** the rooms of one node ([`Parts`]); **gives** a [`Pipeline`] that runs them and answers questions
@@ -26,6 +26,7 @@ mod parts;
 mod probe;
 mod project;
 mod registry;
+mod settle;
 mod stage_admit;
 mod stage_execute;
 mod stage_order;
@@ -36,7 +37,8 @@ mod waiters;
 pub use control::ControlOutcome;
 pub use error::{Error, ErrorKind};
 pub use node::Pipeline;
-pub use parts::{OpenWal, Options, Parts};
+pub use parts::{ChainParts, OpenWal, Options, Parts};
 pub use probe::{NoProbe, POINTS, Probe};
 pub use project::GuestLog;
+pub use settle::{Landed, Settlement, SettlementState};
 pub use view::{BlockView, DeviceView, ProjectStatus};

@@ -317,6 +317,8 @@ impl Pipeline {
         stages.spawn(format!("execute {name}"), run);
         let run = stage_outbox::run(shared.clone(), project.clone(), stages.shutdown());
         stages.spawn(format!("outbox {name}"), run);
+        let run = crate::settle::run(shared.clone(), project.clone(), stages.shutdown());
+        stages.spawn(format!("settle {name}"), run);
         Ok(())
     }
 

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
+use w3bstream_chain::Chain;
 use w3bstream_consensus::{ConsensusFactory, Wal};
 use w3bstream_endpoint::{Endpoint, Publisher};
 use w3bstream_engine::Engine;
 use w3bstream_journal::Journal;
+use w3bstream_prover::Prover;
 use w3bstream_storage::Storage;
 use w3bstream_types::{Clock, Did, GuestLimits, ProjectId};
 use w3bstream_vfs::Vfs;
@@ -49,12 +52,27 @@ pub struct Parts {
     pub default_consensus: String,
     /// Consensus logs.
     pub wals: Arc<dyn OpenWal>,
+    /// Chains by their id; statements for others wait.
+    pub chains: BTreeMap<u64, ChainParts>,
+    /// Proof systems by name; statements that need another wait.
+    pub provers: BTreeMap<String, Arc<dyn Prover>>,
+    /// How often settlements that are under way are looked at.
+    pub settle_every: Duration,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Told of every hand-over.
     pub probe: Arc<dyn Probe>,
     /// Limits.
     pub options: Options,
+}
+
+/// A chain, and how transactions are sent to it.
+#[derive(Clone, Debug)]
+pub struct ChainParts {
+    /// The chain.
+    pub chain: Arc<dyn Chain>,
+    /// Confirmations, fees and limits.
+    pub settings: w3bstream_chain::submit::Settings,
 }
 
 /// Limits of a pipeline.

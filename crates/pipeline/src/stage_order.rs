@@ -230,11 +230,13 @@ impl Sequencer {
         let effects = (0..).zip(&outputs).filter(|(_, o)| o.kind == OutputKind::Mqtt);
         let effects: Vec<OutboxId> =
             effects.map(|(index, _)| OutboxId { project: id, height, index }).collect();
-        let batch = vec![
+        let manifest = self.shared.manifest(id);
+        let mut batch = crate::settle::open_records(id, height, &outputs, manifest.as_deref())?;
+        batch.extend([
             Write::Attestation(id, Box::new(attestation)),
             Write::Outbox(effects),
             Write::Cursor(id, ATTESTED, height),
-        ];
+        ]);
         parts.journal.commit(batch).await?;
         parts.probe.at("attest.journaled");
         Counters::add(&self.project.counters.attested, 1);

@@ -4,13 +4,14 @@ use async_trait::async_trait;
 use serde::Serialize;
 use w3bstream_endpoint::{MessageLife, Query};
 use w3bstream_types::{
-    AckMode, Did, HandlerResult, MessageId, MessageState, Output, ProjectId, ProjectName, PublicKey,
+    AckMode, Address, Did, HandlerResult, MessageId, MessageState, Output, ProjectId, ProjectName, PublicKey,
     StateChange, Stored, Timestamp,
     receipt::{Receipt, ReceiptParts},
 };
 use w3bstream_wallet::DeviceStatus;
 
 use crate::project::{GuestLog, Project};
+use crate::settle::Settlement;
 use crate::{Error, ErrorKind, Pipeline, counters, stage_execute};
 
 /// How many conflicts per project are searched for a message that is not stored.
@@ -174,6 +175,47 @@ impl Pipeline {
         name: &[u8],
     ) -> Result<Option<Vec<u8>>, Error> {
         Ok(self.0.parts.vfs.get(project, &w3bstream_vfs::key::guest(applet, &[], name)).await?)
+    }
+
+    /// Settlements of a project by rising height and index, behind `after`, at most `limit`: those under way, or
+    /// those that ended.
+    ///
+    /// # Errors
+    /// [`Error`] if the journal cannot be read.
+    pub async fn settlements(
+        &self,
+        project: ProjectId,
+        (ended, after): (bool, Option<(u64, u64)>),
+        limit: usize,
+    ) -> Result<Vec<Settlement>, Error> {
+        crate::settle::page(&*self.0.parts.journal, project, (ended, after), limit).await
+    }
+
+    /// The settlement of one output, by the height of its block and its index; `None` if that is no settlement, or
+    /// its block is not attested yet.
+    ///
+    /// # Errors
+    /// [`Error`] if the journal cannot be read.
+    pub async fn settlement(
+        &self,
+        project: ProjectId,
+        place: (u64, u64),
+    ) -> Result<Option<Settlement>, Error> {
+        crate::settle::find(&*self.0.parts.journal, project, place).await
+    }
+
+    /// The genesis of a project's subnet; `None` if this node does not serve it.
+    #[must_use]
+    pub fn genesis(&self, project: ProjectId) -> Option<w3bstream_types::Genesis> {
+        self.0.project(project).map(|p| p.genesis.clone())
+    }
+
+    /// The account that pays for a project's transactions.
+    ///
+    /// # Errors
+    /// [`Error`] if the wallet has no key for it.
+    pub fn fee_account(&self, project: ProjectId) -> Result<Address, Error> {
+        Ok(Address::of_key(&self.0.parts.signer.fee_key(project)?)?)
     }
 
     async fn outputs_about(

@@ -365,7 +365,7 @@ mod tests {
         let statement = [[7; 32], word(&[0xff; 4], 0xff), word(&[24], 0)].concat();
         assert_eq!(settlement.words(&statement).unwrap().len(), 3);
         let key = settlement.private_key(&statement).unwrap();
-        assert_eq!(key, format!("w/{}/{}", "07".repeat(32), format!("{}18", "00".repeat(31))));
+        assert_eq!(key, format!("w/{}/{}18", "07".repeat(32), "00".repeat(31)));
         assert!(settlement.words(&statement[..95]).is_err());
         let wrong = [[7; 32], word(&[0xff; 4], 0), word(&[24], 0)].concat();
         assert!(settlement.words(&wrong).unwrap_err().to_string().contains("int32 lo"));

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use w3bstream_types::{Did, Member, PublicKey, SecretKey};
+use w3bstream_types::{Did, Member, ProjectId, PublicKey, SecretKey};
 use w3bstream_wallet::{Error, ErrorKind, MemorySigner, Role, Signer, member, node_did};
 
 use crate::files;
@@ -103,6 +103,14 @@ impl Signer for FileWallet {
 
     fn sign_recoverable(&self, role: Role, hash: &[u8; 32]) -> Result<[u8; 65], Error> {
         self.keys.sign_recoverable(role, hash)
+    }
+
+    fn fee_key(&self, project: ProjectId) -> Result<PublicKey, Error> {
+        self.keys.fee_key(project)
+    }
+
+    fn sign_fee(&self, project: ProjectId, hash: &[u8; 32]) -> Result<[u8; 65], Error> {
+        self.keys.sign_fee(project, hash)
     }
 }
 

@@ -25,4 +25,4 @@ pub use admit::{AdmitLimits, admit};
 pub use error::{Error, ErrorKind};
 pub use memory::{MemoryRegistry, MemorySigner};
 pub use registry::{DeviceStatus, ProjectView, Registry, TokenStatus};
-pub use signer::{Role, Signer, member, node_did};
+pub use signer::{Role, Signer, member, node_did, project_fee_key};

@@ -9,7 +9,9 @@ use w3bstream_types::{
     SecretKey, Sequence, SequenceWindow, TokenRegistration, WindowVerdict,
 };
 
-use crate::{DeviceStatus, Error, ErrorKind, ProjectView, Registry, Role, Signer, TokenStatus};
+use crate::{
+    DeviceStatus, Error, ErrorKind, ProjectView, Registry, Role, Signer, TokenStatus, project_fee_key,
+};
 
 #[derive(Debug)]
 struct Project {
@@ -208,8 +210,18 @@ impl Signer for MemorySigner {
 
     fn sign_recoverable(&self, role: Role, hash: &[u8; 32]) -> Result<[u8; 65], Error> {
         self.secret(role)?.sign_recoverable(hash).ok_or_else(|| {
-            let what = format!("the role {} has no secp256k1 key; only attestation has", role.name());
+            let what = format!("the role {} has no secp256k1 key", role.name());
             Error::new(ErrorKind::NotFound, what)
         })
+    }
+
+    fn fee_key(&self, project: ProjectId) -> Result<PublicKey, Error> {
+        Ok(project_fee_key(self.secret(Role::Fees)?, project)?.public())
+    }
+
+    fn sign_fee(&self, project: ProjectId, hash: &[u8; 32]) -> Result<[u8; 65], Error> {
+        let key = project_fee_key(self.secret(Role::Fees)?, project)?;
+        key.sign_recoverable(hash)
+            .ok_or_else(|| Error::new(ErrorKind::NotFound, "the fee key is no secp256k1 key"))
     }
 }

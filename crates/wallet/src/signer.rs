@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::str::FromStr;
 
-use w3bstream_types::{Algorithm, Did, Malformed, Member, PublicKey};
+use w3bstream_types::{Algorithm, Did, Digest, Malformed, Member, ProjectId, PublicKey, SecretKey};
 
 use crate::{Error, ErrorKind};
 
@@ -18,11 +18,14 @@ pub enum Role {
     Attestation,
     /// The owner of projects that are deployed from this machine (Ed25519).
     Owner,
+    /// What the accounts are derived from that pay for a project's transactions (secp256k1); see
+    /// [`Signer::fee_key`].
+    Fees,
 }
 
 impl Role {
     /// Every role.
-    pub const ALL: [Self; 4] = [Self::Node, Self::Consensus, Self::Attestation, Self::Owner];
+    pub const ALL: [Self; 5] = [Self::Node, Self::Consensus, Self::Attestation, Self::Owner, Self::Fees];
 
     /// The stable name in key files and on the command line.
     #[must_use]
@@ -32,6 +35,7 @@ impl Role {
             Self::Consensus => "consensus",
             Self::Attestation => "attestation",
             Self::Owner => "owner",
+            Self::Fees => "fees",
         }
     }
 
@@ -40,7 +44,7 @@ impl Role {
     pub const fn algorithm(self) -> Algorithm {
         match self {
             Self::Node | Self::Consensus | Self::Owner => Algorithm::EdDSA,
-            Self::Attestation => Algorithm::ES256K,
+            Self::Attestation | Self::Fees => Algorithm::ES256K,
         }
     }
 }
@@ -50,7 +54,7 @@ impl FromStr for Role {
 
     fn from_str(s: &str) -> Result<Self, Malformed> {
         Self::ALL.into_iter().find(|r| r.name() == s).ok_or_else(|| {
-            Malformed::new("role", format!("{s:?} is not node, consensus, attestation or owner"))
+            Malformed::new("role", format!("{s:?} is not node, consensus, attestation, owner or fees"))
         })
     }
 }
@@ -74,6 +78,30 @@ pub trait Signer: Send + Sync + Debug {
     /// # Errors
     /// [`crate::ErrorKind::NotFound`] for a role with a key of another curve; else [`Error`].
     fn sign_recoverable(&self, role: Role, hash: &[u8; 32]) -> Result<[u8; 65], Error>;
+
+    /// The public key of the account that pays for a project's transactions. Each project has its own, so that
+    /// one cannot spend what another was given, nor use its nonces.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::NotFound`] if the wallet has no key for [`Role::Fees`]; else [`Error`].
+    fn fee_key(&self, project: ProjectId) -> Result<PublicKey, Error>;
+
+    /// Signs a transaction's hash with the key of [`Self::fee_key`]: `r ‖ s ‖ v` with `v` 27 or 28 and a low `s`.
+    ///
+    /// # Errors
+    /// As [`Self::fee_key`].
+    fn sign_fee(&self, project: ProjectId, hash: &[u8; 32]) -> Result<[u8; 65], Error>;
+}
+
+/// The key of a project's fee account: SHA-256 over the master key of [`Role::Fees`] and the project, with a domain
+/// of its own. For signers that hold the master key.
+///
+/// # Errors
+/// [`crate::ErrorKind::Corrupt`] if that is no scalar of the curve, which happens for one project in 2^127.
+pub fn project_fee_key(master: &SecretKey, project: ProjectId) -> Result<SecretKey, Error> {
+    let secret = Digest::tagged("w3b/fee-key/1", &[&master.to_bytes(), project.0.as_bytes()]);
+    SecretKey::from_bytes(Algorithm::ES256K, secret.as_bytes())
+        .map_err(|e| Error::new(ErrorKind::Corrupt, "the project's fee key").with_source(e))
 }
 
 /// The did:key of the node's own key.

@@ -12,7 +12,7 @@
 use crate::workspace::Package;
 
 /// The rooms. Each depends on the vocabulary alone, and never on another.
-pub(crate) const ROOMS: [&str; 8] = [
+pub(crate) const ROOMS: [&str; 9] = [
     "w3bstream-journal",
     "w3bstream-endpoint",
     "w3bstream-wallet",
@@ -21,6 +21,7 @@ pub(crate) const ROOMS: [&str; 8] = [
     "w3bstream-engine",
     "w3bstream-consensus",
     "w3bstream-chain",
+    "w3bstream-prover",
 ];
 
 const TYPES: &str = "w3bstream-types";
@@ -29,7 +30,7 @@ const TYPES: &str = "w3bstream-types";
 const TOOLS: [&str; 4] = [TYPES, "w3bstream-wire", "w3bstream-tasks", "w3bstream-sqlite"];
 
 /// The implementations, with their room.
-const IMPLEMENTATIONS: [(&str, &str); 8] = [
+const IMPLEMENTATIONS: [(&str, &str); 10] = [
     ("w3bstream-journal-sqlite", "w3bstream-journal"),
     ("w3bstream-endpoint-http", "w3bstream-endpoint"),
     ("w3bstream-endpoint-mqtt", "w3bstream-endpoint"),
@@ -37,11 +38,15 @@ const IMPLEMENTATIONS: [(&str, &str); 8] = [
     ("w3bstream-storage-sqlite", "w3bstream-storage"),
     ("w3bstream-vfs-local", "w3bstream-vfs"),
     ("w3bstream-engine-wasmer", "w3bstream-engine"),
+    ("w3bstream-chain-evm", "w3bstream-chain"),
     ("w3bstream-chain-dev", "w3bstream-chain"),
+    ("w3bstream-prover-groth16", "w3bstream-prover"),
 ];
 
 /// Edges of test code beyond those of the package itself.
-const FOR_TESTS: [(&str, &str); 2] = [
+const FOR_TESTS: [(&str, &str); 3] = [
+    // Settlements need a chain that executes contracts.
+    ("w3bstream-pipeline", "w3bstream-chain-dev"),
     // The contracts run on a chain, and encoding them knows none.
     ("w3bstream-contracts", "w3bstream-chain"),
     ("w3bstream-contracts", "w3bstream-chain-dev"),

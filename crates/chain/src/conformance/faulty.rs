@@ -370,7 +370,9 @@ impl Chain for Faulty {
     async fn raw_receipts(&self, block: Hash) -> Result<RawReceipts, Error> {
         let mut raw = self.inner.raw_receipts(block).await?;
         match self.fault {
-            Fault::UntypedReceipts => raw.receipts.iter_mut().for_each(|r| drop(r.remove(0))),
+            Fault::UntypedReceipts => raw.receipts.iter_mut().for_each(|r| {
+                r.remove(0);
+            }),
             Fault::AnotherHeader => raw.header.iter_mut().last().into_iter().for_each(|b| *b ^= 1),
             _ => {}
         }

@@ -8,8 +8,8 @@ use w3bstream_types::Address;
 
 use super::MemoryChain;
 use crate::{
-    Block, BlockId, Call, CallOutcome, Chain, Error, ErrorKind, Fees, Hash, Log, LogFilter, Nonces,
-    RawReceipts, Receipt, SignedTransaction, Simulation, TxStatus,
+    Block, BlockId, Call, CallOutcome, Chain, Error, ErrorKind, Fees, Hash, Log, LogBlocks, LogFilter,
+    Nonces, RawReceipts, Receipt, SignedTransaction, Simulation, TxStatus,
 };
 
 /// How often something goes wrong, each in percent of the calls that it can happen to.
@@ -182,7 +182,21 @@ impl Chain for FlakyChain {
 
     async fn logs(&self, filter: &LogFilter) -> Result<Vec<Log>, Error> {
         self.arrives("logs")?;
-        self.chain.logs(filter).await
+        let mut filter = filter.clone();
+        if self.happens(|t| t.late) {
+            // A node that lags knows nothing of the newest blocks, and does not say so for a range.
+            let older = self.chain.height().saturating_sub(1 + self.roll().0 % 3);
+            match &mut filter.blocks {
+                LogBlocks::Range { to, .. } => *to = older.min(*to),
+                LogBlocks::Block(hash) => {
+                    return Err(Error::new(
+                        ErrorKind::UnknownBlock,
+                        format!("block {hash} is not known yet"),
+                    ));
+                }
+            }
+        }
+        self.chain.logs(&filter).await
     }
 
     async fn raw_receipts(&self, block: Hash) -> Result<RawReceipts, Error> {

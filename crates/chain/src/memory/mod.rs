@@ -103,6 +103,12 @@ impl MemoryChain {
         self.state().pool.values().cloned().collect()
     }
 
+    /// The transactions of a canonical block; none of one that is not.
+    #[must_use]
+    pub fn transactions(&self, block: Hash) -> Vec<SignedTransaction> {
+        self.state().with_hash(&block).map(|mined| mined.transactions.clone()).unwrap_or_default()
+    }
+
     /// A contract's storage at the head.
     #[must_use]
     pub fn storage(&self, contract: Address) -> Storage {

@@ -4,6 +4,9 @@
 use w3bstream_chain::conformance::faulty::{FAULTS, Fault, FaultyPlace};
 use w3bstream_chain::conformance::{PROPERTIES, block_on};
 
+mod submit;
+mod watch;
+
 mod memory {
     use super::{Fault, FaultyPlace};
 

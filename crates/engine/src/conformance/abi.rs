@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use w3bstream_types::OutputKind;
+use w3bstream_types::{Address, Did, Digest, Field, OutputKind, Settlement};
 
 use super::Checked;
 use super::rig::{Rig, ensure, handler, same, saving};
@@ -139,6 +139,94 @@ pub(super) fn mqtt_messages_become_outputs(engine: &Arc<dyn Engine>) -> Checked 
         let outcome = rig.returns(bad, code::FAILED)?;
         ensure(outcome.outputs.is_empty(), || format!("topic {bad} became an output"))?;
     }
+    Ok(())
+}
+
+pub(super) fn the_source_is_the_hosts_word(engine: &Arc<dyn Engine>) -> Checked {
+    let item = |name: &str, item: i32| {
+        saving(name, &format!("(call $context (local.get $rid) (i32.const {item}) {OUT})"))
+    };
+    let fields = [
+        item("none", 0),
+        item("project", 1),
+        item("device", 2),
+        item("device_hash", 3),
+        item("salt", 4),
+        item("time", 5),
+        item("beyond", 6),
+        saving("other", &format!("(call $context (i32.const 1000) (i32.const 1) {OUT})")),
+    ];
+    let mut rig = Rig::new(engine, &fields.concat())?;
+    for unknown in ["none", "project", "device", "device_hash", "salt", "beyond", "other"] {
+        rig.returns(unknown, code::NOT_FOUND).map_err(|e| format!("without a source: {e}"))?;
+    }
+    same("time", rig.saved("time")?.as_slice(), &[0; 8])?;
+    let device: Did =
+        "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK".parse().map_err(|e| format!("{e}"))?;
+    rig.device = Some(device.clone());
+    let did = device.as_str().as_bytes();
+    same("project", rig.saved("project")?.as_slice(), Digest::of(b"project").as_bytes())?;
+    same("device", rig.saved("device")?.as_slice(), did)?;
+    same("hash of the device", rig.saved("device_hash")?.as_slice(), Digest::of(did).as_bytes())?;
+    same("salt", rig.saved("salt")?.as_slice(), &[9; 16])?;
+    same("time", rig.saved("time")?.as_slice(), &[0, 0, 0, 0, 0, 0, 1, 2])?;
+    for unknown in ["none", "beyond", "other"] {
+        rig.returns(unknown, code::NOT_FOUND)?;
+    }
+    Ok(())
+}
+
+pub(super) fn settlements_become_outputs(engine: &Arc<dyn Engine>) -> Checked {
+    let settle = |name: &str, (at, len): (u32, u32), size: u32| {
+        handler(
+            name,
+            &format!("(call $settle (i32.const {at}) (i32.const {len}) (i32.const 200) (i32.const {size}))"),
+        )
+    };
+    let fields = [
+        // The second word is −2.
+        r#"(data (i32.const 100) "day") (data (i32.const 200) "\ab") (data (i32.const 263) "\fe")"#.to_owned(),
+        r#"(data (i32.const 232) "\ff\ff\ff\ff\ff\ff\ff\ff\ff\ff\ff\ff\ff\ff\ff\ff\ff\ff\ff\ff\ff\ff\ff\ff\ff\ff\ff\ff\ff\ff\ff")"#
+            .to_owned(),
+        settle("good", (100, 3), 64),
+        settle("unknown", (100, 2), 64),
+        settle("short", (100, 3), 63),
+        settle("long", (100, 3), 96),
+        settle("huge", (100, 3), 1_056),
+        settle("nameless", (100, 0), 64),
+    ];
+    let mut rig = Rig::new(engine, &fields.concat())?;
+    rig.returns("good", code::NOT_FOUND)?;
+    let field = |text: &str| text.parse::<Field>().map_err(|e| e.to_string());
+    let settlement = Settlement {
+        name: "day".parse().map_err(|e| format!("{e}"))?,
+        chain_id: 4690,
+        executor: Address::from_bytes([1; 20]),
+        contract: Address::from_bytes([2; 20]),
+        fields: vec![field("bytes32 device")?, field("int8 low")?],
+        proof: None,
+    };
+    rig.settlements = vec![settlement.clone()];
+    let outcome = rig.returns("good", code::OK)?;
+    let [output] = outcome.outputs.as_slice() else {
+        return Err(format!("one settlement gave {} outputs", outcome.outputs.len()));
+    };
+    let mut statement = [0; 64];
+    statement[0] = 0xab;
+    statement[32..].fill(0xff);
+    statement[63] = 0xfe;
+    let got = (output.kind, output.chain_id, output.target.as_slice(), output.data.as_slice());
+    same("output", &got, &(OutputKind::Settlement, 4690, settlement.target().as_slice(), &statement))?;
+    rig.returns("unknown", code::NOT_FOUND)?;
+    rig.returns("nameless", code::NOT_FOUND)?;
+    for bad in ["short", "long", "huge"] {
+        let outcome = rig.returns(bad, code::FAILED)?;
+        ensure(outcome.outputs.is_empty(), || format!("the {bad} statement became an output"))?;
+    }
+    // The same bytes are no value of an unsigned field.
+    rig.settlements =
+        vec![Settlement { fields: vec![field("bytes32 device")?, field("uint8 low")?], ..settlement }];
+    rig.returns("good", code::FAILED)?;
     Ok(())
 }
 

@@ -31,6 +31,8 @@ pub(super) fn pointers_outside_memory_get_codes(engine: &Arc<dyn Engine>) -> Che
         ("get_env", format!("(call $get_env {bad} (i32.const 16) (i32.const 20))"), code::ENV_NOT_FOUND),
         ("mqtt_topic", format!("(call $mqtt {bad} {good})"), code::FAILED),
         ("mqtt_message", format!("(call $mqtt {good} {bad})"), code::FAILED),
+        ("settle_name", format!("(call $settle {bad} {good})"), code::FAILED),
+        ("settle_statement", format!("(call $settle {good} {bad})"), code::FAILED),
         ("metrics", format!("(call $metrics {bad})"), code::FAILED),
     ];
     for (at, len) in OUTSIDE {
@@ -54,13 +56,14 @@ pub(super) fn out_pointers_outside_memory_get_code_5(engine: &Arc<dyn Engine>) -
         let fields = [
             handler("data", &format!("(call $get_data (local.get $rid) {out})")),
             handler("kind", &format!("(call $event_type (local.get $rid) {out})")),
+            handler("time", &format!("(call $context (local.get $rid) (i32.const 5) {out})")),
             handler("get", &format!("(call $get_db (i32.const 8) (i32.const 3) {out})")),
             handler("env", &format!("(call $get_env (i32.const 8) (i32.const 3) {out})")),
         ];
         let mut rig = Rig::new(engine, &fields.concat())?;
         rig.state.0.insert(b"out".to_vec(), b"v".to_vec());
         rig.env = vec![("out".into(), "1".into())];
-        for name in ["data", "kind", "get", "env"] {
+        for name in ["data", "kind", "time", "get", "env"] {
             rig.returns(name, code::COPY_FAILED)?;
         }
     }

@@ -78,6 +78,8 @@ properties! {
     abi::settings_are_found,
     abi::logs_keep_level_and_text,
     abi::mqtt_messages_become_outputs,
+    abi::the_source_is_the_hosts_word,
+    abi::settlements_become_outputs,
     abi::metrics_must_be_objects,
     abi::assemblyscript_functions_answer,
     abi::wasi_denies_all_but_output,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use w3bstream_types::{EventType, GuestLimits};
+use w3bstream_types::{Did, Digest, EventType, GuestLimits, ProjectId, Settlement};
 
 use super::Checked;
 use crate::{Call, Engine, Error, GuestError, HostState, Module, Outcome, Source};
@@ -30,6 +30,8 @@ const PRELUDE: &str = r#"
 (import "env" "ws_get_env" (func $get_env (param i32 i32 i32 i32) (result i32)))
 (import "env" "ws_send_mqtt_msg" (func $mqtt (param i32 i32 i32 i32) (result i32)))
 (import "env" "ws_get_event_type" (func $event_type (param i32 i32 i32) (result i32)))
+(import "env" "ws_get_context" (func $context (param i32 i32 i32 i32) (result i32)))
+(import "env" "ws_settle" (func $settle (param i32 i32 i32 i32) (result i32)))
 (import "stat" "ws_submit_metrics" (func $metrics (param i32 i32) (result i32)))
 (import "env" "abort" (func $abort (param i32 i32 i32 i32)))
 (import "env" "trace" (func $trace (param i32 i32 f64 f64 f64 f64 f64)))
@@ -73,6 +75,8 @@ pub(super) struct Rig {
     pub(super) state: MemoryState,
     pub(super) payload: Vec<u8>,
     pub(super) env: Vec<(String, String)>,
+    pub(super) device: Option<Did>,
+    pub(super) settlements: Vec<Settlement>,
     pub(super) limits: GuestLimits,
     pub(super) rid: i32,
 }
@@ -96,6 +100,8 @@ impl Rig {
             state: MemoryState::default(),
             payload: b"payload".to_vec(),
             env: vec![],
+            device: None,
+            settlements: vec![],
             limits: GuestLimits { gas: 10_000_000, ..GuestLimits::default() },
             rid: 7,
         })
@@ -110,8 +116,13 @@ impl Rig {
             payload: &self.payload,
             rid: self.rid,
             env: &self.env,
-            source: Source::default(),
-            settlements: &[],
+            source: self.device.as_ref().map_or_else(Source::default, |device| Source {
+                project: Some(ProjectId(Digest::of(b"project"))),
+                device: Some(device),
+                salt: Some(&[9; 16]),
+                time: 258,
+            }),
+            settlements: &self.settlements,
             limits: &self.limits,
         };
         self.module.call(call, &mut self.state).map_err(|e| format!("handler {handler}: no outcome: {e}"))

@@ -233,7 +233,9 @@ fn bad(what: impl Into<String>) -> Error {
 
 /// An error about the program that the parser found.
 fn malformed(e: wasmparser::BinaryReaderError) -> Error {
-    Error::new(ErrorKind::BadProgram, "no WebAssembly module with the admitted features").with_source(e)
+    // The parser's text may have several lines.
+    let why: Vec<&str> = e.message().split_whitespace().collect();
+    bad(format!("no WebAssembly module with the admitted features: {} at byte {}", why.join(" "), e.offset()))
 }
 
 #[cfg(test)]

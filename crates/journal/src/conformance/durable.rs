@@ -3,7 +3,7 @@
 use super::fixtures::{attestation, block, control, effect, genesis, message, project};
 use super::once::{conflict, write_block};
 use super::{Failure, Place, ensure};
-use crate::{Error, ErrorKind, Write};
+use crate::{Error, ErrorKind, RecordId, Write};
 use w3bstream_types::Entry;
 
 fn round(n: u64) -> Result<Vec<Write>, Failure> {
@@ -88,6 +88,7 @@ pub async fn a_closed_journal_refuses_everything(place: &dyn Place) -> Result<()
     journal.close().await?;
     journal.close().await?;
     let p = project(1);
+    let records = RecordId { project: p, space: "a", key: vec![1] };
     let refused = [
         ("commit", closed(journal.commit(round(2)?).await)),
         ("geneses", closed(journal.geneses().await)),
@@ -96,6 +97,8 @@ pub async fn a_closed_journal_refuses_everything(place: &dyn Place) -> Result<()
         ("ordered", closed(journal.ordered(&[message(1)]).await)),
         ("cursor", closed(journal.cursor(p, "applied").await)),
         ("outbox", closed(journal.outbox(p, 1).await)),
+        ("record", closed(journal.record(&records).await)),
+        ("records", closed(journal.records(&records, 1).await)),
         ("halted", closed(journal.halted(p).await)),
     ];
     for (call, refused) in refused {

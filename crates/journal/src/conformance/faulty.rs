@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use w3bstream_types::{Attestation, CertifiedBlock, ControlTx, Digest, Genesis, MessageId, ProjectId};
 
 use super::Place;
-use crate::{Error, ErrorKind, Journal, MemoryJournal, OutboxEntry, OutboxId, Write};
+use crate::{Error, ErrorKind, Journal, MemoryJournal, OutboxEntry, OutboxId, RecordId, Write};
 
 /// In what way a journal is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,10 @@ pub enum Fault {
     RestartsEffects,
     /// Gives more than it was asked for.
     IgnoresLimits,
+    /// Keeps a record that was removed.
+    KeepsRecords,
+    /// Shows the records of all projects.
+    MixesRecords,
     /// Keeps a halt that was lifted.
     HaltsForEver,
     /// Halts every project at once.
@@ -76,6 +80,8 @@ pub const FAULTS: &[(Fault, &str)] = &[
     (Fault::ForgetsAttempts, "side_effects_stay_until_they_are_done"),
     (Fault::RestartsEffects, "side_effects_stay_until_they_are_done"),
     (Fault::IgnoresLimits, "pending_controls_are_those_not_ordered"),
+    (Fault::KeepsRecords, "records_are_set_listed_and_removed"),
+    (Fault::MixesRecords, "records_are_set_listed_and_removed"),
     (Fault::HaltsForEver, "halts_are_set_and_lifted"),
     (Fault::HaltsEverybody, "halts_are_set_and_lifted"),
     (Fault::WorksAfterClose, "a_closed_journal_refuses_everything"),
@@ -159,6 +165,7 @@ impl Faulty {
     fn disturb(&self, write: Write) -> Option<Write> {
         Some(match (self.fault, write) {
             (Fault::NeverDone, Write::OutboxDone(_)) => return None,
+            (Fault::KeepsRecords, Write::Record(_, None)) => return None,
             (Fault::HaltsForEver, Write::Halt(_, reason)) if reason.is_empty() => return None,
             (_, same) => same,
         })
@@ -280,6 +287,19 @@ impl Journal for Faulty {
         let mut found = self.inner.outbox(project, limit).await?;
         if self.is(Fault::ForgetsAttempts) {
             found.iter_mut().for_each(|e| e.attempts = e.attempts.min(1));
+        }
+        Ok(found)
+    }
+
+    async fn record(&self, id: &RecordId) -> Result<Option<Vec<u8>>, Error> {
+        self.inner.record(id).await
+    }
+
+    async fn records(&self, after: &RecordId, limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+        let mut found = self.inner.records(after, limit).await?;
+        if self.is(Fault::MixesRecords) {
+            let other = RecordId { project: super::fixtures::project(2), ..after.clone() };
+            found.extend(self.inner.records(&other, limit).await?);
         }
         Ok(found)
     }

@@ -5,7 +5,7 @@ use w3bstream_types::{Digest, Entry};
 use super::fixtures::{block, control, effect, project};
 use super::once::write_block;
 use super::{Failure, Place, ensure};
-use crate::{OutboxEntry, Write};
+use crate::{OutboxEntry, RecordId, Write};
 
 /// Control transactions are pending until a block orders them, whichever the journal hears of first, and
 /// come by rising nonce.
@@ -82,6 +82,47 @@ pub async fn side_effects_stay_until_they_are_done(place: &dyn Place) -> Result<
     let expected = [all[0].clone(), all[2].clone(), all[4].clone()];
     ensure!(found == expected, "after two are done the outbox is {found:?}");
     ensure!(journal.outbox(project(2), 100).await?.len() == 1, "another project's outbox was changed");
+    Ok(())
+}
+
+/// Records hold what was set last, apart by project and space, are listed by rising key, and go when removed.
+///
+/// # Errors
+/// [`Failure`].
+pub async fn records_are_set_listed_and_removed(place: &dyn Place) -> Result<(), Failure> {
+    let journal = place.open().await?;
+    let id = |p, space, key: &[u8]| RecordId { project: project(p), space, key: key.to_vec() };
+    let set = |id, value: &[u8]| Write::Record(id, Some(value.to_vec()));
+    journal
+        .commit(vec![
+            set(id(1, "a", &[2]), b"two"),
+            set(id(1, "a", &[1, 255]), b"one"),
+            set(id(1, "a", &[0]), b""),
+            set(id(1, "b", &[1]), b"another space"),
+            set(id(2, "a", &[3]), b"another project"),
+            set(id(1, "a", &[2]), b"two again"),
+        ])
+        .await?;
+    let all = [(vec![0], b"".to_vec()), (vec![1, 255], b"one".to_vec()), (vec![2], b"two again".to_vec())];
+    let found = journal.records(&id(1, "a", &[]), 10).await?;
+    ensure!(found == all, "the records are {found:?}");
+    let found = journal.records(&id(1, "a", &[]), 2).await?;
+    ensure!(found == all[..2], "the first two records are {found:?}");
+    let found = journal.records(&id(1, "a", &[0]), 10).await?;
+    ensure!(found == all[1..], "behind the first record are {found:?}");
+    let found = journal.record(&id(1, "a", &[2])).await?;
+    ensure!(found.as_deref() == Some(&b"two again"[..]), "the record is {found:?}");
+    journal
+        .commit(vec![Write::Record(id(1, "a", &[2]), None), Write::Record(id(1, "a", &[9]), None)])
+        .await?;
+    drop(journal);
+    let journal = place.open().await?;
+    let found = journal.records(&id(1, "a", &[]), 10).await?;
+    ensure!(found == all[..2], "after one was removed the records are {found:?}");
+    let found = journal.record(&id(1, "a", &[2])).await?;
+    ensure!(found.is_none(), "the removed record is {found:?}");
+    let found = journal.records(&id(1, "b", &[]), 10).await?;
+    ensure!(found.len() == 1, "the other space has {found:?}");
     Ok(())
 }
 

@@ -49,7 +49,8 @@ pub use pollster::block_on;
 pub use batch::{a_batch_is_applied_whole_or_not_at_all, later_writes_of_a_batch_see_earlier_ones};
 pub use durable::{a_closed_journal_refuses_everything, survives_an_end_without_close, survives_close};
 pub use lists::{
-    halts_are_set_and_lifted, pending_controls_are_those_not_ordered, side_effects_stay_until_they_are_done,
+    halts_are_set_and_lifted, pending_controls_are_those_not_ordered, records_are_set_listed_and_removed,
+    side_effects_stay_until_they_are_done,
 };
 pub use once::{
     attestations_are_written_once, blocks_are_written_once_and_without_gap, cursors_never_go_back,
@@ -172,6 +173,7 @@ properties! {
     pending_controls_are_those_not_ordered,
     side_effects_stay_until_they_are_done,
     halts_are_set_and_lifted,
+    records_are_set_listed_and_removed,
     survives_close,
     survives_an_end_without_close,
     a_closed_journal_refuses_everything,

@@ -136,6 +136,15 @@ struct DemoArgs {
     /// Stay up with the status page.
     #[arg(long)]
     keep: bool,
+    /// Prove and settle every day, however long it takes.
+    #[arg(long)]
+    all: bool,
+    /// Settle on the chain of this node instead of the embedded one, such as http://127.0.0.1:8545.
+    #[arg(long)]
+    rpc: Option<String>,
+    /// A file with the private key (64 hex digits) that pays for the contracts; not needed on development chains.
+    #[arg(long, requires = "rpc")]
+    rpc_key: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -235,7 +244,19 @@ async fn run_demo(registry: Registry, args: DemoArgs, json: bool) -> anyhow::Res
         _ => None,
     };
     let dir = args.dir.map_or_else(demo::fresh_dir, Ok)?;
-    demo::run(registry, demo::Options { dir, keep: args.keep, json, data }).await
+    demo::run(
+        registry,
+        demo::Options {
+            dir,
+            keep: args.keep,
+            json,
+            data,
+            all: args.all,
+            rpc: args.rpc,
+            rpc_key: args.rpc_key,
+        },
+    )
+    .await
 }
 
 fn init(args: &InitArgs, json: bool) -> anyhow::Result<()> {

@@ -103,8 +103,14 @@ async fn deploy(at: &Where, path: &Path, json: bool) -> anyhow::Result<()> {
     let (admin, owner) = (at.admin()?, at.owner()?);
     let loaded = ManifestFile::load(path, &Did::key(&owner.public()))?;
     let mut manifest = loaded.manifest;
-    for module in loaded.modules.into_values() {
-        admin.put_program(module).await?;
+    for (digest, module) in loaded.modules {
+        let users = manifest.applets.iter().filter(|a| a.program == digest).map(|a| a.name.as_str());
+        let users: Vec<&str> = users.collect();
+        admin.put_program(module).await.with_context(|| format!("applet {}", users.join(", ")))?;
+    }
+    for circuit in loaded.circuits {
+        admin.put_circuit(circuit.witness).await?;
+        admin.put_circuit(circuit.key).await?;
     }
     let name = manifest.name.clone();
     let current = admin.get("/v1/projects").await?;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use w3bstream_types::{PublicKey, SecretKey};
+use w3bstream_types::{Algorithm, Digest, ProjectId, PublicKey, SecretKey};
 
 use super::Builder;
 use crate::{Error, ErrorKind, MemorySigner, Role, Signer};
@@ -27,11 +27,13 @@ pub enum Fault {
     WrongCurve,
     /// `Debug` prints the private keys.
     PrintsSecrets,
+    /// All projects pay from one account.
+    SharedFees,
 }
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::SharedKey,
         Self::SignsPrefix,
         Self::OtherPublicKey,
@@ -40,6 +42,7 @@ impl Fault {
         Self::NewKeysOnReopen,
         Self::WrongCurve,
         Self::PrintsSecrets,
+        Self::SharedFees,
     ];
 }
 
@@ -92,6 +95,12 @@ impl BrokenSigner {
     }
 }
 
+impl BrokenSigner {
+    fn payer(&self, project: ProjectId) -> ProjectId {
+        if self.fault == Fault::SharedFees { ProjectId(Digest::ZERO) } else { project }
+    }
+}
+
 impl fmt::Debug for BrokenSigner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.fault == Fault::PrintsSecrets {
@@ -114,13 +123,22 @@ impl Signer for BrokenSigner {
     }
 
     fn sign_recoverable(&self, role: Role, hash: &[u8; 32]) -> Result<[u8; 65], Error> {
-        if role != Role::Attestation && self.fault != Fault::AnyRoleRecovers {
-            return Err(Error::new(ErrorKind::NotFound, "only attestation has a secp256k1 key"));
+        if role.algorithm() != Algorithm::ES256K && self.fault != Fault::AnyRoleRecovers {
+            return Err(Error::new(ErrorKind::NotFound, "only attestation and fees have a secp256k1 key"));
         }
-        let mut signature = self.good.sign_recoverable(Role::Attestation, hash)?;
+        let role = if self.fault == Fault::AnyRoleRecovers { Role::Attestation } else { role };
+        let mut signature = self.good.sign_recoverable(role, hash)?;
         if self.fault == Fault::FlippedV {
             signature[64] ^= 7; // 27 is 0b11011, 28 is 0b11100
         }
         Ok(signature)
+    }
+
+    fn fee_key(&self, project: ProjectId) -> Result<PublicKey, Error> {
+        self.good.fee_key(self.payer(project))
+    }
+
+    fn sign_fee(&self, project: ProjectId, hash: &[u8; 32]) -> Result<[u8; 65], Error> {
+        self.good.sign_fee(self.payer(project), hash)
     }
 }

@@ -21,7 +21,7 @@
 
 pub mod broken;
 
-use w3bstream_types::{Address, Digest, Genesis, ProjectId, Timestamp, keccak256};
+use w3bstream_types::{Address, Algorithm, Digest, Genesis, ProjectId, Timestamp, keccak256};
 
 use crate::{Error, ErrorKind, Role, Signer, member};
 
@@ -58,11 +58,12 @@ impl std::error::Error for Violation {}
 pub type Property = fn(&dyn Builder) -> Result<(), Violation>;
 
 /// Every property with its name.
-pub const PROPERTIES: [(&str, Property); 7] = [
+pub const PROPERTIES: [(&str, Property); 8] = [
     ("every_role_has_a_key_of_its_algorithm", every_role_has_a_key_of_its_algorithm),
     ("roles_share_no_key", roles_share_no_key),
     ("signatures_verify", signatures_verify),
     ("recoverable_recovers_to_the_address", recoverable_recovers_to_the_address),
+    ("projects_pay_from_accounts_of_their_own", projects_pay_from_accounts_of_their_own),
     ("keys_survive_a_reopen", keys_survive_a_reopen),
     ("signs_from_many_threads", signs_from_many_threads),
     ("debug_and_errors_show_no_secret", debug_and_errors_show_no_secret),
@@ -87,6 +88,7 @@ macro_rules! signer_conformance {
             roles_share_no_key,
             signatures_verify,
             recoverable_recovers_to_the_address,
+            projects_pay_from_accounts_of_their_own,
             keys_survive_a_reopen,
             signs_from_many_threads,
             debug_and_errors_show_no_secret,
@@ -196,7 +198,7 @@ pub fn recoverable_recovers_to_the_address(builder: &dyn Builder) -> Result<(), 
             Err(e) => return probe.fail(e.to_string()),
         }
     }
-    for role in Role::ALL.into_iter().filter(|r| *r != Role::Attestation) {
+    for role in Role::ALL.into_iter().filter(|r| r.algorithm() != Algorithm::ES256K) {
         match signer.sign_recoverable(role, &[1; 32]) {
             Err(e) if e.kind() == ErrorKind::NotFound => {}
             Err(e) => {
@@ -204,6 +206,37 @@ pub fn recoverable_recovers_to_the_address(builder: &dyn Builder) -> Result<(), 
             }
             Ok(_) => return probe.fail(format!("{} makes an Ethereum signature", role.name())),
         }
+    }
+    Ok(())
+}
+
+/// Each project has a fee account of its own, the same after a reopen, and its signatures recover to it.
+///
+/// # Errors
+/// [`Violation`].
+pub fn projects_pay_from_accounts_of_their_own(builder: &dyn Builder) -> Result<(), Violation> {
+    let probe = Probe("projects_pay_from_accounts_of_their_own");
+    let (signer, again) = (builder.open(), builder.open());
+    let mut accounts = Vec::new();
+    for name in [b"one", b"two"] {
+        let project = ProjectId(Digest::of(name));
+        let key = probe.ok("fee key", signer.fee_key(project))?;
+        if probe.ok("fee key", again.fee_key(project))? != key {
+            return probe.fail("a project has another fee account after a reopen");
+        }
+        let account = Address::of_key(&key).or_else(|e| probe.fail(e.to_string()))?;
+        let hash = keccak256(name);
+        let signature = probe.ok("sign_fee", signer.sign_fee(project, &hash))?;
+        match Address::recover(&hash, &signature) {
+            Ok(found) if found == account => accounts.push(account),
+            Ok(found) => return probe.fail(format!("recovers to {found}, the account is {account}")),
+            Err(e) => return probe.fail(e.to_string()),
+        }
+    }
+    if let [one, two] = accounts.as_slice()
+        && one == two
+    {
+        return probe.fail("two projects pay from one account");
     }
     Ok(())
 }

@@ -36,6 +36,7 @@ fn every_broken_wallet_is_found_by_the_property_that_is_about_it() {
         let wanted = match fault {
             Fault::SharedKey => "roles_share_no_key",
             Fault::SignsPrefix | Fault::OtherPublicKey => "signatures_verify",
+            Fault::SharedFees => "projects_pay_from_accounts_of_their_own",
             Fault::FlippedV | Fault::AnyRoleRecovers => "recoverable_recovers_to_the_address",
             Fault::NewKeysOnReopen => "keys_survive_a_reopen",
             Fault::WrongCurve => "every_role_has_a_key_of_its_algorithm",

@@ -67,7 +67,7 @@ impl Home {
     /// Deploys the cold-chain project and registers a device.
     async fn deploy(&self, admin: &Admin, device: &SecretKey) -> anyhow::Result<ProjectId> {
         let path = Path::new("../cold-chain");
-        let loaded = ManifestFile::load(&path, &Did::key(&self.owner.public()))?;
+        let loaded = ManifestFile::load(path, &Did::key(&self.owner.public()))?;
         for module in loaded.modules.into_values() {
             admin.put_program(module).await?;
         }

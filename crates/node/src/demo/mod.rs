@@ -1,11 +1,13 @@
 //! `demo`: the whole path on one machine with nothing installed.
 
+mod chain;
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use hyper::{Method, StatusCode, header};
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason};
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};
@@ -13,23 +15,26 @@ use serde_json::{Value, json};
 use tokio::sync::{Semaphore, oneshot};
 use w3bstream_tasks::Tasks;
 use w3bstream_types::{
-    Algorithm, Control, DeviceRegistration, Did, Digest, Draft, Envelope, MessageId, ProjectId, Record,
-    Sequence, Timestamp,
+    Algorithm, Control, DeviceRegistration, Did, Digest, Draft, Envelope, Genesis, Manifest, MessageId,
+    ProjectId, Record, SecretKey, Sequence, Timestamp,
     receipt::{Anchors, Receipt},
 };
 use w3bstream_wallet::Role;
 use w3bstream_wallet_file::DeviceKey;
 
 use crate::readings::{self, Columns, Reading, Series, Skipped, fahrenheit_to_celsius};
+use chain::{Contracts, DemoChain};
+
 use crate::{Admin, Config, Http, ManifestFile, NodeBuilder, Paths, Registry, Running, setup};
 
-const APPLET: &[u8] = include_bytes!("../../../artefacts/cold-chain.wasm");
-const SEATTLE: &[u8] = include_bytes!("../../../data/seattle-temps.csv");
-const SAN_FRANCISCO: &[u8] = include_bytes!("../../../data/sf-temps.csv");
+const APPLET: &[u8] = include_bytes!("../../../../artefacts/cold-chain.wasm");
+const SEATTLE: &[u8] = include_bytes!("../../../../data/seattle-temps.csv");
+const SAN_FRANCISCO: &[u8] = include_bytes!("../../../../data/sf-temps.csv");
 const MANIFEST: &str = r#"
 name = "cold-chain"
 
 [env]
+settle = "true"
 alarm_above_mc = "25000"
 alarm_below_mc = "2000"
 
@@ -43,6 +48,8 @@ routes = [
 "#;
 /// How many messages a device has under way at once.
 const IN_FLIGHT: usize = 100;
+/// How long the demo proves and settles, counted from its start, unless it is to settle everything.
+const SETTLE_UNTIL: Duration = Duration::from_secs(75);
 /// How long the demo waits for the last block to be attested.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -52,6 +59,11 @@ pub(crate) struct Options {
     pub(crate) dir: PathBuf,
     pub(crate) keep: bool,
     pub(crate) json: bool,
+    /// Settle everything, however long it takes.
+    pub(crate) all: bool,
+    /// A node of the user's chain, and the file with the key that pays there.
+    pub(crate) rpc: Option<String>,
+    pub(crate) rpc_key: Option<PathBuf>,
     /// A CSV file of one's own, with its columns.
     pub(crate) data: Option<(PathBuf, String, String, Option<String>)>,
 }
@@ -76,12 +88,17 @@ pub(crate) async fn run(registry: Registry, options: Options) -> anyhow::Result<
     let say = Say { quiet: options.json };
     let (series, skipped) = load(&options)?;
     let paths = Paths::new(&options.dir);
-    say.step("Starting a node: embedded MQTT broker, HTTP, SQLite, solo consensus, wasmer");
-    let (node, admin) = start(registry, &paths).await?;
+    let chain = match &options.rpc {
+        Some(url) => DemoChain::of_node(url, options.rpc_key.as_deref()).await?,
+        None => DemoChain::embedded(),
+    };
+    say.step("Starting a node: embedded MQTT broker, HTTP, SQLite, solo consensus, wasmer, Groth16");
+    let (node, admin) = start(registry, &paths, &chain).await?;
     let running = node.running().clone();
     say.done(&format!("node   {}", running.node));
     say.done(&format!("MQTT   {}", running.mqtt.as_deref().unwrap_or("none")));
     say.done(&format!("HTTP   {}  (status page)", running.http));
+    say.done(&format!("chain  {}", chain.shown));
     let tasks = Tasks::new("demo");
     let (stop, stopped) = oneshot::channel::<()>();
     let (ended, end) = oneshot::channel();
@@ -90,7 +107,9 @@ pub(crate) async fn run(registry: Registry, options: Options) -> anyhow::Result<
         // The demo may have given up already; then nobody asks for the result.
         let _ = ended.send(result);
     });
-    let outcome = story(&say, &admin, (&running, &paths), series).await;
+    let stage = Stage { say: &say, admin: &admin, running: &running, paths: &paths, chain: &chain };
+    let until = if options.all { None } else { Some(started + SETTLE_UNTIL) };
+    let outcome = stage.story(series, until).await;
     let summary = outcome?.finish(started, &skipped, &say, &options)?;
     if options.json {
         print_line(&summary.to_string());
@@ -123,8 +142,9 @@ fn load(options: &Options) -> anyhow::Result<(Series, Skipped)> {
     Ok((all, skipped))
 }
 
-async fn start(registry: Registry, paths: &Paths) -> anyhow::Result<(crate::Node, Admin)> {
-    let config = Config::default();
+async fn start(registry: Registry, paths: &Paths, chain: &DemoChain) -> anyhow::Result<(crate::Node, Admin)> {
+    let mut config = Config::default();
+    let registry = chain.join(registry, &mut config);
     let made = if paths.keys().exists() {
         let wallet = setup::open_wallet(paths, None)?;
         let admin_token = std::fs::read_to_string(paths.admin_token())?.trim().to_owned();
@@ -146,55 +166,158 @@ struct Shown {
     anchors: PathBuf,
     days: Vec<String>,
     sending: Duration,
+    contracts: Contracts,
+    settled: Settled,
 }
 
-async fn story(
-    say: &Say,
-    admin: &Admin,
-    (running, paths): (&Running, &Paths),
-    series: Series,
-) -> anyhow::Result<Shown> {
-    let wallet = setup::open_wallet(paths, None)?;
-    let owner = wallet.secret(Role::Owner)?.clone();
-    let name = "cold-chain".parse()?;
-    wait_until_up(admin).await?;
-    say.step("Deploying the project cold-chain: its manifest is signed by its owner");
-    let loaded = ManifestFile::parse(MANIFEST, "the demo's manifest")?
-        .with_modules(&Did::key(&owner.public()), vec![APPLET.to_vec()])?;
-    let mut manifest = loaded.manifest;
-    for module in loaded.modules.into_values() {
-        admin.put_program(module).await?;
+/// What was settled, counted from the node's records of transactions.
+#[derive(Default)]
+struct Settled {
+    proofs: u64,
+    settled: u64,
+    waiting: u64,
+    gas: u64,
+    proof_ms: Vec<u64>,
+    last: Option<Value>,
+    seconds: f64,
+}
+
+/// Who plays.
+struct Stage<'a> {
+    say: &'a Say,
+    admin: &'a Admin,
+    running: &'a Running,
+    paths: &'a Paths,
+    chain: &'a DemoChain,
+}
+
+impl Stage<'_> {
+    async fn story(&self, series: Series, settle_until: Option<Instant>) -> anyhow::Result<Shown> {
+        let (say, admin) = (self.say, self.admin);
+        let wallet = setup::open_wallet(self.paths, None)?;
+        let owner = wallet.secret(Role::Owner)?.clone();
+        wait_until_up(admin).await?;
+        let (manifest, contracts) = self.deploy(&owner).await?;
+        let devices = self.register(&owner, series).await?;
+        let total: usize = devices.iter().map(|d| d.readings.len()).sum();
+        say.step(&format!("Sending {total} signed readings, acknowledged when they are durable"));
+        let sending = Instant::now();
+        let tally = send_all(say, self.running, manifest.project(), &devices).await?;
+        let sending = sending.elapsed();
+        say.step("Waiting until every block is attested");
+        let project = await_attested(admin).await?;
+        say.step("Fetching one message's receipt and verifying it against anchors");
+        let chosen = chosen_message(&devices, project_id(&project)?)?;
+        let program = manifest.applets.first().context("the manifest has no applet")?.program;
+        let (receipt, anchors) = prove(say, admin, self.paths, (chosen, &devices, &project, program)).await?;
+        let days = sample_days(admin, &devices).await;
+        let settled = self.settle(settle_until).await?;
+        let project = admin.get("/v1/projects/cold-chain").await?;
+        Ok(Shown { project, tally, receipt, anchors, days, sending, contracts, settled })
     }
-    if let Ok(project) = admin.get(&format!("/v1/projects/{name}")).await {
-        manifest.version = project["version"].as_u64().unwrap_or(0) + 1;
+
+    /// Contracts and project. They name each other: the contract knows the project's id, which is made of owner and
+    /// name; the manifest knows the contracts' addresses; the registry learns the genesis last.
+    async fn deploy(&self, owner: &SecretKey) -> anyhow::Result<(Manifest, Contracts)> {
+        let (say, admin, name) = (self.say, self.admin, "cold-chain".parse()?);
+        let did = Did::key(&owner.public());
+        say.step("Deploying the contracts: registry of subnets, Executor, Groth16 verifier, cold chain");
+        let contracts = self.chain.deploy(ProjectId::new(&did, &name)).await?;
+        say.done(&format!("Executor   {}", contracts.executor));
+        say.done(&format!("cold chain {}", contracts.cold_chain));
+        say.step("Deploying the project cold-chain: its manifest is signed by its owner");
+        let text = format!("{MANIFEST}{}", chain::settlement(self.chain.id, &contracts));
+        let loaded = ManifestFile::parse(&text, "the demo's manifest")?.with_files(
+            &did,
+            vec![APPLET.to_vec()],
+            vec![chain::circuit()],
+        )?;
+        let mut manifest = loaded.manifest;
+        for module in loaded.modules.into_values() {
+            admin.put_program(module).await?;
+        }
+        for circuit in loaded.circuits {
+            admin.put_circuit(circuit.witness).await?;
+            admin.put_circuit(circuit.key).await?;
+        }
+        if let Ok(project) = admin.get(&format!("/v1/projects/{name}")).await {
+            manifest.version = project["version"].as_u64().unwrap_or(0) + 1;
+        }
+        admin.change(&name, Control::Deploy(Box::new(manifest.clone())), owner).await?;
+        let answer = admin.get(&format!("/v1/projects/{name}/genesis")).await?;
+        let genesis: Genesis = serde_json::from_value(answer["genesis"].clone())?;
+        self.chain.register(&contracts, &genesis).await?;
+        let answer = admin.get(&format!("/v1/projects/{name}/settlements")).await?;
+        self.chain.fund(answer["payer"].as_str().unwrap_or("").parse()?).await?;
+        say.done("the contracts know the subnet's members");
+        Ok((manifest, contracts))
     }
-    let project = manifest.project();
-    admin.change(&name, Control::Deploy(Box::new(manifest.clone())), &owner).await?;
-    let mut devices = Vec::new();
-    for (device, readings) in series {
-        let key = DeviceKey::generate(Algorithm::EdDSA)?;
-        let registration = DeviceRegistration {
-            device: key.did(),
-            key: key.public(),
-            event_types: vec!["reading".parse()?],
-        };
-        admin.change(&name, Control::RegisterDevice(registration), &owner).await?;
-        say.done(&format!("registered {device}: {}", key.did()));
-        devices.push(Device { name: device, key, readings });
+
+    async fn register(&self, owner: &SecretKey, series: Series) -> anyhow::Result<Vec<Device>> {
+        let name = "cold-chain".parse()?;
+        let mut devices = Vec::new();
+        for (device, readings) in series {
+            let key = DeviceKey::generate(Algorithm::EdDSA)?;
+            let registration = DeviceRegistration {
+                device: key.did(),
+                key: key.public(),
+                event_types: vec!["reading".parse()?],
+            };
+            self.admin.change(&name, Control::RegisterDevice(registration), owner).await?;
+            self.say.done(&format!("registered {device}: {}", key.did()));
+            devices.push(Device { name: device, key, readings });
+        }
+        Ok(devices)
     }
-    let total: usize = devices.iter().map(|d| d.readings.len()).sum();
-    say.step(&format!("Sending {total} signed readings, acknowledged when they are durable"));
-    let sending = Instant::now();
-    let tally = send_all(say, running, project, &devices).await?;
-    let sending = sending.elapsed();
-    say.step("Waiting until every block is attested");
-    let project = await_attested(admin).await?;
-    say.step("Fetching one message's receipt and verifying it against anchors");
-    let chosen = chosen_message(&devices, project_id(&project)?)?;
-    let (receipt, anchors) =
-        prove(say, admin, paths, (chosen, &devices, &project, manifest.applets[0].program)).await?;
-    let days = sample_days(admin, &devices).await;
-    Ok(Shown { project, tally, receipt, anchors, days, sending })
+
+    /// Waits until everything is settled, or until it is time to end.
+    async fn settle(&self, until: Option<Instant>) -> anyhow::Result<Settled> {
+        self.say.step("Proving each device's day in zero knowledge, and settling it on the chain");
+        let started = Instant::now();
+        let bar = bar(0, "days settled", None).with_finish(ProgressFinish::AndLeave);
+        bar.set_draw_target(self.say.target());
+        let mut after = None;
+        let mut all = Settled::default();
+        loop {
+            all.waiting = self.settlements(false, None).await?.len() as u64;
+            // Those that ended since the last look; they come in any order, so all are counted at the end.
+            let project = self.admin.get("/v1/projects/cold-chain").await?;
+            let count = |name: &str| project["counters"][name].as_u64().unwrap_or(0);
+            (all.settled, all.proofs) = (count("w3b_settled_total"), count("w3b_proofs_total"));
+            bar.set_length(all.settled + all.waiting);
+            bar.set_position(all.settled);
+            if project["state"] == "Halted" {
+                bail!("the project does not go on: {}", project["reason"]);
+            }
+            if all.waiting == 0 || until.is_some_and(|u| Instant::now() > u) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        bar.finish();
+        all.settled = 0;
+        loop {
+            let page = self.settlements(true, after).await?;
+            let Some(last) = page.last() else { break };
+            after = Some((last["height"].as_u64().unwrap_or(0), last["index"].as_u64().unwrap_or(0)));
+            for settlement in page {
+                all.settled += 1;
+                all.gas += settlement["state"]["gas_used"].as_u64().unwrap_or(0);
+                all.proof_ms.extend(settlement["state"]["proof_millis"].as_u64());
+                all.last = Some(settlement);
+            }
+        }
+        all.proof_ms.sort_unstable();
+        all.seconds = started.elapsed().as_secs_f64();
+        Ok(all)
+    }
+
+    async fn settlements(&self, ended: bool, after: Option<(u64, u64)>) -> anyhow::Result<Vec<Value>> {
+        let after = after.map_or_else(String::new, |(height, index)| format!("&after={height}.{index}"));
+        let path = format!("/v1/projects/cold-chain/settlements?ended={ended}{after}");
+        let mut answer = self.admin.get(&path).await?;
+        Ok(serde_json::from_value(answer["settlements"].take())?)
+    }
 }
 
 fn project_id(project: &Value) -> anyhow::Result<ProjectId> {
@@ -249,7 +372,8 @@ async fn send_all(
     let mut sending = Vec::new();
     for (i, device) in devices.iter().enumerate() {
         let mqtt = running.mqtt.as_deref().filter(|_| i % 2 == 0);
-        let bar = bars.add(bar(device.readings.len() as u64, &device.name, mqtt.is_some()));
+        let protocol = if mqtt.is_some() { "MQTT" } else { "HTTP" };
+        let bar = bars.add(bar(device.readings.len() as u64, &device.name, Some(protocol)));
         sending.push(async move {
             let tally = match mqtt {
                 Some(url) => over_mqtt(url, project, device, &bar).await,
@@ -268,10 +392,10 @@ async fn send_all(
     Ok(all)
 }
 
-fn bar(len: u64, device: &str, mqtt: bool) -> ProgressBar {
+fn bar(len: u64, name: &str, protocol: Option<&str>) -> ProgressBar {
     let style = ProgressStyle::with_template("    {prefix:22} {bar:32} {pos:>6}/{len} {per_sec:>12}");
     let bar = ProgressBar::new(len).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar.with_prefix(format!("{device} ({})", if mqtt { "MQTT" } else { "HTTP" }))
+    bar.with_prefix(protocol.map_or_else(|| name.to_owned(), |p| format!("{name} ({p})")))
 }
 
 async fn over_mqtt(
@@ -405,6 +529,35 @@ async fn sample_days(admin: &Admin, devices: &[Device]) -> Vec<String> {
     lines
 }
 
+impl Settled {
+    fn median(&self) -> Option<u64> {
+        self.proof_ms.get(self.proof_ms.len() / 2).copied()
+    }
+
+    fn tell(&self, say: &Say) {
+        let all = self.settled + self.waiting;
+        say.done(&format!("days settled           {} of {all}, by {} proofs", self.settled, self.proofs));
+        if self.waiting > 0 {
+            say.done(
+                "                       (the rest would go on at the next start; --all settles everything)",
+            );
+        }
+        say.done(&format!("gas                    {}", self.gas));
+        if let Some(median) = self.median() {
+            say.done(&format!("a proof, queue included {median} ms (median)"));
+        }
+        if let Some(last) = &self.last {
+            let state = &last["state"];
+            say.done(&format!("last transaction       {} in block {}", state["transaction"], state["block"]));
+        }
+        say.done("what a proof says: the day's statement follows from readings that open its commitment;");
+        say.done(
+            "that devices signed these readings is the quorum's word (here 1 of 1). The proving key is a",
+        );
+        say.done("DEVELOPMENT key: whoever made it could forge proofs. See docs/proofs.md.");
+    }
+}
+
 impl Shown {
     fn finish(
         self,
@@ -425,6 +578,14 @@ impl Shown {
             "seconds": (seconds * 100.0).round() / 100.0,
             "messages_per_second": (self.tally.accepted as f64 / self.sending.as_secs_f64()).round(),
             "skipped": skipped,
+            "proofs": self.settled.proofs,
+            "settled": self.settled.settled,
+            "unsettled": self.settled.waiting,
+            "gas": self.settled.gas,
+            "proof_ms_median": self.settled.median(),
+            "settling_seconds": (self.settled.seconds * 100.0).round() / 100.0,
+            "executor": self.contracts.executor,
+            "contract": self.contracts.cold_chain,
             "receipt": self.receipt,
             "anchors": self.anchors,
             "dir": options.dir,
@@ -436,6 +597,7 @@ impl Shown {
         say.done(&format!("blocks / attested      {} / {}", summary["blocks"], summary["attested"]));
         say.done(&format!("signed messages/s      {}", summary["messages_per_second"]));
         say.done(&format!("rows skipped           {}", serde_json::to_string(skipped)?));
+        self.settled.tell(say);
         for line in &self.days {
             say.done(line);
         }

@@ -1,0 +1,20 @@
+//! The kit against a node that is played here, and against anvil; and what a node may do wrong.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod anvil;
+mod encodings;
+mod node;
+mod server;
+mod tls;
+mod trouble;
+
+use std::future::Future;
+
+/// Drives a future with a runtime of its own.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+mod kit {
+    w3bstream_chain::chain_conformance!(crate::node::NodePlace::new, crate::block_on);
+}

@@ -1,0 +1,14 @@
+//! Attested → settled: statements of attested blocks are brought to the contracts that act on them.
+//!
+//! Each settlement output has a record in the journal, written together with its block's attestation. A record goes
+//! from *waiting* to *proven* (if the manifest asks for a proof) and ends as *settled*; the transactions on the way
+//! are in the submitter's books. What cannot be done now keeps its reason and is tried again: nothing is dropped.
+
+mod books;
+mod prove;
+mod record;
+mod stage;
+
+pub use record::{Landed, Settlement, SettlementState};
+pub(crate) use record::{find, open_records, page};
+pub(crate) use stage::run;

@@ -1,0 +1,129 @@
+//! The proofs that settlements need, asked for as far as the prover has room.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+use w3bstream_prover::{Artefacts, Circuit, Job, JobState, PROOF_BYTES, Prover, signals};
+use w3bstream_types::{AppletName, Digest, ProjectId, ProofRule, Settlement};
+use w3bstream_vfs::{Vfs, key};
+
+use crate::counters::Counters;
+use crate::node::Shared;
+use crate::{Error, ErrorKind};
+
+/// Jobs of one project that wait or run in a prover. The prover's own queue is bounded too.
+const MOST: usize = 8;
+
+/// The jobs of one project.
+#[derive(Debug)]
+pub(super) struct Proofs {
+    shared: Arc<Shared>,
+    project: ProjectId,
+    /// Jobs under way, and since when.
+    jobs: HashMap<Digest, Instant>,
+}
+
+impl Proofs {
+    pub(super) fn new(shared: Arc<Shared>, project: ProjectId) -> Self {
+        Self { shared, project, jobs: HashMap::new() }
+    }
+
+    /// The proof of a statement with the milliseconds that it took, once it is there. Asks the prover for it first;
+    /// `None` while it waits or runs.
+    pub(super) async fn poll(
+        &mut self,
+        (height, index): (u64, u64),
+        (settlement, rule): (&Settlement, &ProofRule),
+        (applet, statement): (&AppletName, &[u8]),
+    ) -> Result<Option<([u8; PROOF_BYTES], u64)>, Error> {
+        let system = &rule.system;
+        let prover = self.shared.parts.provers.get(system).cloned().ok_or_else(|| {
+            Error::new(ErrorKind::Unavailable, format!("this node has no proof system {system:?}"))
+        })?;
+        let (height, index) = (height.to_be_bytes(), index.to_be_bytes());
+        let id = Digest::tagged("w3b/proof-job", &[self.project.0.as_bytes(), &height, &index]);
+        match prover.state(id).await? {
+            Some(JobState::Done(proof)) => {
+                let since = self.jobs.remove(&id);
+                let millis = since.map_or(0, |s| u64::try_from(s.elapsed().as_millis()).unwrap_or(u64::MAX));
+                prover.forget(id).await?;
+                self.count();
+                return Ok(Some((*proof.as_bytes(), millis)));
+            }
+            Some(JobState::Queued { .. } | JobState::Running { .. }) => return Ok(None),
+            Some(JobState::Failed { reason, retry }) => {
+                self.jobs.remove(&id);
+                prover.forget(id).await?;
+                let kind = if retry { ErrorKind::Unavailable } else { ErrorKind::Refused };
+                return Err(Error::new(kind, format!("no proof: {reason}")));
+            }
+            Some(JobState::Cancelled) | None => {}
+        }
+        if self.jobs.len() >= MOST && !self.jobs.contains_key(&id) {
+            self.forget_lost(&*prover).await?;
+            return Ok(None);
+        }
+        let job = self.job(id, (settlement, rule), (applet, statement)).await?;
+        let artefacts = Arc::new(Stored(self.shared.parts.vfs.clone()));
+        match prover.submit(job, artefacts).await {
+            Ok(()) => {
+                self.jobs.insert(id, Instant::now());
+                Ok(None)
+            }
+            Err(e) if e.kind() == w3bstream_prover::ErrorKind::Busy => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    async fn job(
+        &self,
+        id: Digest,
+        (settlement, rule): (&Settlement, &ProofRule),
+        (applet, statement): (&AppletName, &[u8]),
+    ) -> Result<Job, Error> {
+        let name = settlement.private_key(statement)?;
+        let place = key::guest(applet, &[], name.as_bytes());
+        let private = self.shared.parts.vfs.get(self.project, &place).await?.ok_or_else(|| {
+            Error::new(
+                ErrorKind::Refused,
+                format!("the applet {applet} stored no private inputs under {name}"),
+            )
+        })?;
+        let (public, inputs) = signals(settlement, statement, &private)?;
+        let circuit = Circuit { system: rule.system.clone(), witness: rule.witness, key: rule.key };
+        Ok(Job { id, circuit, public, inputs })
+    }
+
+    /// Drops jobs of which the prover knows nothing any more, so that they take no place.
+    async fn forget_lost(&mut self, prover: &dyn Prover) -> Result<(), Error> {
+        for id in self.jobs.keys().copied().collect::<Vec<_>>() {
+            if prover.state(id).await?.is_none() {
+                self.jobs.remove(&id);
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&self) {
+        if let Some(project) = self.shared.project(self.project) {
+            Counters::add(&project.counters.proofs, 1);
+        }
+    }
+}
+
+/// Circuits lie beside the programs.
+#[derive(Debug)]
+struct Stored(Arc<dyn Vfs>);
+
+#[async_trait]
+impl Artefacts for Stored {
+    async fn fetch(&self, digest: Digest) -> Result<Arc<[u8]>, w3bstream_prover::Error> {
+        let missing = |e: w3bstream_vfs::Error| {
+            let what = format!("the circuit's file {digest}; deploy the project again");
+            w3bstream_prover::Error::new(w3bstream_prover::ErrorKind::Missing, what).with_source(e)
+        };
+        Ok(self.0.program(digest).await.map_err(missing)?.into())
+    }
+}

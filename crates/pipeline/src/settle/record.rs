@@ -1,0 +1,187 @@
+//! What the journal keeps of one settlement.
+
+use serde::{Deserialize, Serialize};
+use w3bstream_journal::{Journal, RecordId, Write};
+use w3bstream_types::{
+    AppletName, Canonical, Manifest, Output, OutputKind, ProjectId, ResultRecord, Settlement as Rule,
+    Timestamp,
+};
+
+use crate::{Error, ErrorKind};
+
+/// Settlements that are under way.
+const LIVE: &str = "settle";
+/// Settlements that came to an end.
+const ENDED: &str = "settled";
+
+/// One statement on its way to a contract.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settlement {
+    /// The height of its block.
+    pub height: u64,
+    /// Its index among the block's outputs.
+    pub index: u64,
+    /// The settlement's name in the manifest.
+    pub name: String,
+    /// The applet that asked for it.
+    pub applet: AppletName,
+    /// The manifest's rule as it was when the block was attested; `None` if the manifest had changed so that none
+    /// fits, and the statement cannot be settled.
+    pub rule: Option<Rule>,
+    /// How far it is.
+    pub state: SettlementState,
+    /// How often it was tried in vain.
+    pub attempts: u32,
+    /// Why it is not further; empty if there is nothing to say.
+    pub reason: String,
+    /// It is not tried before this time.
+    pub not_before: Timestamp,
+}
+
+/// How far a settlement is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "state")]
+pub enum SettlementState {
+    /// For its proof, or for its transaction.
+    Waiting,
+    /// The proof is there: its bytes in hex, as the contract takes them.
+    Proven {
+        /// The proof.
+        proof: String,
+        /// How long it took to make, in milliseconds.
+        millis: u64,
+    },
+    /// The Executor took it.
+    Settled(Landed),
+    /// The Executor had taken it already, by a transaction that this node does not know: of another member.
+    Elsewhere,
+}
+
+/// The transaction that settled it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Landed {
+    /// Its hash.
+    pub transaction: String,
+    /// Its block's height.
+    pub block: u64,
+    /// Its block's hash.
+    pub block_hash: String,
+    /// Gas that it used.
+    pub gas_used: u64,
+    /// Wei that it paid for one unit of gas, in decimal.
+    pub gas_price: String,
+    /// The proof that it carried; empty if none was asked for.
+    pub proof: String,
+    /// How long the proof took, in milliseconds.
+    pub proof_millis: u64,
+}
+
+impl Settlement {
+    fn key(&self) -> Vec<u8> {
+        // By rising height and index.
+        [self.height.to_be_bytes(), self.index.to_be_bytes()].concat()
+    }
+
+    /// Whether nothing more is to be done.
+    #[must_use]
+    pub const fn ended(&self) -> bool {
+        matches!(self.state, SettlementState::Settled(_) | SettlementState::Elsewhere)
+    }
+
+    /// The writes that keep it: once it has ended, it moves to the other space.
+    pub(crate) fn writes(&self, project: ProjectId) -> Result<Vec<Write>, Error> {
+        let bytes = serde_json::to_vec(self)
+            .map_err(|e| Error::new(ErrorKind::Fatal, "a settlement's record").with_source(e))?;
+        let id = |space| RecordId { project, space, key: self.key() };
+        if self.ended() {
+            return Ok(vec![Write::Record(id(LIVE), None), Write::Record(id(ENDED), Some(bytes))]);
+        }
+        Ok(vec![Write::Record(id(LIVE), Some(bytes))])
+    }
+
+    fn read(bytes: &[u8]) -> Result<Self, Error> {
+        serde_json::from_slice(bytes).map_err(|e| {
+            Error::new(ErrorKind::Fatal, "the journal's record of a settlement is damaged").with_source(e)
+        })
+    }
+}
+
+/// The records with which a block's settlements begin.
+pub(crate) fn open_records(
+    project: ProjectId,
+    height: u64,
+    outputs: &[Output],
+    manifest: Option<&Manifest>,
+) -> Result<Vec<Write>, Error> {
+    let mut writes = Vec::new();
+    let mut applet = None;
+    for (index, output) in (0..).zip(outputs) {
+        match output.kind {
+            OutputKind::Result => applet = Some(ResultRecord::from_canonical(&output.data)?.applet),
+            OutputKind::Settlement => {
+                let rules = manifest.map(|m| m.settlements.as_slice()).unwrap_or_default();
+                let rule = rules.iter().find(|r| {
+                    r.chain_id == output.chain_id
+                        && r.target() == output.target
+                        && r.words(&output.data).is_ok()
+                });
+                let applet = applet.clone().ok_or_else(|| {
+                    Error::new(ErrorKind::Fatal, format!("output {index} of height {height} is nobody's"))
+                })?;
+                let record = Settlement {
+                    height,
+                    index,
+                    name: rule.map(|r| r.name.to_string()).unwrap_or_default(),
+                    applet,
+                    rule: rule.cloned(),
+                    state: SettlementState::Waiting,
+                    attempts: 0,
+                    reason: String::new(),
+                    not_before: Timestamp(0),
+                };
+                writes.extend(record.writes(project)?);
+            }
+            _ => {}
+        }
+    }
+    Ok(writes)
+}
+
+/// A page of records: those under way, or those that ended, behind `after` (height, index).
+pub(crate) async fn page(
+    journal: &dyn Journal,
+    project: ProjectId,
+    (ended, after): (bool, Option<(u64, u64)>),
+    limit: usize,
+) -> Result<Vec<Settlement>, Error> {
+    let key = after.map_or_else(Vec::new, |(h, i)| [h.to_be_bytes(), i.to_be_bytes()].concat());
+    let space = if ended { ENDED } else { LIVE };
+    let found = journal.records(&RecordId { project, space, key }, limit).await?;
+    found.iter().map(|(_, bytes)| Settlement::read(bytes)).collect()
+}
+
+/// A page of those under way.
+pub(crate) async fn live(
+    journal: &dyn Journal,
+    project: ProjectId,
+    after: Option<(u64, u64)>,
+    limit: usize,
+) -> Result<Vec<Settlement>, Error> {
+    page(journal, project, (false, after), limit).await
+}
+
+/// One settlement, wherever it stands.
+pub(crate) async fn find(
+    journal: &dyn Journal,
+    project: ProjectId,
+    (height, index): (u64, u64),
+) -> Result<Option<Settlement>, Error> {
+    let key = [height.to_be_bytes(), index.to_be_bytes()].concat();
+    for space in [LIVE, ENDED] {
+        let id = RecordId { project, space, key: key.clone() };
+        if let Some(bytes) = journal.record(&id).await? {
+            return Settlement::read(&bytes).map(Some);
+        }
+    }
+    Ok(None)
+}

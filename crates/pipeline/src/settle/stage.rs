@@ -1,0 +1,299 @@
+//! The loop that takes a project's settlements further.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::Arc;
+
+use w3bstream_chain::submit::{Intent, IntentId, Offered, Outcome, Ports, Refusal, Submitter};
+use w3bstream_contracts::{Execution, ExecutionError};
+use w3bstream_tasks::Shutdown;
+use w3bstream_types::{Attestation, Digest, Output, Timestamp, merkle, output_leaves};
+
+use super::books::{Books, FeeKey};
+use super::prove::Proofs;
+use super::record::{self, Landed, Settlement, SettlementState};
+use crate::counters::Counters;
+use crate::node::Shared;
+use crate::project::Project;
+use crate::{Error, ErrorKind};
+
+/// How many settlements are looked at in one round; the next round goes on behind them.
+const PAGE: usize = 64;
+/// How many blocks' outputs are kept, so that the settlements of one block read them once.
+const BLOCKS: usize = 8;
+/// The longest pause before a settlement that did not work is tried again, in milliseconds.
+const MAX_PAUSE_MS: u64 = 300_000;
+
+/// Runs until the node stops or the project halts.
+pub(crate) async fn run(shared: Arc<Shared>, project: Arc<Project>, shutdown: Shutdown) {
+    let mut stage = Stage::new(shared.clone(), project.clone());
+    let mut attested = project.attested.subscribe();
+    loop {
+        let busy = match stage.round().await {
+            Ok(busy) => busy,
+            Err(e) => {
+                shared.halt(&project, &format!("settlement stopped: {e}")).await;
+                return;
+            }
+        };
+        let pause = async {
+            match busy {
+                true => tokio::time::sleep(shared.parts.settle_every).await,
+                false => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = shutdown.requested() => return,
+            changed = attested.changed() => if changed.is_err() { return },
+            () = pause => {}
+        }
+    }
+}
+
+/// An attested block, with what an Executor asks for of each output.
+struct AttestedBlock {
+    attestation: Attestation,
+    outputs: Vec<Output>,
+    leaves: Vec<Digest>,
+}
+
+struct Stage {
+    shared: Arc<Shared>,
+    project: Arc<Project>,
+    /// By chain; opened when first needed.
+    submitters: BTreeMap<u64, Submitter>,
+    proofs: Proofs,
+    blocks: BTreeMap<u64, Arc<AttestedBlock>>,
+    /// Where the last round ended.
+    after: Option<(u64, u64)>,
+}
+
+impl Stage {
+    fn new(shared: Arc<Shared>, project: Arc<Project>) -> Self {
+        let proofs = Proofs::new(shared.clone(), project.id);
+        let (submitters, blocks) = (BTreeMap::new(), BTreeMap::new());
+        Self { shared, project, submitters, proofs, blocks, after: None }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.shared.parts.clock.now()
+    }
+
+    /// Takes a page of settlements further. True if there is more to do, or to wait for.
+    async fn round(&mut self) -> Result<bool, Error> {
+        self.tick().await?;
+        let journal = self.shared.parts.journal.clone();
+        let mut page = record::live(&*journal, self.project.id, self.after, PAGE).await?;
+        if page.is_empty() && self.after.take().is_some() {
+            page = record::live(&*journal, self.project.id, None, PAGE).await?;
+        }
+        let full = page.len() == PAGE;
+        self.after = page.last().filter(|_| full).map(|s| (s.height, s.index));
+        let busy = !page.is_empty() || self.submitters.values().any(|s| s.in_flight() > 0);
+        let now = self.now();
+        for mut settlement in page {
+            if settlement.not_before > now {
+                continue;
+            }
+            let before = settlement.clone();
+            if let Err(e) = self.further(&mut settlement).await {
+                self.postpone(&mut settlement, e)?;
+            }
+            if settlement != before {
+                journal.commit(settlement.writes(self.project.id)?).await?;
+            }
+            if settlement.ended() {
+                self.count(&settlement);
+            }
+        }
+        Ok(busy)
+    }
+
+    fn count(&self, settlement: &Settlement) {
+        Counters::add(&self.project.counters.settled, 1);
+        if let SettlementState::Settled(landed) = &settlement.state {
+            Counters::add(&self.project.counters.settlement_gas, landed.gas_used);
+        }
+    }
+
+    /// Notes why it does not go on, and when it is tried again. What says that state is no longer trusted halts.
+    fn postpone(&self, settlement: &mut Settlement, e: Error) -> Result<(), Error> {
+        if e.kind() == ErrorKind::Fatal {
+            return Err(e);
+        }
+        settlement.attempts = settlement.attempts.saturating_add(1);
+        settlement.reason = e.to_string();
+        let pause = 500_u64.saturating_mul(1 << settlement.attempts.min(12)).min(MAX_PAUSE_MS);
+        settlement.not_before = Timestamp(self.now().0.saturating_add(pause));
+        tracing::warn!(project = %self.project.name, height = settlement.height, index = settlement.index,
+            "not settled yet: {}", settlement.reason);
+        Ok(())
+    }
+
+    /// One step of one settlement.
+    async fn further(&mut self, settlement: &mut Settlement) -> Result<(), Error> {
+        let wait = |why: String| Error::new(ErrorKind::Unavailable, why);
+        let rule = settlement
+            .rule
+            .clone()
+            .ok_or_else(|| wait("the manifest has no settlement for this statement any more".to_owned()))?;
+        if !self.shared.parts.chains.contains_key(&rule.chain_id) {
+            let id = rule.chain_id;
+            return Err(wait(format!(
+                "this node has no chain {id}: add [[chains]] with id = {id} to node.toml"
+            )));
+        }
+        let block = self.block(settlement.height).await?;
+        if let (Some(proof), SettlementState::Waiting) = (&rule.proof, &settlement.state) {
+            let output = usize::try_from(settlement.index).ok().and_then(|i| block.outputs.get(i));
+            let output = output.ok_or_else(|| Error::new(ErrorKind::Fatal, "the output is gone"))?;
+            let place = (settlement.height, settlement.index);
+            match self.proofs.poll(place, (&rule, proof), (&settlement.applet, &output.data)).await? {
+                None => return Ok(()),
+                Some((proof, millis)) => {
+                    settlement.state = SettlementState::Proven { proof: hex::encode(proof), millis };
+                    settlement.reason.clear();
+                }
+            }
+        }
+        self.offer(settlement, (rule.chain_id, &block)).await
+    }
+
+    async fn offer(
+        &mut self,
+        settlement: &mut Settlement,
+        (chain_id, block): (u64, &AttestedBlock),
+    ) -> Result<(), Error> {
+        let (proof, millis) = match &settlement.state {
+            SettlementState::Proven { proof, millis } => (proof.clone(), *millis),
+            _ => (String::new(), 0),
+        };
+        let intent = intent(settlement, block, &proof)?;
+        let now = self.now();
+        let id = intent.id;
+        let submitter = self.submitter(chain_id).await?;
+        match submitter.offer(intent, now).await? {
+            Offered::Taken(_) => settlement.reason.clear(),
+            Offered::Later(why) => why.clone_into(&mut settlement.reason),
+            Offered::Refused(Refusal::Reverts(revert)) => match ExecutionError::decode(&revert.data) {
+                Some(ExecutionError::AlreadyExecuted) => settlement.state = SettlementState::Elsewhere,
+                Some(why) => {
+                    return Err(Error::new(ErrorKind::Refused, format!("the Executor refuses: {why}")));
+                }
+                None => return Err(Error::new(ErrorKind::Refused, format!("the Executor {revert}"))),
+            },
+            Offered::Refused(refusal) => {
+                return Err(Error::new(ErrorKind::Refused, format!("the transaction {refusal}")));
+            }
+            Offered::Finished(outcome) => {
+                let ended = ended(&outcome, (proof, millis));
+                match ended {
+                    Ok(state) => settlement.state = state,
+                    // It is offered anew after a pause, with a new nonce.
+                    Err(why) => {
+                        submitter.forget(id).await?;
+                        return Err(Error::new(ErrorKind::Refused, why));
+                    }
+                }
+                // Written before it is forgotten: a crash in between finds the outcome again.
+                let writes = settlement.writes(self.project.id)?;
+                self.shared.parts.journal.commit(writes).await?;
+                if let Some(submitter) = self.submitters.get_mut(&chain_id) {
+                    submitter.forget(id).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets every submitter look at its chain. Outcomes are found when their settlements are offered again.
+    async fn tick(&mut self) -> Result<(), Error> {
+        let now = self.now();
+        for (chain_id, submitter) in &mut self.submitters {
+            let report = submitter.tick(now).await?;
+            for warning in report.warnings {
+                tracing::warn!(project = %self.project.name, chain = chain_id, "{warning}");
+            }
+        }
+        Ok(())
+    }
+
+    async fn submitter(&mut self, chain_id: u64) -> Result<&mut Submitter, Error> {
+        match self.submitters.entry(chain_id) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(place) => {
+                let parts = &self.shared.parts;
+                let chain = parts.chains.get(&chain_id).ok_or_else(|| {
+                    Error::new(ErrorKind::Unavailable, format!("this node has no chain {chain_id}"))
+                })?;
+                let ports = Ports {
+                    chain: chain.chain.clone(),
+                    journal: Arc::new(Books { journal: parts.journal.clone(), project: self.project.id }),
+                    signer: Arc::new(FeeKey::new(parts.signer.clone(), self.project.id)?),
+                };
+                let mut submitter = Submitter::open(ports, chain_id, chain.settings.clone()).await?;
+                submitter.tick(parts.clock.now()).await?;
+                Ok(place.insert(submitter))
+            }
+        }
+    }
+
+    async fn block(&mut self, height: u64) -> Result<Arc<AttestedBlock>, Error> {
+        if let Some(known) = self.blocks.get(&height) {
+            return Ok(known.clone());
+        }
+        let gone = |what: &str| Error::new(ErrorKind::Fatal, format!("block {height}: its {what} is gone"));
+        let (parts, id) = (&self.shared.parts, self.project.id);
+        let attestation = parts.journal.attestation(id, height).await?.ok_or_else(|| gone("attestation"))?;
+        let (_, _, outputs) = parts.vfs.result(id, height).await?.ok_or_else(|| gone("result"))?;
+        let leaves = output_leaves(&outputs);
+        let block = Arc::new(AttestedBlock { attestation, outputs, leaves });
+        if self.blocks.len() >= BLOCKS {
+            self.blocks.pop_first();
+        }
+        self.blocks.insert(height, block.clone());
+        Ok(block)
+    }
+}
+
+/// The call that settles an output, named by the output for ever.
+fn intent(settlement: &Settlement, block: &AttestedBlock, proof: &str) -> Result<Intent, Error> {
+    let gone = || Error::new(ErrorKind::Fatal, "the output is gone");
+    let at = usize::try_from(settlement.index).map_err(|_| gone())?;
+    let path = merkle::path(&block.leaves, at).ok_or_else(gone)?;
+    let proof =
+        hex::decode(proof).map_err(|_| Error::new(ErrorKind::Fatal, "the proof's record is damaged"))?;
+    let execution = Execution {
+        attestation: &block.attestation,
+        output: block.outputs.get(at).ok_or_else(gone)?,
+        index: settlement.index,
+        leaf_count: block.leaves.len() as u64,
+        path: &path,
+        proof: &proof,
+    };
+    let id = IntentId(Digest::tagged("w3b/settlement-intent", &[&execution.output_ref().id()]));
+    Ok(Intent { id, to: execution.executor()?, value: 0, data: execution.call_data()? })
+}
+
+/// What an outcome makes of a settlement; the reason if it is to be tried again.
+fn ended(outcome: &Outcome, (proof, proof_millis): (String, u64)) -> Result<SettlementState, String> {
+    match outcome {
+        Outcome::Done(mined) => Ok(SettlementState::Settled(Landed {
+            transaction: mined.transaction.to_string(),
+            block: mined.number,
+            block_hash: mined.block.to_string(),
+            gas_used: mined.gas_used,
+            gas_price: mined.gas_price.to_string(),
+            proof,
+            proof_millis,
+        })),
+        // Somebody else's transaction was first: the Executor took the output once.
+        Outcome::Reverted(_, revert)
+        | Outcome::Cancelled(w3bstream_chain::submit::Cancel::Reverts(revert))
+            if ExecutionError::decode(&revert.data) == Some(ExecutionError::AlreadyExecuted) =>
+        {
+            Ok(SettlementState::Elsewhere)
+        }
+        other => Err(other.to_string()),
+    }
+}
