@@ -153,7 +153,7 @@ fn a_lost_quorum_is_replaced_in_public_and_late() {
     refused(world.send(&dev_key(1), world.registry, announcement.clone()), "NotOwner(address)");
     send(announcement).unwrap();
     refused(send(finish()), "RecoveryTooEarly(uint64)");
-    world.chain.advance_time(RECOVERY_DELAY);
+    world.wait(RECOVERY_DELAY);
     // What is done must be what was announced, by whom it was announced.
     refused(send(recovery(RECOVER, &new.genesis, 11)), "RecoveryNotAnnounced()");
     let other = Subnet::new(world.subnet.genesis.project, 1, 2);
@@ -174,13 +174,13 @@ fn a_quorum_that_is_not_lost_stops_a_recovery() {
     let new = next(&world, 4);
     let handover = Handover::new(&world.subnet.genesis, 10, &new.genesis).unwrap();
     send(signed(&world.subnet, &handover, 3)).unwrap();
-    world.chain.advance_time(RECOVERY_DELAY);
+    world.wait(RECOVERY_DELAY);
     refused(send(recovery(RECOVER, &usurper.genesis, 0)), "RecoveryNotAnnounced()");
     // The owner can withdraw as well.
     let third = Subnet::new(world.subnet.genesis.project, 2, 1);
     send(recovery(ANNOUNCE, &third.genesis, 0)).unwrap();
     send(call("withdrawRecovery(bytes32)", &[*world.subnet.genesis.project.0.as_bytes()])).unwrap();
-    world.chain.advance_time(RECOVERY_DELAY);
+    world.wait(RECOVERY_DELAY);
     refused(send(recovery(RECOVER, &third.genesis, 0)), "RecoveryNotAnnounced()");
 }
 

@@ -155,6 +155,12 @@ impl World {
         block_on(self.chain.call(head.hash, call)).unwrap()
     }
 
+    /// Mines a block that is at least so much later.
+    pub(crate) fn wait(&self, seconds: u64) {
+        self.chain.advance_time(seconds);
+        self.chain.mine();
+    }
+
     /// Asks a contract.
     pub(crate) fn read(&self, to: Address, data: Vec<u8>) -> Result<Vec<u8>, Reverted> {
         match self.at_head(&Call::new(to, data)) {
