@@ -22,7 +22,7 @@ pub(crate) struct Number<T>(pub(crate) T);
 impl<'de, T: TryFrom<u128>> Deserialize<'de> for Number<T> {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let text = String::deserialize(d)?;
-        let wrong = || de::Error::custom(format!("{text:?} is no quantity of the expected size"));
+        let wrong = || de::Error::custom("expected 0x and a number of the right size");
         let digits = text.strip_prefix("0x").ok_or_else(wrong)?;
         let n = u128::from_str_radix(digits, 16).map_err(|_| wrong())?;
         T::try_from(n).map(Self).map_err(|_| wrong())
@@ -36,7 +36,7 @@ pub(crate) struct Amount(pub(crate) u128);
 impl<'de> Deserialize<'de> for Amount {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let text = String::deserialize(d)?;
-        let wrong = || de::Error::custom(format!("{text:?} is no quantity"));
+        let wrong = || de::Error::custom("expected 0x and a number of up to 256 bits");
         let digits = text.strip_prefix("0x").filter(|d| !d.is_empty() && d.len() <= 64).ok_or_else(wrong)?;
         if !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(wrong());

@@ -240,8 +240,12 @@ mod tests {
             for index in [0, 1, values.len() / 2, values.len() - 1].into_iter().filter(|i| *i < values.len()) {
                 let proof = prove(&values, index).unwrap();
                 prop_assert_eq!(&verify(&root, index as u64, &proof).unwrap(), &values[index]);
-                let other = (index as u64 + 1) % 400;
-                prop_assert!(verify(&root, other, &proof).is_err(), "the proof of {index} shows {other}");
+                // Short values stand in the nodes of others; whatever a proof shows is there.
+                for other in 0..300 {
+                    if let Ok(shown) = verify(&root, other, &proof) {
+                        prop_assert_eq!(Some(&shown), values.get(other as usize), "at {}, for {}", other, index);
+                    }
+                }
                 let mut longer = proof.clone();
                 longer.push(vec![0xc0]);
                 prop_assert!(verify(&root, index as u64, &longer).is_err());

@@ -96,6 +96,8 @@ pub async fn a_reorganisation_is_visible(place: &dyn Place) -> Result<(), Failur
         topics: vec![],
     };
     ensure!(site.chain.logs(&in_old).await?.len() == 1, "the event was not found before the reorganisation");
+    let old = site.chain.block(BlockId::Number(receipt.number)).await?;
+    ensure!(old.is_some_and(|b| b.hash == receipt.block), "block {} is {old:?}", receipt.number);
     if !place.reorg(2).await? {
         return Ok(());
     }

@@ -6,7 +6,7 @@ use super::fees::{self, Offer};
 use super::intent::{Cancel, Refusal, Report, Warning};
 use super::look::View;
 use super::record::{Attempt, Purpose, Slot};
-use super::submitter::{REJECTIONS, Submitter};
+use super::submitter::{Hint, REJECTIONS, Submitter};
 use crate::{Error, ErrorKind, SignedTransaction};
 
 impl Submitter {
@@ -37,7 +37,10 @@ impl Submitter {
         let answer = self.chain.submit(&signed).await;
         let hint = self.hints.entry(nonce).or_default();
         hint.sent = Some(now);
-        let Err(e) = answer else { return Ok(()) };
+        let Err(e) = answer else {
+            hint.rejected = (0, String::new());
+            return Ok(());
+        };
         match e.kind() {
             ErrorKind::NonceTooLow => hint.used = true,
             ErrorKind::ReplacementUnderpriced | ErrorKind::FeeTooLow => hint.pays_too_little = true,
@@ -66,7 +69,10 @@ impl Submitter {
     pub(super) async fn bump(&mut self, nonce: u64, view: View, report: &mut Report) -> Result<(), Error> {
         let Some(slot) = self.slots.get(&nonce) else { return Ok(()) };
         let Some(last) = slot.last().map(|a| a.signed.transaction().clone()) else { return Ok(()) };
-        if slot.attempts.len() >= self.settings.max_attempts {
+        let rejected = self.hints.get(&nonce).map(|h| h.rejected.clone()).unwrap_or_default();
+        // What is refused for ever must be able to end, however often it was tried.
+        let give_up = slot.cancel.is_none() && rejected.0 >= REJECTIONS;
+        if slot.attempts.len() >= self.settings.max_attempts && !give_up {
             report.warnings.push(Warning::Stuck { nonce });
             return self.send(nonce, view.now, report).await;
         }
@@ -84,7 +90,8 @@ impl Submitter {
         }
         self.sign(&mut new, offer, view.now).await?;
         self.save(vec![(nonce, Some(new))]).await?;
-        self.hints.remove(&nonce);
+        // A higher fee does not make it acceptable, so that count goes on.
+        self.hints.insert(nonce, Hint { rejected, ..Hint::default() });
         self.send(nonce, view.now, report).await
     }
 

@@ -258,12 +258,13 @@ impl Submitter {
         let sight = self.sight(nonce, view).await?;
         let Some(slot) = self.slots.get(&nonce) else { return Ok(()) };
         let hint = self.hints.get(&nonce).cloned().unwrap_or_default();
+        let refused = slot.cancel.is_none() && hint.rejected.0 >= REJECTIONS;
         let moment = Moment {
             settings: &self.settings,
             now: view.now,
             next_since: self.next.filter(|(next, _)| *next == nonce).map(|(_, since)| since),
             sent: hint.sent,
-            pays_too_little: hint.pays_too_little || hint.rejected.0 >= REJECTIONS,
+            pays_too_little: hint.pays_too_little || refused,
         };
         match decide(slot, sight, &moment) {
             Step::Wait => Ok(()),
