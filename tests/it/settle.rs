@@ -39,5 +39,8 @@ fn days_are_proven_and_settled_once() {
     // Two days of each device were closed by the next day's first reading.
     assert_eq!((told["settled"].as_u64(), told["unsettled"].as_u64()), (Some(4), Some(0)), "{told}");
     assert_eq!(told["proofs"].as_u64(), Some(4), "{told}");
-    assert!(told["gas"].as_u64().unwrap() > 4 * 200_000, "a proof costs the contract at least its pairings: {told}");
+    assert!(
+        told["gas"].as_u64().unwrap() > 4 * 200_000,
+        "a proof costs the contract at least its pairings: {told}"
+    );
 }

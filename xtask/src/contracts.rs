@@ -40,7 +40,10 @@ const NO_COMPILER: i32 = 3;
 pub(crate) fn check(workspace: &Workspace) -> anyhow::Result<()> {
     let differing = differences(&workspace.workspace_root)?;
     if !differing.is_empty() {
-        bail!("not what {FOLDER}/SHA256SUMS says: {}; run `{SCRIPT}` and commit {FOLDER}/", differing.join(", "));
+        bail!(
+            "not what {FOLDER}/SHA256SUMS says: {}; run `{SCRIPT}` and commit {FOLDER}/",
+            differing.join(", ")
+        );
     }
     println!("artefacts: the compiled contracts and their sources are those of {FOLDER}/SHA256SUMS");
     if Command::new("npm").arg("--version").output().is_err() {
@@ -48,11 +51,14 @@ pub(crate) fn check(workspace: &Workspace) -> anyhow::Result<()> {
         return Ok(());
     }
     let script = workspace.workspace_root.join(SCRIPT);
-    let status = Command::new(&script).arg("--check").status().with_context(|| format!("starting {SCRIPT}"))?;
+    let status =
+        Command::new(&script).arg("--check").status().with_context(|| format!("starting {SCRIPT}"))?;
     match status.code() {
         Some(0) => Ok(()),
         Some(NO_COMPILER) => {
-            println!("artefacts: the Solidity compiler cannot be had here, so the contracts were not compiled again");
+            println!(
+                "artefacts: the Solidity compiler cannot be had here, so the contracts were not compiled again"
+            );
             Ok(())
         }
         _ => bail!("`{SCRIPT} --check` failed; run `{SCRIPT}` and see what changed"),

@@ -1,8 +1,8 @@
 //! The room's trait.
 
 use w3bstream_chain::{
-    Block, BlockId, Call, CallOutcome, Chain, Error, ErrorKind, Fees, Hash, Log, LogBlocks, LogFilter, Nonces,
-    RawReceipts, Receipt, Revert, SignedTransaction, Simulation, TxStatus, async_trait,
+    Block, BlockId, Call, CallOutcome, Chain, Error, ErrorKind, Fees, Hash, Log, LogBlocks, LogFilter,
+    Nonces, RawReceipts, Receipt, Revert, SignedTransaction, Simulation, TxStatus, async_trait,
 };
 use w3bstream_types::Address;
 

@@ -154,7 +154,8 @@ impl Ledger {
         // A base fee is set as u64 and rises by an eighth at a time.
         let fee = u64::try_from(parent.block.base_fee).unwrap_or(u64::MAX);
         let part = |gas: u64| {
-            let share = u128::from(fee) * u128::from(gas) / u128::from(target.max(1)) / u128::from(FEE_CHANGE);
+            let share =
+                u128::from(fee) * u128::from(gas) / u128::from(target.max(1)) / u128::from(FEE_CHANGE);
             u64::try_from(share).unwrap_or(u64::MAX)
         };
         match parent.gas_used.checked_sub(target) {
@@ -246,10 +247,7 @@ impl Ledger {
         let (least, most) =
             (evm::least_gas(&t.data, t.to.is_none()), evm::MAX_GAS.min(self.settings.gas_limit));
         if !(least..=most).contains(&t.gas_limit) {
-            return no(
-                ErrorKind::Rejected,
-                format!("gas limit {}, must be {least} to {most}", t.gas_limit),
-            );
+            return no(ErrorKind::Rejected, format!("gas limit {}, must be {least} to {most}", t.gas_limit));
         }
         if t.priority_fee > t.max_fee {
             return no(ErrorKind::Rejected, "the tip is more than the whole fee".into());
@@ -351,12 +349,8 @@ impl Ledger {
         // What the EVM does not take was taken by the pool's rules wrongly: it is lost, and the chain goes on.
         let Ok(ran) = evm::transact(view, env, to_evm(&signed.sender()), t) else { return };
         let first = new.receipts.iter().map(|r| r.logs.len() as u64).sum();
-        let place = |index| LogPlace {
-            number: env.number,
-            block: Hash::ZERO,
-            transaction: signed.hash(),
-            index,
-        };
+        let place =
+            |index| LogPlace { number: env.number, block: Hash::ZERO, transaction: signed.hash(), index };
         let logs: Vec<Log> = (first..).zip(&ran.logs).map(|(index, log)| log_of(log, place(index))).collect();
         new.gas_used += ran.gas_used;
         new.raw.push(encode::receipt(ran.success, new.gas_used, &logs));

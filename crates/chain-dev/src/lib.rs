@@ -79,7 +79,10 @@ impl Default for Settings {
             gas_limit: 60_000_000,
             base_fee: 1_000_000_000,
             clock: None,
-            funded: (0..DEV_KEYS).filter_map(|i| Address::of_key(&dev_key(i).public()).ok()).map(|a| (a, DEV_WEI)).collect(),
+            funded: (0..DEV_KEYS)
+                .filter_map(|i| Address::of_key(&dev_key(i).public()).ok())
+                .map(|a| (a, DEV_WEI))
+                .collect(),
         }
     }
 }

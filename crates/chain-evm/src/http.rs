@@ -70,7 +70,9 @@ impl Http {
             Some("https") => true,
             Some("http") => false,
             _ => {
-                return Err(wrong(format!("the address of the node, {shown}, must start with http or https")));
+                return Err(wrong(format!(
+                    "the address of the node, {shown}, must start with http or https"
+                )));
             }
         };
         let authorization = match &settings.authorization {

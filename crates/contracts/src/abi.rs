@@ -198,10 +198,8 @@ mod tests {
     fn matches_the_specifications_examples() {
         // sam(bytes,bool,uint256[]) with "dave", true and [1, 2, 3].
         let numbers = Token::List(vec![Token::uint(1), Token::uint(2), Token::uint(3)]);
-        let data = call(
-            "sam(bytes,bool,uint256[])",
-            &[Token::Bytes(b"dave".to_vec()), Token::uint(1), numbers],
-        );
+        let data =
+            call("sam(bytes,bool,uint256[])", &[Token::Bytes(b"dave".to_vec()), Token::uint(1), numbers]);
         assert_eq!(hex::encode(&data[..4]), "a5643bf2");
         let dave = format!("{}{}", hex::encode("dave"), "0".repeat(56));
         assert_eq!(hex_words(&data[4..]), ["60", "1", "a0", "4", &dave, "3", "1", "2", "3"]);

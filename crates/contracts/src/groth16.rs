@@ -50,8 +50,7 @@ impl Proof {
     /// # Errors
     /// [`Malformed`] if it is no such proof.
     pub fn from_snarkjs(json: &str) -> Result<Self, Malformed> {
-        let json: Value =
-            serde_json::from_str(json).map_err(|_| Malformed::new("proof", "is no JSON"))?;
+        let json: Value = serde_json::from_str(json).map_err(|_| Malformed::new("proof", "is no JSON"))?;
         Ok(Self([g1(&json["pi_a"])?, g2(&json["pi_b"])?, g1(&json["pi_c"])?].concat()))
     }
 

@@ -71,7 +71,9 @@ async fn settlements(pipeline: &Pipeline, status: &ProjectStatus) -> Vec<Value> 
     let waiting = pipeline.settlements(status.id, (false, None), SETTLEMENTS).await;
     let row = |s: &Settlement| {
         let (state, transaction) = match &s.state {
-            SettlementState::Waiting if s.rule.as_ref().is_some_and(|r| r.proof.is_some()) => ("proving", None),
+            SettlementState::Waiting if s.rule.as_ref().is_some_and(|r| r.proof.is_some()) => {
+                ("proving", None)
+            }
             SettlementState::Waiting | SettlementState::Proven { .. } => ("sending", None),
             SettlementState::Settled(landed) => ("settled", Some(landed.transaction.clone())),
             SettlementState::Elsewhere => ("settled elsewhere", None),

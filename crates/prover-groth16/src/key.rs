@@ -146,7 +146,9 @@ impl<'a> Sections<'a> {
         }
         let (version, count) = (reader.u32()?, reader.u32()?);
         if (version, count) != (1, 10) {
-            return bad(format!("has version {version} and {count} sections; only version 1 with 10 is known"));
+            return bad(format!(
+                "has version {version} and {count} sections; only version 1 with 10 is known"
+            ));
         }
         let mut sections = [None; 10];
         for _ in 0..count {
@@ -190,10 +192,9 @@ impl Header {
             return bad("is not for Groth16");
         }
         let mut reader = Reader(sections.get(2)?);
-        for (name, modulus) in [
-            ("coordinates", Fq::MODULUS.to_bytes_le()),
-            ("numbers", ark_bn254::Fr::MODULUS.to_bytes_le()),
-        ] {
+        for (name, modulus) in
+            [("coordinates", Fq::MODULUS.to_bytes_le()), ("numbers", ark_bn254::Fr::MODULUS.to_bytes_le())]
+        {
             if reader.size()? != modulus.len() || reader.bytes(modulus.len())? != modulus {
                 return bad(format!("has {name} of another field than BN254's"));
             }
@@ -203,7 +204,9 @@ impl Header {
             return bad(format!("has a domain of {domain}, which is no power of two up to 2^27"));
         }
         if public > MAX_PUBLIC || public >= signals {
-            return bad(format!("has {public} public numbers of {signals} signals; the most are {MAX_PUBLIC}"));
+            return bad(format!(
+                "has {public} public numbers of {signals} signals; the most are {MAX_PUBLIC}"
+            ));
         }
         let header = Self {
             signals,

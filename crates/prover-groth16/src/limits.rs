@@ -30,10 +30,8 @@ impl Limited {
 
     fn allowed_memory(&self, ty: &MemoryType) -> Result<MemoryType, MemoryError> {
         if ty.minimum > self.pages || ty.shared {
-            let why = format!(
-                "the program wants {} pages of memory; it may have {}",
-                ty.minimum.0, self.pages.0
-            );
+            let why =
+                format!("the program wants {} pages of memory; it may have {}", ty.minimum.0, self.pages.0);
             return Err(MemoryError::Generic(why));
         }
         Ok(self.memory(ty))

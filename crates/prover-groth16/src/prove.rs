@@ -48,7 +48,8 @@ pub(crate) fn points(
     watch: &mut Watch<'_>,
 ) -> Result<ProofPoints, Stopped> {
     let values = witness.values();
-    let other = || Stopped::Failed(Error::new(ErrorKind::Artefact, "the program is of another circuit than the key"));
+    let other =
+        || Stopped::Failed(Error::new(ErrorKind::Artefact, "the program is of another circuit than the key"));
     if values.len() != key.a.len() {
         return Err(other());
     }

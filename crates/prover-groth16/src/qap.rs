@@ -18,7 +18,12 @@ pub(crate) struct Coefficient {
 /// the domain itself it is A·B if the witness satisfies the circuit, and if it does not there is no proof.
 ///
 /// `None` if there is no domain of this size, or an index of a coefficient is out of range.
-pub(crate) fn quotient(a: &[Coefficient], b: &[Coefficient], domain: usize, witness: &[Fr]) -> Option<Vec<Fr>> {
+pub(crate) fn quotient(
+    a: &[Coefficient],
+    b: &[Coefficient],
+    domain: usize,
+    witness: &[Fr],
+) -> Option<Vec<Fr>> {
     let radix2 = Radix2EvaluationDomain::<Fr>::new(domain).filter(|d| d.size() == domain)?;
     let shift = Fr::get_root_of_unity(u64::try_from(domain).ok()?.checked_mul(2)?)?;
     let mut a = product(a, domain, witness)?;

@@ -12,8 +12,7 @@ use ark_ff::{One as _, PrimeField as _};
 use w3bstream_prover::{Error, ErrorKind, FieldElement, Signals};
 use wasmer::sys::{CompilerConfig as _, Cranelift, EngineBuilder, NativeEngineExt as _};
 use wasmer::{
-    ExportError, Function, Imports, Instance, Module, RuntimeError, Store, TypedFunction,
-    WasmTypeList,
+    ExportError, Function, Imports, Instance, Module, RuntimeError, Store, TypedFunction, WasmTypeList,
 };
 use wasmer_middlewares::Metering;
 use wasmer_middlewares::metering::{MeteringPoints, get_remaining_points, set_remaining_points};
@@ -133,11 +132,7 @@ impl Program {
     /// [`ErrorKind::Artefact`] if it is none, is too long, or imports what circom's do not.
     pub fn compile(program: &[u8], limits: WitnessLimits) -> Result<Self, Error> {
         if program.len() > limits.program_bytes {
-            return Err(bad(format!(
-                "has {} bytes; the most are {}",
-                program.len(),
-                limits.program_bytes
-            )));
+            return Err(bad(format!("has {} bytes; the most are {}", program.len(), limits.program_bytes)));
         }
         let mut compiler = Cranelift::default();
         compiler.push_middleware(Arc::new(Metering::new(limits.operators, |_| 1)));
@@ -259,8 +254,8 @@ impl Running {
         let mut order = Vec::with_capacity(inputs.len());
         for (name, values) in inputs {
             let (high, low) = hash(name);
-            let size = self
-                .call::<(i32, i32), i32>("getInputSignalSize", |f, store| f.call(store, high, low))?;
+            let size =
+                self.call::<(i32, i32), i32>("getInputSignalSize", |f, store| f.call(store, high, low))?;
             match usize::try_from(size) {
                 Err(_) => return wrong(format!("the circuit has no signal {name:?}")),
                 Ok(size) if size != values.len() => {
@@ -273,7 +268,8 @@ impl Running {
         if usize::try_from(needed) != Ok(total) {
             return wrong(format!("the circuit takes {needed} numbers, and {total} are given"));
         }
-        let set: TypedFunction<(i32, i32, i32), ()> = function(&self.store, &self.instance, "setInputSignal")?;
+        let set: TypedFunction<(i32, i32, i32), ()> =
+            function(&self.store, &self.instance, "setInputSignal")?;
         for (high, low, values) in order {
             for (i, value) in (0i32..).zip(values) {
                 let mut bytes = value.to_be_bytes();
@@ -311,7 +307,8 @@ fn function<A: WasmTypeList, R: WasmTypeList>(
     instance: &Instance,
     name: &str,
 ) -> Result<TypedFunction<A, R>, Error> {
-    let missing = |e: ExportError| bad(format!("does not export {name} as programs of circom 2 do")).with_source(e);
+    let missing =
+        |e: ExportError| bad(format!("does not export {name} as programs of circom 2 do")).with_source(e);
     instance.exports.get_typed_function(store, name).map_err(missing)
 }
 

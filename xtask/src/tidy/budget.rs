@@ -42,7 +42,9 @@ fn forbidden(package: &str) -> Vec<&'static str> {
         | "w3bstream-storage-sqlite"
         | "w3bstream-journal-sqlite"
         | "w3bstream-vfs-local" => &[&WASM, &ASYNC, &NETWORK, &COMMAND_LINE],
-        "w3bstream-engine-wasmer" | "w3bstream-prover-groth16" => &[&["wasmtime", "wasmi"], &NETWORK, &DATABASE, &COMMAND_LINE],
+        "w3bstream-engine-wasmer" | "w3bstream-prover-groth16" => {
+            &[&["wasmtime", "wasmi"], &NETWORK, &DATABASE, &COMMAND_LINE]
+        }
         "w3bstream-endpoint-http" | "w3bstream-endpoint-mqtt" => &[&WASM, &DATABASE, &COMMAND_LINE],
         "w3bstream-tasks" | "w3bstream-pipeline" => &[&WASM, &NETWORK, &DATABASE, &COMMAND_LINE],
         _ => &[],

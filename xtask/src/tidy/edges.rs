@@ -64,10 +64,12 @@ fn allowed(from: &str, to: &str) -> Option<bool> {
     match from {
         // The vocabulary and the guest's side know nobody.
         TYPES | "w3bstream-sdk" | "xtask" => Some(false),
-        "w3bstream-wire" | "w3bstream-tasks" | "w3bstream-sqlite" | "w3bstream-contracts" => Some(to == TYPES),
-        "w3bstream-pipeline" => Some(
-            [TYPES, "w3bstream-tasks", "w3bstream-contracts"].contains(&to) || ROOMS.contains(&to),
-        ),
+        "w3bstream-wire" | "w3bstream-tasks" | "w3bstream-sqlite" | "w3bstream-contracts" => {
+            Some(to == TYPES)
+        }
+        "w3bstream-pipeline" => {
+            Some([TYPES, "w3bstream-tasks", "w3bstream-contracts"].contains(&to) || ROOMS.contains(&to))
+        }
         "w3bstream-node" => Some(
             TOOLS.contains(&to)
                 || ROOMS.contains(&to)

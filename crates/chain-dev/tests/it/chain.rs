@@ -240,9 +240,7 @@ fn a_failed_transaction_pays_and_leaves_nothing() {
     let refused = chain.transact(&dev_key(0), Some(contract), fixture::fail(&fixture::error_string("no")));
     assert!(refused.unwrap_err().to_string().contains("\"no\""));
     let before = block_on(chain.balance(account(&dev_key(0)))).unwrap();
-    let receipt = chain
-        .transact_with_gas(&dev_key(0), Some(contract), fixture::fail(b""), 100_000)
-        .unwrap();
+    let receipt = chain.transact_with_gas(&dev_key(0), Some(contract), fixture::fail(b""), 100_000).unwrap();
     assert!(!receipt.success && receipt.logs.is_empty());
     let paid = receipt.effective_gas_price * u128::from(receipt.gas_used);
     assert_eq!(block_on(chain.balance(account(&dev_key(0)))).unwrap(), before - paid);
@@ -256,8 +254,8 @@ fn a_call_sees_its_own_block() {
     let chain = DevChain::new(Settings::default());
     // NUMBER, TIMESTAMP, CHAINID, and the hash of the block before, returned as four words.
     let code = [
-        0x43, 0x60, 0, 0x52, 0x42, 0x60, 32, 0x52, 0x46, 0x60, 64, 0x52, 0x60, 1, 0x43, 0x03, 0x40, 0x60, 96, 0x52,
-        0x60, 128, 0x60, 0, 0xf3,
+        0x43, 0x60, 0, 0x52, 0x42, 0x60, 32, 0x52, 0x46, 0x60, 64, 0x52, 0x60, 1, 0x43, 0x03, 0x40, 0x60, 96,
+        0x52, 0x60, 128, 0x60, 0, 0xf3,
     ];
     let mut init = vec![0x60, code.len() as u8, 0x80, 0x60, 11, 0x60, 0, 0x39, 0x60, 0, 0xf3];
     init.extend(code);
@@ -267,7 +265,12 @@ fn a_call_sees_its_own_block() {
     blocks.extend((0..3).map(|_| chain.mine()));
     for block in blocks {
         let answer = block_on(chain.call(block.hash, &Call::new(contract, vec![]))).unwrap();
-        let words = [fixture::word(block.number), fixture::word(block.time), fixture::word(31_337), *block.parent.as_bytes()];
+        let words = [
+            fixture::word(block.number),
+            fixture::word(block.time),
+            fixture::word(31_337),
+            *block.parent.as_bytes(),
+        ];
         assert_eq!(answer, CallOutcome::Returned(words.concat()));
     }
 }
@@ -288,7 +291,10 @@ fn what_no_block_can_have_is_refused() {
     // 100 bytes of data cost 4,000 at least (EIP-7623), zeros a quarter of it.
     assert_eq!(refused(&|t| (t.data, t.gas_limit) = (vec![1; 100], 24_999)), ErrorKind::Rejected);
     assert_eq!(refused(&|t| (t.data, t.gas_limit) = (vec![0; 100], 21_999)), ErrorKind::Rejected);
-    assert_eq!(refused(&|t| (t.to, t.data, t.gas_limit) = (None, vec![0; 49_153], 10_000_000)), ErrorKind::Rejected);
+    assert_eq!(
+        refused(&|t| (t.to, t.data, t.gas_limit) = (None, vec![0; 49_153], 10_000_000)),
+        ErrorKind::Rejected
+    );
     assert_eq!(chain.pending().len(), 0);
 }
 

@@ -59,7 +59,7 @@ proptest! {
         sizes in proptest::collection::vec(1usize..120, 0..400), salt: u8,
     ) {
         let values: Vec<Vec<u8>> = sizes.iter().enumerate().map(|(i, n)| vec![i as u8 ^ salt; *n]).collect();
-        let theirs = alloy_consensus::proofs::ordered_trie_root_with_encoder(&values, |v, out| out.put_slice(v));
+        let theirs = alloy_consensus::proofs::ordered_trie_root_with_encoder(&values, |v, out| out.extend_from_slice(v));
         prop_assert_eq!(Hash::from_bytes(theirs.0), trie::root(&values));
     }
 }

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use w3bstream_chain::{BlockId, Call, Chain as _, Disposition, ErrorKind, Hash, LogBlocks, LogFilter};
+use w3bstream_chain::{BlockId, Call, Chain as _, ErrorKind, Hash, LogBlocks, LogFilter};
 use w3bstream_chain_evm::{EvmChain, EvmSettings};
-use w3bstream_types::{Address, Algorithm, SecretKey};
+use w3bstream_types::{Address, Algorithm, Disposition, SecretKey};
 
 use crate::block_on;
 use crate::server::{Reply, serve};

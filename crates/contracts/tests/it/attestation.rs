@@ -36,8 +36,7 @@ fn the_digest_is_that_of_the_types() {
             *s.state_root.as_bytes(),
             *s.outputs_root.as_bytes(),
         ];
-        let signature =
-            "attestationDigest((bytes32,bytes32,uint64,uint64,bytes32,bytes32,bytes32,bytes32))";
+        let signature = "attestationDigest((bytes32,bytes32,uint64,uint64,bytes32,bytes32,bytes32,bytes32))";
         assert_eq!(world.read(world.registry, call(signature, &words)).unwrap(), s.signing_hash());
     }
     names(SUBNET_REGISTRY, "attestationDigest");
@@ -238,11 +237,9 @@ fn only_settlements_are_executed() {
     let mut settlement = outputs.clone();
     settlement[0].kind = OutputKind::Settlement;
     let mut data = call_data(&attestation, &settlement, 0, &[]);
-    refused(
-        world.send(&world.owner, world.executor, data.clone()),
-        "LeafNotUnderRoot(uint64,uint64)",
-    );
-    let leaf = 4 + usize::try_from(u64::from_be_bytes(data[4 + 9 * 32 + 24..][..8].try_into().unwrap())).unwrap();
+    refused(world.send(&world.owner, world.executor, data.clone()), "LeafNotUnderRoot(uint64,uint64)");
+    let leaf =
+        4 + usize::try_from(u64::from_be_bytes(data[4 + 9 * 32 + 24..][..8].try_into().unwrap())).unwrap();
     assert_eq!(data[leaf + 63], 6);
     data[leaf + 63] = OutputKind::Mqtt as u8;
     refused(world.send(&world.owner, world.executor, data), "NotASettlement(uint16)");

@@ -47,7 +47,8 @@ impl Example {
     fn read(json: &str) -> Self {
         let json: Value = serde_json::from_str(json).unwrap();
         let s = &json["statement"];
-        let digest = |name: &str| -> [u8; 32] { hex::decode(s[name].as_str().unwrap()).unwrap().try_into().unwrap() };
+        let digest =
+            |name: &str| -> [u8; 32] { hex::decode(s[name].as_str().unwrap()).unwrap().try_into().unwrap() };
         let n = |name: &str| s[name].as_i64().unwrap();
         let names = ["day", "n", "lo", "hi", "a", "r"];
         let [day, count, lo, hi, a, r] = names.map(|name| signed(n(name)));
@@ -118,7 +119,12 @@ impl ColdChain {
     }
 
     /// The quorum attests the statement at a height, and somebody brings it with a proof.
-    fn settle(&self, height: u64, statement: &[u8], proof: &[u8]) -> Result<w3bstream_chain::Receipt, Reverted> {
+    fn settle(
+        &self,
+        height: u64,
+        statement: &[u8],
+        proof: &[u8],
+    ) -> Result<w3bstream_chain::Receipt, Reverted> {
         let outputs = [self.world.output(self.receiver, statement)];
         let attestation = self.world.subnet.attest(height, &outputs);
         self.world.execute_with(&attestation, &outputs, 0, proof)
@@ -226,7 +232,14 @@ fn statements_that_are_none_are_refused() {
         refused_by_receiver(chain.settle(1, bad, &proof), length);
     }
     // Words that are no values of their types: day, n, lo, hi, a, r. Solidity's decoder gives no reason.
-    for (field, value) in [(2, word(1 << 32)), (3, word(256)), (4, word(1 << 31)), (5, signed(-(1 << 31) - 1)), (6, word(u64::MAX)), (7, word(256))] {
+    for (field, value) in [
+        (2, word(1 << 32)),
+        (3, word(256)),
+        (4, word(1 << 31)),
+        (5, signed(-(1 << 31) - 1)),
+        (6, word(u64::MAX)),
+        (7, word(256)),
+    ] {
         let mut words = example.words;
         words[field] = value;
         let error = chain.settle(1, &words.concat(), &proof).unwrap_err();
@@ -245,7 +258,8 @@ fn only_the_executor_delivers_and_only_for_this_project() {
     let body = [&[word(288)][..], &example.words, &[word(256)]].concat().concat();
     let head = [&tuple[..], &offsets].concat().concat();
     let signature = "onOutput((bytes32,uint64,uint64,uint64),bytes,bytes)";
-    let data = [&w3bstream_contracts::function_selector(signature)[..], &head, &body, &example.proof].concat();
+    let data =
+        [&w3bstream_contracts::function_selector(signature)[..], &head, &body, &example.proof].concat();
     refused(chain.world.send(&chain.world.owner, chain.receiver, data), "OnlyExecutor(address)");
     // Another subnet of the same registry attests a true statement about this project.
     let stranger = Subnet::new(project("stranger"), 0, 1);

@@ -16,9 +16,9 @@ fn an_output_is_executed_once_and_leaves_its_event() {
     let outputs: Vec<Output> = (0..5u8).map(|i| world.output(receiver, &[i; 33])).collect();
     let attestation = world.subnet.attest(7, &outputs);
     for index in [3usize, 0, 4, 1, 2] {
-        let output = OutputRef { subnet: world.subnet.genesis.project.0, epoch: 0, height: 7, index: index as u64 };
-        let executed =
-            || decode_bool(&world.read(world.executor, executed_call(&output)).unwrap()).unwrap();
+        let output =
+            OutputRef { subnet: world.subnet.genesis.project.0, epoch: 0, height: 7, index: index as u64 };
+        let executed = || decode_bool(&world.read(world.executor, executed_call(&output)).unwrap()).unwrap();
         assert!(!executed());
         let receipt = world.execute(&attestation, &outputs, index).unwrap();
         assert!(executed());
@@ -29,7 +29,10 @@ fn an_output_is_executed_once_and_leaves_its_event() {
         let settled = Settled::decode(&topics, &receipt.logs[0].data).unwrap().unwrap();
         assert_eq!((settled.output, settled.receiver), (output, receiver));
         assert_eq!(settled.leaf, outputs[index].leaf(index as u64));
-        assert_eq!(decoded(world.execute(&attestation, &outputs, index)), Some(ExecutionError::AlreadyExecuted));
+        assert_eq!(
+            decoded(world.execute(&attestation, &outputs, index)),
+            Some(ExecutionError::AlreadyExecuted)
+        );
         // Nor under a different attestation of the same block, with more signatures.
         let all = world.subnet.sign(world.subnet.statement(7, &outputs), 4);
         assert_eq!(decoded(world.execute(&all, &outputs, index)), Some(ExecutionError::AlreadyExecuted));
@@ -88,7 +91,12 @@ fn what_is_not_attested_is_not_executed() {
     let not_included = Some(ExecutionError::NotIncluded);
     assert_eq!(decoded(forge(&|o| o.data[0] ^= 1)), not_included);
     assert_eq!(decoded(forge(&|o| o.data.push(0))), not_included);
-    assert_eq!(decoded(forge(&|o| { o.data.pop(); })), not_included);
+    assert_eq!(
+        decoded(forge(&|o| {
+            o.data.pop();
+        })),
+        not_included
+    );
     assert_eq!(decoded(forge(&|o| o.data.clear())), not_included);
     assert_eq!(decoded(forge(&|o| o.target[20..].copy_from_slice(elsewhere.as_bytes()))), not_included);
     // Another place, another size where that matters, another path.
@@ -104,7 +112,9 @@ fn what_is_not_attested_is_not_executed() {
         world.send(&world.owner, world.executor, execution.call_data().unwrap())
     };
     let path = merkle::path(&output_leaves(&outputs), 1).unwrap();
-    for (index, size) in [(0, 3), (2, 3), (1, 2), (1, 1), (3, 3), (5, 8), (u64::MAX, 3), (1, 0), (1, u64::MAX)] {
+    for (index, size) in
+        [(0, 3), (2, 3), (1, 2), (1, 1), (3, 3), (5, 8), (u64::MAX, 3), (1, 0), (1, u64::MAX)]
+    {
         assert_eq!(decoded(at(index, size, &path)), not_included, "{index} of {size}");
     }
     assert_eq!(decoded(at(1, 3, &path[..1])), not_included);
@@ -190,7 +200,9 @@ fn where_there_is_no_receiver_nothing_is_used_up() {
     let world = World::new(1);
     let swallower = world.create(SWALLOWER, &[]);
     let precompile = Address::from_bytes([&[0; 19][..], &[4]].concat().try_into().unwrap());
-    for (height, target) in [(1, Address::from_bytes([0x55; 20])), (2, swallower), (3, precompile), (4, world.account())] {
+    for (height, target) in
+        [(1, Address::from_bytes([0x55; 20])), (2, swallower), (3, precompile), (4, world.account())]
+    {
         let outputs = [world.output(target, b"x")];
         let attestation = world.subnet.attest(height, &outputs);
         let answer = decoded(world.execute(&attestation, &outputs, 0));
@@ -235,7 +247,8 @@ fn leaves_are_hashed_as_the_types_do() {
     for (index, data) in [(0u64, vec![]), (1, vec![1]), (u64::MAX, vec![2; 32]), (9, vec![3; 288])] {
         let output = world.output(target, &data);
         let length = data.len();
-        let mut words = vec![word(32), word(index), word(6), address_word(target), word(128), word(length as u64)];
+        let mut words =
+            vec![word(32), word(index), word(6), address_word(target), word(128), word(length as u64)];
         let mut padded = data.clone();
         padded.resize(length.next_multiple_of(32), 0);
         words.extend(padded.chunks(32).map(|c| <[u8; 32]>::try_from(c).unwrap()));

@@ -13,7 +13,11 @@ fn encoded(leaf: Digest, position: (u64, u64), path: &[Digest], root: Digest) ->
 }
 
 /// What both say about a path.
-fn both(world: &World, harness: w3bstream_types::Address, case: (Digest, (u64, u64), &[Digest], Digest)) -> (bool, bool) {
+fn both(
+    world: &World,
+    harness: w3bstream_types::Address,
+    case: (Digest, (u64, u64), &[Digest], Digest),
+) -> (bool, bool) {
     let (leaf, position, path, root) = case;
     let there = world.read(harness, encoded(leaf, position, path, root));
     if let Err(data) = &there {

@@ -57,19 +57,27 @@ fn every_field_of_a_handover_is_signed() {
         (|h| h.genesis = Digest::of(b"x"), &["GenesisMismatch(bytes32,bytes32)"]),
         (|h| h.epoch += 1, &["EpochNotCurrent(uint64,uint64)"]),
         (|h| h.last_height += 1, &["NotMember(uint256,address)", "SignersNotAscending(uint256)"]),
-        (|h| h.next_genesis = Digest::of(b"x"), &["NotMember(uint256,address)", "SignersNotAscending(uint256)"]),
+        (
+            |h| h.next_genesis = Digest::of(b"x"),
+            &["NotMember(uint256,address)", "SignersNotAscending(uint256)"],
+        ),
         (|h| h.next_members.truncate(3), &["NotMember(uint256,address)", "SignersNotAscending(uint256)"]),
     ];
     let original = advance_call(&good, signatures).unwrap();
     // The signatures of the true handover, behind a changed one.
-    let signatures_at = 4 + usize::try_from(u64::from_be_bytes(original[4 + 32 + 24..][..8].try_into().unwrap())).unwrap();
+    let signatures_at =
+        4 + usize::try_from(u64::from_be_bytes(original[4 + 32 + 24..][..8].try_into().unwrap())).unwrap();
     for (number, (change, errors)) in changes.into_iter().enumerate() {
         let mut forged = good.clone();
         change(&mut forged);
         let empty = advance_call(&forged, vec![]).unwrap();
         let data = [&empty[..empty.len() - 32], &original[signatures_at..]].concat();
         let error = world.send(&world.owner, world.registry, data).unwrap_err();
-        assert!(errors.iter().any(|e| error[..4] == function_selector(e)), "{number}: {}", hex::encode(error));
+        assert!(
+            errors.iter().any(|e| error[..4] == function_selector(e)),
+            "{number}: {}",
+            hex::encode(error)
+        );
     }
     world.send(&world.owner, world.registry, original).unwrap();
 }
@@ -117,7 +125,13 @@ fn members_are_distinct_and_some() {
     refused(with(&|d| d.copy_within(list + 32..list + 64, list + 64)), ascending);
     refused(with(&|d| d[list + 32..list + 64].fill(0)), ascending);
     refused(with(&|d| d[list + 64..list + 96].fill(0)), ascending);
-    refused(with(&|d| { d[list..list + 32].fill(0); d.truncate(list + 32); }), "NoMembers()");
+    refused(
+        with(&|d| {
+            d[list..list + 32].fill(0);
+            d.truncate(list + 32);
+        }),
+        "NoMembers()",
+    );
     refused(with(&|d| d[4 + 64..4 + 96].fill(0)), "GenesisIsZero()");
     refused(with(&|d| d[4 + 32..4 + 64].fill(0)), "ZeroAddress()");
     with(&|_| ()).unwrap();

@@ -137,8 +137,7 @@ impl World {
     /// Sends a transaction that succeeds, or tells what it reverts with.
     pub(crate) fn send(&self, from: &SecretKey, to: Address, data: Vec<u8>) -> Result<Receipt, Reverted> {
         let sender = Address::of_key(&from.public()).unwrap();
-        let call =
-            Call { from: Some(sender), to: Some(to), value: 0, data: data.clone(), gas_limit: None };
+        let call = Call { from: Some(sender), to: Some(to), value: 0, data: data.clone(), gas_limit: None };
         let expected = self.at_head(&call);
         let receipt = self.chain.transact(from, Some(to), data);
         match expected {
@@ -262,7 +261,8 @@ pub(crate) fn number(answer: Result<Vec<u8>, Reverted>) -> u64 {
 }
 
 pub(crate) const BAD_RECEIVER: &str = include_str!("../../../../artefacts/contracts/test/BadReceiver.json");
-pub(crate) const REENTRANT: &str = include_str!("../../../../artefacts/contracts/test/ReentrantReceiver.json");
+pub(crate) const REENTRANT: &str =
+    include_str!("../../../../artefacts/contracts/test/ReentrantReceiver.json");
 pub(crate) const SWALLOWER: &str = include_str!("../../../../artefacts/contracts/test/Swallower.json");
 pub(crate) const HARNESS: &str = include_str!("../../../../artefacts/contracts/test/InclusionHarness.json");
 pub(crate) const CREDULOUS: &str =

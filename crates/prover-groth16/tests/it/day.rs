@@ -10,26 +10,26 @@ use w3bstream_prover_groth16::{
 };
 use w3bstream_types::{Address, Digest, ProofRule, Settlement};
 
-pub const WASM: &str = "../../artefacts/cold-chain-day.wasm";
-pub const ZKEY: &str = "../../artefacts/cold-chain-day.zkey";
-pub const VKEY: &str = "../../artefacts/cold-chain-day.vkey.json";
+pub(crate) const WASM: &str = "../../artefacts/cold-chain-day.wasm";
+pub(crate) const ZKEY: &str = "../../artefacts/cold-chain-day.zkey";
+pub(crate) const VKEY: &str = "../../artefacts/cold-chain-day.vkey.json";
 const EXAMPLES: &str = "../../circuits/cold-chain-day/examples";
 const NAMES: [&str; 5] = ["extremes", "full-day", "below-zero", "around-zero", "one-reading"];
 
-pub static ZKEY_BYTES: LazyLock<Vec<u8>> = LazyLock::new(|| fs::read(ZKEY).unwrap());
-pub static WASM_BYTES: LazyLock<Vec<u8>> = LazyLock::new(|| fs::read(WASM).unwrap());
-pub static KEY: LazyLock<ProvingKey> = LazyLock::new(|| ProvingKey::read(&ZKEY_BYTES).unwrap());
-pub static PROGRAM: LazyLock<Program> =
+pub(crate) static ZKEY_BYTES: LazyLock<Vec<u8>> = LazyLock::new(|| fs::read(ZKEY).unwrap());
+pub(crate) static WASM_BYTES: LazyLock<Vec<u8>> = LazyLock::new(|| fs::read(WASM).unwrap());
+pub(crate) static KEY: LazyLock<ProvingKey> = LazyLock::new(|| ProvingKey::read(&ZKEY_BYTES).unwrap());
+pub(crate) static PROGRAM: LazyLock<Program> =
     LazyLock::new(|| Program::compile(&WASM_BYTES, WitnessLimits::default()).unwrap());
 
 /// An example day.
 #[derive(Clone, Debug)]
-pub struct Example {
-    pub name: &'static str,
-    pub json: Value,
+pub(crate) struct Example {
+    pub(crate) name: &'static str,
+    pub(crate) json: Value,
 }
 
-pub fn examples() -> Vec<Example> {
+pub(crate) fn examples() -> Vec<Example> {
     let read = |name: &'static str| {
         let text = fs::read_to_string(format!("{EXAMPLES}/{name}.json")).unwrap();
         Example { name, json: serde_json::from_str(&text).unwrap() }
@@ -37,11 +37,11 @@ pub fn examples() -> Vec<Example> {
     NAMES.map(read).to_vec()
 }
 
-pub fn decimal(text: &Value) -> FieldElement {
+pub(crate) fn decimal(text: &Value) -> FieldElement {
     FieldElement::from_decimal(text.as_str().unwrap()).unwrap()
 }
 
-pub fn settlement() -> Settlement {
+pub(crate) fn settlement() -> Settlement {
     let fields = [
         "bytes32 project",
         "bytes32 device",
@@ -70,7 +70,7 @@ pub fn settlement() -> Settlement {
 
 impl Example {
     /// The statement's words.
-    pub fn statement(&self) -> Vec<u8> {
+    pub(crate) fn statement(&self) -> Vec<u8> {
         let statement = &self.json["statement"];
         let mut bytes = Vec::new();
         for name in ["project", "device"] {
@@ -86,16 +86,16 @@ impl Example {
     }
 
     /// What the guest keeps: the private inputs.
-    pub fn private(&self) -> String {
+    pub(crate) fn private(&self) -> String {
         let input = &self.json["input"];
         serde_json::json!({"salt": input["salt"], "readings": input["readings"]}).to_string()
     }
 
-    pub fn signals(&self) -> (Vec<FieldElement>, Signals) {
+    pub(crate) fn signals(&self) -> (Vec<FieldElement>, Signals) {
         w3bstream_prover::signals(&settlement(), &self.statement(), self.private().as_bytes()).unwrap()
     }
 
-    pub fn job(&self) -> Job {
+    pub(crate) fn job(&self) -> Job {
         let (public, inputs) = self.signals();
         let settlement = settlement();
         let rule = settlement.proof.unwrap();
@@ -108,25 +108,17 @@ impl Example {
     }
 
     /// snarkjs's proof.
-    pub fn proof(&self) -> Proof {
+    pub(crate) fn proof(&self) -> Proof {
         let proof = &self.json["proof"];
         let at = |name: &str, i: usize| proof[name][i].as_str().unwrap().to_owned();
         let b = |i: usize, j: usize| proof["pi_b"][i][j].as_str().unwrap().to_owned();
-        let numbers = [
-            at("pi_a", 0),
-            at("pi_a", 1),
-            b(0, 0),
-            b(0, 1),
-            b(1, 0),
-            b(1, 1),
-            at("pi_c", 0),
-            at("pi_c", 1),
-        ];
+        let numbers =
+            [at("pi_a", 0), at("pi_a", 1), b(0, 0), b(0, 1), b(1, 0), b(1, 1), at("pi_c", 0), at("pi_c", 1)];
         proof_from_snarkjs(numbers.each_ref().map(String::as_str)).unwrap()
     }
 }
 
-pub fn artefacts() -> Arc<MemoryArtefacts> {
+pub(crate) fn artefacts() -> Arc<MemoryArtefacts> {
     let artefacts = MemoryArtefacts::new();
     artefacts.put(&WASM_BYTES);
     artefacts.put(&ZKEY_BYTES);
@@ -134,7 +126,7 @@ pub fn artefacts() -> Arc<MemoryArtefacts> {
 }
 
 /// Where the kit tests the prover.
-pub struct Place;
+pub(crate) struct Place;
 
 impl w3bstream_prover::conformance::Place for Place {
     fn open(&self) -> Arc<dyn Prover> {

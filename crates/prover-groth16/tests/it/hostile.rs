@@ -187,7 +187,9 @@ fn closing_tells_waiters_and_ends_what_runs() {
         // However the two meet: it hears a result or that the prover is closed, and never waits on.
         block_on(prover.close()).unwrap();
         let heard = waiting.join().unwrap();
-        assert!(heard.as_ref().is_ok_and(JobState::is_final) || heard.unwrap_err().kind() == ErrorKind::Closed);
+        assert!(
+            heard.as_ref().is_ok_and(JobState::is_final) || heard.unwrap_err().kind() == ErrorKind::Closed
+        );
     });
 }
 

@@ -115,6 +115,8 @@ fn works<T>(what: &str, result: Result<T, crate::Error>) -> Result<T, Violation>
 fn refused<T>(what: &str, kind: crate::ErrorKind, result: Result<T, crate::Error>) -> Verdict {
     match result {
         Ok(_) => Err(Violation(format!("{what} succeeded; it must be refused as {kind:?}"))),
-        Err(e) => hold(e.kind() == kind, || format!("{what} is refused as {:?}, not {kind:?}: {e}", e.kind())),
+        Err(e) => {
+            hold(e.kind() == kind, || format!("{what} is refused as {:?}, not {kind:?}: {e}", e.kind()))
+        }
     }
 }

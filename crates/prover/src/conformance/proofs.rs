@@ -45,7 +45,8 @@ pub fn a_proof_is_of_its_public_numbers(place: &dyn Place) -> Verdict {
         let mut others = vec![place.job(1).public, Vec::new()];
         for i in 0..job.public.len() {
             let mut other = job.public.clone();
-            other[i] = if other[i] == FieldElement::ZERO { FieldElement::from(1) } else { other[i].negated() };
+            other[i] =
+                if other[i] == FieldElement::ZERO { FieldElement::from(1) } else { other[i].negated() };
             others.push(other);
         }
         others.push([&job.public[..], &[FieldElement::ZERO]].concat());
