@@ -26,7 +26,7 @@ proptest! {
 
     #[test]
     fn transactions_are_signed_and_encoded_as_alloy_does(
-        numbers: (u64, u64, u128, u128, u64, u128),
+        numbers in any::<(u64, u64, u128, u128, u64, u128)>(),
         to in proptest::option::of(any::<[u8; 20]>()),
         data in proptest::collection::vec(any::<u8>(), 0..400),
         secret in 1u8..,
@@ -56,7 +56,7 @@ proptest! {
 
     #[test]
     fn lists_have_the_root_that_alloy_finds(
-        sizes in proptest::collection::vec(1usize..120, 0..400), salt: u8,
+        sizes in proptest::collection::vec(1usize..120, 0..400), salt in any::<u8>(),
     ) {
         let values: Vec<Vec<u8>> = sizes.iter().enumerate().map(|(i, n)| vec![i as u8 ^ salt; *n]).collect();
         let theirs = alloy_consensus::proofs::ordered_trie_root_with_encoder(&values, |v, out| out.extend_from_slice(v));
