@@ -38,15 +38,24 @@ fn grouped(n: u64) -> String {
     out
 }
 
+/// Whether a line of the documentation is a row of the table: its first cell is a number.
+fn is_row(line: &str) -> bool {
+    line.strip_prefix("| ").is_some_and(|cells| cells.starts_with(|c: char| c.is_ascii_digit()))
+}
+
 #[test]
 fn the_table_of_the_documentation_is_true() {
-    let documentation = include_str!("../../../../docs/contracts.md");
-    let lines = [1, 4, 7, 16].map(|members| {
+    let measured = [1, 4, 7, 16].map(|members| {
         let [recorded, proved, register] = measured(members).map(grouped);
         format!("| {members} | {} | {recorded} | {proved} | {register} |", quorum(members))
     });
-    println!("{}", lines.join("\n"));
-    for line in lines {
-        assert!(documentation.contains(&line), "docs/contracts.md has not the line {line}");
+    let measured = measured.join("\n");
+    println!("{measured}");
+    let documentation = include_str!("../../../../docs/contracts.md");
+    let rows: Vec<&str> = documentation.lines().filter(|line| is_row(line)).collect();
+    assert!(!rows.is_empty(), "docs/contracts.md has no row; measured:\n{measured}");
+    for row in rows {
+        let known = measured.lines().any(|line| line == row);
+        assert!(known, "docs/contracts.md has the row {row}; measured:\n{measured}");
     }
 }
