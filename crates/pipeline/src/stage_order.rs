@@ -1,5 +1,6 @@
 //! Stored → Ordered: the loop around a project's consensus driver.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -161,8 +162,9 @@ impl Sequencer {
         let controls = parts.journal.pending_controls(self.project.id, CONTROLS_PER_BLOCK).await?;
         let mut entries: Vec<Entry> = controls.iter().map(|tx| Entry::Control(tx.id())).collect();
         let filter = Filter { project: Some(self.project.id), ..Filter::default() };
-        let stored = self.shared.store.scan(&filter, self.ordered_to, limit).await?;
+        let mut stored = self.shared.store.scan(&filter, self.ordered_to, limit).await?;
         let more = stored.len() == limit;
+        in_order_of_each_device(&mut stored);
         entries.extend(stored.iter().map(|s| Entry::Message(s.record().id())));
         Ok((Built { slot: request.slot, entries, time: parts.clock.now() }, more))
     }
@@ -242,6 +244,26 @@ impl Sequencer {
         Counters::add(&self.project.counters.attested, 1);
         self.project.attested.send_replace(height);
         Ok(())
+    }
+}
+
+/// Messages of one device that were under way together may be stored in any order. Inside a block they come in the
+/// device's own: each device keeps its places, and fills them by rising sequence number.
+fn in_order_of_each_device(stored: &mut [w3bstream_types::Stored]) {
+    let mut places: BTreeMap<w3bstream_types::Did, Vec<usize>> = BTreeMap::new();
+    for (place, message) in stored.iter().enumerate() {
+        if let Some(device) = message.record().device() {
+            places.entry(device).or_default().push(place);
+        }
+    }
+    for places in places.into_values() {
+        let mut messages: Vec<_> = places.iter().filter_map(|p| stored.get(*p).cloned()).collect();
+        messages.sort_by_key(|m| m.record().sequence());
+        for (place, message) in places.into_iter().zip(messages) {
+            if let Some(slot) = stored.get_mut(place) {
+                *slot = message;
+            }
+        }
     }
 }
 

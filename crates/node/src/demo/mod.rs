@@ -48,6 +48,8 @@ routes = [
 "#;
 /// How many messages a device has under way at once.
 const IN_FLIGHT: usize = 100;
+/// The same over HTTP, whose requests may overtake each other: fewer than a day has hours.
+const REQUESTS: usize = 16;
 /// How long the demo proves and settles, counted from its start, unless it is to settle everything.
 const SETTLE_UNTIL: Duration = Duration::from_secs(75);
 /// How long the demo waits for the last block to be attested.
@@ -445,7 +447,7 @@ async fn over_http(
     let http = Http::default();
     let url = format!("{url}/v1/projects/cold-chain/events");
     let kind = [(header::CONTENT_TYPE, w3bstream_wire::CONTENT_TYPE_ENVELOPE.to_owned())];
-    let places = Semaphore::new(IN_FLIGHT);
+    let places = Semaphore::new(REQUESTS);
     let send = |index| {
         let (http, url, kind, places) = (&http, &url, &kind, &places);
         async move {
