@@ -56,7 +56,7 @@ const fn code_len(json: &[u8]) -> usize {
         end += 1;
     }
     assert!(end > start, "the artefact has no bytecode");
-    assert!((end - start) % 2 == 0, "the artefact's bytecode has an odd number of digits");
+    assert!((end - start).is_multiple_of(2), "the artefact's bytecode has an odd number of digits");
     (end - start) / 2
 }
 

@@ -67,7 +67,7 @@ impl Handover {
             return Err(Malformed::new("handover", "does not lead to the next epoch of the same subnet"));
         }
         Ok(Self {
-            subnet: from.project.clone(),
+            subnet: from.project,
             genesis: from.digest(),
             epoch: from.epoch,
             last_height,

@@ -114,6 +114,7 @@ pub(crate) fn record(tx: &Transaction<'_>, id: &RecordId) -> Result<Option<Vec<u
     Ok(statement.query_row((id.project.0.as_bytes(), id.space, &id.key), |r| r.get(0)).optional()?)
 }
 
+#[allow(clippy::type_complexity, reason = "pairs of key and value, as the trait has them")]
 pub(crate) fn records(
     tx: &Transaction<'_>,
     after: &RecordId,

@@ -9,6 +9,7 @@ use w3bstream_types::Digest;
 #[derive(Debug)]
 pub(crate) struct Cache<V> {
     most: usize,
+    #[allow(clippy::type_complexity, reason = "a clock, and each value with when it was used")]
     values: Mutex<(u64, HashMap<Digest, (u64, V)>)>,
 }
 

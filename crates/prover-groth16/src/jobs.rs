@@ -91,6 +91,7 @@ impl fmt::Debug for Table {
 }
 
 /// A state, or what tells it later.
+#[allow(clippy::large_enum_variant, reason = "made once for each call of wait")]
 pub(crate) enum Wait {
     Now(JobState),
     Later(oneshot::Receiver<JobState>),

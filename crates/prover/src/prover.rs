@@ -94,6 +94,7 @@ pub enum Step {
 
 /// How far a job is.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "a proof has 256 bytes, and there are few states at a time")]
 pub enum JobState {
     /// It waits for those before it.
     Queued {

@@ -58,6 +58,7 @@ pub fn hash2(left: Field, right: Field) -> Field {
 /// # Panics
 /// If `domain` has more than 31 bytes, which is a mistake of the programmer.
 #[must_use]
+#[allow(clippy::panic, reason = "a wrong domain is a mistake of the program, as documented")]
 pub fn chain(domain: &str, items: &[Field]) -> Field {
     let domain = Field::from_text(domain).unwrap_or_else(|| panic!("a domain has at most 31 bytes"));
     items.iter().fold(domain, |hash, item| hash2(hash, *item))

@@ -86,6 +86,7 @@ pub async fn logs_are_filtered(place: &dyn Place) -> Result<(), Failure> {
     let set = fixture::set_topic();
     let everything: &[u64] = &[1, 2, 3, 4, 5, 6, 99];
     let ours: &[u64] = &[1, 2, 3, 4, 5, 6];
+    #[allow(clippy::type_complexity, reason = "a table: addresses, topics, the logs that match")]
     let cases: [(Vec<_>, Vec<Vec<Hash>>, &[u64]); 10] = [
         (vec![], vec![], everything),
         (vec![contract], vec![], ours),

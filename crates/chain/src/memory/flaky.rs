@@ -120,7 +120,7 @@ impl Chain for FlakyChain {
         self.arrives("nonces")?;
         let mut nonces = self.chain.nonces(account).await?;
         if self.happens(|t| t.wrong_nonce) {
-            let (by, up) = (1 + self.roll().0 % 3, self.roll().0 % 2 == 0);
+            let (by, up) = (1 + self.roll().0 % 3, self.roll().0.is_multiple_of(2));
             let wrong = |n: u64| if up { n.saturating_add(by) } else { n.saturating_sub(by) };
             nonces = Nonces { latest: wrong(nonces.latest), pending: wrong(nonces.pending) };
         }

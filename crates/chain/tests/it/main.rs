@@ -1,5 +1,11 @@
 //! The kit passes the reference and fails everything that is broken.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 use w3bstream_chain::conformance::faulty::{FAULTS, Fault, FaultyPlace};
 use w3bstream_chain::conformance::{PROPERTIES, block_on};

@@ -1,5 +1,13 @@
 //! The kit against the reference, and against provers that are broken on purpose.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
 use w3bstream_prover::conformance::broken::{BrokenPlace, Fault};
 use w3bstream_prover::conformance::{MemoryPlace, PROPERTIES};
 

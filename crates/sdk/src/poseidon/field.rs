@@ -122,7 +122,7 @@ fn difference(from: &[u64; 9], what: &[u64; 9]) -> ([u64; 9], bool) {
 /// One step of Montgomery's reduction: adds the multiple of p that makes the lowest limb 0, and drops it.
 #[inline(always)]
 fn reduce(column: &mut [u64; 9]) {
-    let factor = (column[0] & MASK) * INVERSE & MASK;
+    let factor = ((column[0] & MASK) * INVERSE) & MASK;
     limbs!(I => column[I] += factor * P[I]);
     let carry = column[0] >> BITS;
     *column =
