@@ -257,7 +257,8 @@ impl Running {
             let size =
                 self.call::<(i32, i32), i32>("getInputSignalSize", |f, store| f.call(store, high, low))?;
             match usize::try_from(size) {
-                Err(_) => return wrong(format!("the circuit has no signal {name:?}")),
+                // The program says 0 for a name that it does not know.
+                Err(_) | Ok(0) => return wrong(format!("the circuit has no signal {name:?}")),
                 Ok(size) if size != values.len() => {
                     return wrong(format!("signal {name:?} has {size} numbers, not {}", values.len()));
                 }
