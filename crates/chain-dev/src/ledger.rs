@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use revm::primitives::U256;
+use w3bstream_chain::encode::{bloom, receipt};
 use w3bstream_chain::memory::Fate;
 use w3bstream_chain::{
     Block, Call, Error, ErrorKind, Hash, Log, LogPlace, Receipt, SignedTransaction, Simulation, trie,
@@ -56,7 +57,7 @@ fn seal(mut new: Mined, gas_limit: u64, salt: u64) -> Mined {
     new.block.receipts_root = trie::root(&new.raw);
     let content = encode::Content {
         transactions: &new.transactions,
-        bloom: encode::bloom(new.receipts.iter().flat_map(|r| &r.logs)),
+        bloom: bloom(new.receipts.iter().flat_map(|r| &r.logs)),
         gas_used: new.gas_used,
         gas_limit,
         salt,
@@ -353,7 +354,7 @@ impl Ledger {
             |index| LogPlace { number: env.number, block: Hash::ZERO, transaction: signed.hash(), index };
         let logs: Vec<Log> = (first..).zip(&ran.logs).map(|(index, log)| log_of(log, place(index))).collect();
         new.gas_used += ran.gas_used;
-        new.raw.push(encode::receipt(ran.success, new.gas_used, &logs));
+        new.raw.push(receipt(ran.success, new.gas_used, &logs));
         new.receipts.push(Receipt {
             transaction: signed.hash(),
             number: env.number,

@@ -18,6 +18,7 @@ mod call;
 mod chain;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod encode;
 mod error;
 mod hash;
 pub mod memory;

@@ -5,16 +5,16 @@ use w3bstream_types::Malformed;
 
 /// Builds the encoding of one item.
 #[derive(Debug, Default)]
-pub(crate) struct Rlp(Vec<u8>);
+pub struct Rlp(Vec<u8>);
 
 impl Rlp {
     /// Nothing yet.
-    pub(crate) const fn new() -> Self {
+    pub const fn new() -> Self {
         Self(Vec::new())
     }
 
     /// Adds a string of bytes.
-    pub(crate) fn bytes(mut self, bytes: &[u8]) -> Self {
+    pub fn bytes(mut self, bytes: &[u8]) -> Self {
         match bytes {
             [one] if *one < 0x80 => self.0.push(*one),
             _ => {
@@ -26,14 +26,14 @@ impl Rlp {
     }
 
     /// Adds an integer: big-endian without leading zeros, zero as the empty string.
-    pub(crate) fn uint(self, v: u128) -> Self {
+    pub fn uint(self, v: u128) -> Self {
         let skip = v.leading_zeros() as usize / 8;
         let bytes = v.to_be_bytes();
         self.bytes(bytes.get(skip..).unwrap_or_default())
     }
 
     /// Adds a list of what `items` holds.
-    pub(crate) fn list(mut self, items: &Self) -> Self {
+    pub fn list(mut self, items: &Self) -> Self {
         self.header(0xc0, items.0.len());
         self.0.extend_from_slice(&items.0);
         self
@@ -51,7 +51,7 @@ impl Rlp {
     }
 
     /// The items as one list.
-    pub(crate) fn into_list(self) -> Vec<u8> {
+    pub fn into_list(self) -> Vec<u8> {
         Self::new().list(&self).0
     }
 

@@ -233,7 +233,7 @@ fn include(block: &mut Mined, signed: SignedTransaction, codes: &Codes, log_inde
         .collect();
     *log_index += logs.len() as u64;
     let cumulative = block.receipts.iter().map(|r| r.gas_used).sum::<u64>() + gas;
-    block.raw.push(encode::receipt(success, cumulative, &logs));
+    block.raw.push(crate::encode::receipt(success, cumulative, &logs));
     block.receipts.push(Receipt {
         transaction: signed.hash(),
         number: block.block.number,

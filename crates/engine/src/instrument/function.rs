@@ -334,8 +334,8 @@ enum Float {
     F64,
 }
 
-/// The type of the operator's result if the specification leaves the bits of a NaN in it open.
-const fn opens_nan(operator: &Operator<'_>) -> Option<Float> {
+/// The type of arithmetic that takes floats and gives one of the same type, whose NaN may have any bits.
+const fn arithmetic(operator: &Operator<'_>) -> Option<Float> {
     use Operator as O;
     match operator {
         O::F32Add
@@ -348,8 +348,7 @@ const fn opens_nan(operator: &Operator<'_>) -> Option<Float> {
         | O::F32Ceil
         | O::F32Floor
         | O::F32Trunc
-        | O::F32Nearest
-        | O::F32DemoteF64 => Some(Float::F32),
+        | O::F32Nearest => Some(Float::F32),
         O::F64Add
         | O::F64Sub
         | O::F64Mul
@@ -360,76 +359,63 @@ const fn opens_nan(operator: &Operator<'_>) -> Option<Float> {
         | O::F64Ceil
         | O::F64Floor
         | O::F64Trunc
-        | O::F64Nearest
-        | O::F64PromoteF32 => Some(Float::F64),
+        | O::F64Nearest => Some(Float::F64),
+        _ => None,
+    }
+}
+
+/// The type of the operator's result if the specification leaves the bits of a NaN in it open.
+const fn opens_nan(operator: &Operator<'_>) -> Option<Float> {
+    match operator {
+        Operator::F32DemoteF64 => Some(Float::F32),
+        Operator::F64PromoteF32 => Some(Float::F64),
+        _ => arithmetic(operator),
+    }
+}
+
+/// The type of the float on the top of the stack that a comparison or a conversion consumes. Conversions to integers
+/// trap or saturate.
+const fn reads_float(operator: &Operator<'_>) -> Option<Float> {
+    use Operator as O;
+    match operator {
+        O::F64PromoteF32
+        | O::F32Eq
+        | O::F32Ne
+        | O::F32Lt
+        | O::F32Gt
+        | O::F32Le
+        | O::F32Ge
+        | O::I32TruncF32S
+        | O::I32TruncF32U
+        | O::I64TruncF32S
+        | O::I64TruncF32U
+        | O::I32TruncSatF32S
+        | O::I32TruncSatF32U
+        | O::I64TruncSatF32S
+        | O::I64TruncSatF32U => Some(Float::F32),
+        O::F32DemoteF64
+        | O::F64Eq
+        | O::F64Ne
+        | O::F64Lt
+        | O::F64Gt
+        | O::F64Le
+        | O::F64Ge
+        | O::I32TruncF64S
+        | O::I32TruncF64U
+        | O::I64TruncF64S
+        | O::I64TruncF64U
+        | O::I32TruncSatF64S
+        | O::I32TruncSatF64U
+        | O::I64TruncSatF64S
+        | O::I64TruncSatF64U => Some(Float::F64),
         _ => None,
     }
 }
 
 /// Whether the operator consumes a float of that type from the top of the stack and cannot tell NaNs apart:
-/// arithmetic, whose own NaN is replaced; comparisons; conversions, which trap or saturate.
-const fn hides_nan(operator: &Operator<'_>, float: Float) -> bool {
-    use Operator as O;
-    match float {
-        Float::F32 => matches!(
-            operator,
-            O::F32Add
-                | O::F32Sub
-                | O::F32Mul
-                | O::F32Div
-                | O::F32Min
-                | O::F32Max
-                | O::F32Sqrt
-                | O::F32Ceil
-                | O::F32Floor
-                | O::F32Trunc
-                | O::F32Nearest
-                | O::F64PromoteF32
-                | O::F32Eq
-                | O::F32Ne
-                | O::F32Lt
-                | O::F32Gt
-                | O::F32Le
-                | O::F32Ge
-                | O::I32TruncF32S
-                | O::I32TruncF32U
-                | O::I64TruncF32S
-                | O::I64TruncF32U
-                | O::I32TruncSatF32S
-                | O::I32TruncSatF32U
-                | O::I64TruncSatF32S
-                | O::I64TruncSatF32U
-        ),
-        Float::F64 => matches!(
-            operator,
-            O::F64Add
-                | O::F64Sub
-                | O::F64Mul
-                | O::F64Div
-                | O::F64Min
-                | O::F64Max
-                | O::F64Sqrt
-                | O::F64Ceil
-                | O::F64Floor
-                | O::F64Trunc
-                | O::F64Nearest
-                | O::F32DemoteF64
-                | O::F64Eq
-                | O::F64Ne
-                | O::F64Lt
-                | O::F64Gt
-                | O::F64Le
-                | O::F64Ge
-                | O::I32TruncF64S
-                | O::I32TruncF64U
-                | O::I64TruncF64S
-                | O::I64TruncF64U
-                | O::I32TruncSatF64S
-                | O::I32TruncSatF64U
-                | O::I64TruncSatF64S
-                | O::I64TruncSatF64U
-        ),
-    }
+/// arithmetic, whose own NaN is replaced; comparisons; conversions.
+fn hides_nan(operator: &Operator<'_>, float: Float) -> bool {
+    [arithmetic(operator), reads_float(operator)].contains(&Some(float))
 }
 
 /// Replaces a NaN on the stack by the canonical one, without a branch.
