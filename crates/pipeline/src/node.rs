@@ -159,9 +159,10 @@ impl Pipeline {
         self.resume().await?;
         let intake = Tasks::new("admission");
         for endpoint in &shared.parts.endpoints {
+            let line = Arc::new(stage_admit::Line::new());
             for i in 0..shared.parts.options.admit_tasks {
-                let (shared, endpoint) = (shared.clone(), endpoint.clone());
-                intake.spawn(format!("{}-{i}", endpoint.name()), stage_admit::run(shared, endpoint));
+                let (name, line) = (format!("{}-{i}", endpoint.name()), line.clone());
+                intake.spawn(name, stage_admit::run(shared.clone(), endpoint.clone(), line));
             }
         }
         self.spawn_sweeper();
@@ -217,7 +218,7 @@ impl Pipeline {
             endpoint.stop_intake().await;
         }
         self.answer_what_was_read(left() / 2).await;
-        // What is left is refused for now, then `next` gives `None` and these tasks end.
+        // What is left gets a transient refusal, then `next` gives `None` and these tasks end.
         let closing: Vec<_> = shared.parts.endpoints.iter().map(|e| e.close()).collect();
         let closed = tokio::time::timeout(left(), futures_util::future::join_all(closing)).await;
         let mut late = intake.join(left()).await.err().unwrap_or_default();

@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 
 use futures_util::FutureExt as _;
+use tokio::sync::{Mutex, oneshot};
 use w3bstream_endpoint::{Ack, Arrival, Endpoint};
 use w3bstream_storage::Outcome;
 use w3bstream_types::{Accepted, AckMode, Disposition, ProjectName, Refusal, RefusalKind, Stored, Verified};
@@ -21,13 +23,50 @@ struct Pending {
     mode: AckMode,
 }
 
+/// The line of an endpoint's batches: they are verified side by side, and given to the store in the order in which they
+/// were taken. So what a device sent in order over one connection is stored in order.
+///
+/// It holds the end of the last batch that was taken. A batch that is lost in a panic lets the next one pass.
+#[derive(Debug)]
+pub(crate) struct Line(Mutex<oneshot::Receiver<()>>);
+
+/// A batch's place in its line.
+struct Turn {
+    before: oneshot::Receiver<()>,
+    done: oneshot::Sender<()>,
+}
+
+impl Line {
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(nobody()))
+    }
+}
+
+/// What waits for nobody: its sender is gone.
+fn nobody() -> oneshot::Receiver<()> {
+    let (_, end) = oneshot::channel();
+    end
+}
+
+impl Turn {
+    /// The place behind `last`, which becomes this one's end.
+    fn behind(last: &mut oneshot::Receiver<()>) -> Self {
+        let (done, end) = oneshot::channel();
+        Self { before: std::mem::replace(last, end), done }
+    }
+}
+
 /// Takes arrivals of one endpoint until it has no more. Several run side by side.
-pub(crate) async fn run(shared: Arc<Shared>, endpoint: Arc<dyn Endpoint>) {
-    while let Some(first) = endpoint.next().await {
+pub(crate) async fn run(shared: Arc<Shared>, endpoint: Arc<dyn Endpoint>, line: Arc<Line>) {
+    loop {
+        let mut last = line.0.lock().await;
+        let Some(first) = endpoint.next().await else { return };
         shared.admitting.fetch_add(1, Ordering::AcqRel);
         let mut batch = vec![first];
         take_waiting(&shared, &*endpoint, &mut batch);
-        admit_batch(&shared, batch).await;
+        let turn = Turn::behind(&mut last);
+        drop(last);
+        admit_batch(&shared, batch, turn).await;
         shared.admitting.fetch_sub(1, Ordering::AcqRel);
     }
 }
@@ -38,7 +77,7 @@ pub(crate) async fn run_waiting(shared: &Shared, endpoint: &dyn Endpoint) -> usi
     take_waiting(shared, endpoint, &mut batch);
     let count = batch.len();
     if count > 0 {
-        admit_batch(shared, batch).await;
+        admit_batch(shared, batch, Turn::behind(&mut nobody())).await;
     }
     count
 }
@@ -52,7 +91,7 @@ fn take_waiting(shared: &Shared, endpoint: &dyn Endpoint, batch: &mut Vec<Arriva
     }
 }
 
-async fn admit_batch(shared: &Shared, batch: Vec<Arrival>) {
+async fn admit_batch(shared: &Shared, batch: Vec<Arrival>, turn: Turn) {
     shared.parts.probe.at("admit.received");
     let (mut verified, mut pending) = (Vec::new(), Vec::new());
     for Arrival { received, ack } in batch {
@@ -66,10 +105,11 @@ async fn admit_batch(shared: &Shared, batch: Vec<Arrival>) {
         }
     }
     if verified.is_empty() {
+        let _ = turn.before.await;
         return;
     }
     shared.parts.probe.at("admit.verified");
-    match shared.store.append(verified).await {
+    match append_in_turn(shared, verified, turn).await {
         Ok(outcomes) => {
             shared.parts.probe.at("admit.stored");
             acknowledge(shared, outcomes, pending).await;
@@ -85,6 +125,24 @@ async fn admit_batch(shared: &Shared, batch: Vec<Arrival>) {
                 refuse(shared, &project.name, ack, Refusal::new(RefusalKind::StorageFailing, why));
             }
         }
+    }
+}
+
+/// Appends when the batches before have been given to the store, and lets the next one follow as soon as this one has
+/// been: a store with one writer takes them in this order and may put several into one commit.
+async fn append_in_turn(
+    shared: &Shared,
+    verified: Vec<Verified>,
+    Turn { before, done }: Turn,
+) -> Result<Vec<Outcome>, w3bstream_storage::Error> {
+    // An error says that the batch before was dropped: it will not come.
+    let _ = before.await;
+    let mut append = std::pin::pin!(shared.store.append(verified));
+    let first = futures_util::poll!(&mut append);
+    drop(done);
+    match first {
+        Poll::Ready(outcomes) => outcomes,
+        Poll::Pending => append.await,
     }
 }
 

@@ -8,6 +8,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use w3bstream_chain::{Chain as _, LogBlocks, LogFilter};
 use w3bstream_chain_dev::{DevChain, Settings, dev_key};
 use w3bstream_consensus::{ConsensusFactory, MemoryDisk, Solo, Wal, factory};
@@ -16,10 +17,10 @@ use w3bstream_endpoint::{Answer, MemoryClient, MemoryEndpoint, Query as _};
 use w3bstream_engine::{Call, Engine, GuestError, HostState, Module, Outcome};
 use w3bstream_journal::MemoryJournal;
 use w3bstream_pipeline::{ChainParts, NoProbe, OpenWal, Options, Parts, Pipeline, SettlementState};
-use w3bstream_storage::MemoryStorage;
+use w3bstream_storage::{Filter, MemoryStorage, Storage as _};
 use w3bstream_types::{
     AckMode, Address, Algorithm, Applet, BlockRules, Control, ControlTx, DeviceRegistration, Did, Digest,
-    Draft, Form, GuestLimits, Manifest, MessageId, MessageState, Output, OutputKind, ProjectId, Received,
+    Draft, Form, GuestLimits, Manifest, MessageId, MessageState, Output, OutputKind, Position, ProjectId, Received,
     Record, RefusalKind, Route, SecretKey, Sequence, Settlement, Submission, SystemClock, Timestamp,
     TokenRegistration, token_hash,
 };
@@ -66,7 +67,7 @@ impl Module for NativeModule {
         let mut outcome = Outcome {
             result: Ok(i32::from(before)),
             gas: 10,
-            writes: BTreeMap::from([(b"count".to_vec(), vec![before + 1])]),
+            writes: BTreeMap::from([(b"count".to_vec(), vec![before.wrapping_add(1)])]),
             outputs: vec![Output {
                 kind: OutputKind::Mqtt,
                 chain_id: 0,
@@ -173,7 +174,7 @@ impl World {
         };
         let pipeline = Pipeline::build(parts).await.unwrap();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let run = pipeline.clone().run(async { drop(stopped.await) }, Duration::from_secs(10));
+        let run = pipeline.clone().run(async { drop(stopped.await) }, Duration::from_secs(60));
         Run { pipeline, client, stop, ended: tokio::spawn(run) }
     }
 
@@ -322,6 +323,23 @@ fn what_was_read_before_the_stop_is_answered_by_the_stop() {
         for answer in futures_util::future::join_all(waiting).await {
             assert_eq!(answer.unwrap().mode, AckMode::Executed);
         }
+    });
+}
+
+#[test]
+fn what_comes_in_order_over_one_connection_is_stored_in_order() {
+    block_on(async {
+        let world = World::new();
+        let run = world.start().await;
+        let project = world.deploy(&run, AckMode::Durable, &["counts"]).await;
+        let sending = (0..2000).map(|counter| run.send(world.message(project, counter)));
+        let answers: Vec<Answer> = futures_util::stream::iter(sending).buffered(200).collect().await;
+        assert!(answers.iter().all(Result::is_ok));
+        let filter = Filter { project: Some(project), ..Filter::default() };
+        let stored = world.storage.scan(&filter, Position(0), 3000).await.unwrap();
+        let counters: Vec<u32> = stored.iter().map(|(_, i)| i.record.sequence().unwrap().counter()).collect();
+        assert_eq!(counters, (0..2000).collect::<Vec<_>>());
+        run.stop().await;
     });
 }
 
