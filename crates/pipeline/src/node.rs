@@ -16,7 +16,7 @@ use w3bstream_types::{
 };
 use w3bstream_wallet::{Role, Signer};
 
-use crate::counters::Refusals;
+use crate::counters::{Counters, Refusals};
 use crate::project::{Project, Resume};
 use crate::registry::{Image, Registries};
 use crate::stage_order::{ATTESTED, Sequencer};
@@ -289,6 +289,9 @@ impl Pipeline {
         };
         let halted = parts.journal.halted(id).await?;
         let (project, inputs) = Project::new(genesis, name, at, halted);
+        let open = crate::settle::count_live(&*parts.journal, id).await?;
+        Counters::add(&project.counters.settling, open);
+        self.recall(&project).await?;
         shared.registries.insert(id, image);
         shared.projects.write().unwrap_or_else(PoisonError::into_inner).insert(id, project.clone());
         if project.halt_reason().is_none() {

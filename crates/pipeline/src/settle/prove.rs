@@ -16,6 +16,12 @@ use crate::{Error, ErrorKind};
 /// Jobs of one project that wait or run in a prover. The prover's own queue is bounded too.
 const MOST: usize = 8;
 
+/// The job that proves the statement of an output.
+pub(super) fn job_id(project: ProjectId, (height, index): (u64, u64)) -> Digest {
+    let (height, index) = (height.to_be_bytes(), index.to_be_bytes());
+    Digest::tagged("w3b/proof-job", &[project.0.as_bytes(), &height, &index])
+}
+
 /// The jobs of one project.
 #[derive(Debug)]
 pub(super) struct Proofs {
@@ -42,8 +48,7 @@ impl Proofs {
         let prover = self.shared.parts.provers.get(system).cloned().ok_or_else(|| {
             Error::new(ErrorKind::Unavailable, format!("this node has no proof system {system:?}"))
         })?;
-        let (height, index) = (height.to_be_bytes(), index.to_be_bytes());
-        let id = Digest::tagged("w3b/proof-job", &[self.project.0.as_bytes(), &height, &index]);
+        let id = job_id(self.project, (height, index));
         match prover.state(id).await? {
             Some(JobState::Done(proof)) => {
                 let since = self.jobs.remove(&id);
