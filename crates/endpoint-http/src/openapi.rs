@@ -295,7 +295,7 @@ fn schemas() -> Value {
 fn settlement() -> Value {
     json!({
         "type": "object",
-        "required": ["height", "index", "name", "chain", "state", "attempts", "reason", "transaction"],
+        "required": ["height", "index", "name", "chain", "state", "proof", "attempts", "reason", "transaction"],
         "properties": {
             "height": reference("Decimal"),
             "index": {"allOf": [reference("Decimal")], "description": "Among the outputs of the block."},
@@ -306,6 +306,10 @@ fn settlement() -> Value {
                 "description": "waiting: for its block's attestation, its proof, or without one its transaction. \
                                 proven: the transaction is not final yet. settled: the contract took it. \
                                 elsewhere: the contract took it by a transaction that this node does not know.",
+            },
+            "proof": {
+                "enum": ["none", "waiting", "made"],
+                "description": "none: it needs none, or it is not this node's.",
             },
             "attempts": {"type": "integer", "minimum": 0, "description": "How often it was tried in vain."},
             "reason": {"type": "string", "description": "What it waits for, or why it is not further."},

@@ -57,8 +57,8 @@ pub use message::{
 };
 pub use output::{Output, OutputKind, ResultRecord, output_leaves, outputs_root};
 pub use refusal::{
-    Accepted, AckMode, HandlerResult, MessageSettlement, MessageState, Refusal, RefusalKind, SettlementStep,
-    SettlingTransaction, StateChange,
+    Accepted, AckMode, HandlerResult, MessageSettlement, MessageState, ProofStep, Refusal, RefusalKind,
+    SettlementStep, SettlingTransaction, StateChange,
 };
 pub use sequence::{Sequence, SequenceWindow, WINDOW_BITS, WindowVerdict};
 pub use settlement::{Field, FieldKind, MAX_SETTLEMENTS, MAX_STATEMENT_FIELDS, ProofRule, Settlement};

@@ -207,6 +207,8 @@ pub struct MessageSettlement {
     pub chain: u64,
     /// How far it is.
     pub state: SettlementStep,
+    /// Whether it needs a proof, and has it.
+    pub proof: ProofStep,
     /// How often it was tried in vain.
     pub attempts: u32,
     /// What it waits for, or why it is not further, in words; empty if there is nothing to say.
@@ -227,6 +229,18 @@ pub enum SettlementStep {
     Settled,
     /// The contract had taken it already, by a transaction that this node does not know.
     Elsewhere,
+}
+
+/// The proof of a settlement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProofStep {
+    /// None is asked for, or it is not this node's.
+    None,
+    /// It is asked for and not there yet.
+    Waiting,
+    /// This node made it.
+    Made,
 }
 
 /// The transaction that settled a statement.

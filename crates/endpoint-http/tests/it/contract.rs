@@ -6,7 +6,7 @@ use serde_json::Value;
 use tower::ServiceExt as _;
 use w3bstream_endpoint::MessageLife;
 use w3bstream_types::{
-    Digest, MessageId, MessageSettlement, RefusalKind, SettlementStep, SettlingTransaction,
+    Digest, MessageId, MessageSettlement, ProofStep, RefusalKind, SettlementStep, SettlingTransaction,
 };
 
 use crate::harness::*;
@@ -25,6 +25,7 @@ async fn every_documented_path_answers_as_documented() {
         name: "day".into(),
         chain: 1,
         state: SettlementStep::Settled,
+        proof: ProofStep::Made,
         attempts: 0,
         reason: String::new(),
         transaction: Some(SettlingTransaction { hash: "0x0a".into(), block: 9, gas: 300_000 }),

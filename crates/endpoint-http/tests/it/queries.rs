@@ -6,7 +6,7 @@ use axum::Router;
 use axum::routing::{get as on_get, post as on_post};
 use w3bstream_endpoint::{ErrorKind, MessageLife};
 use w3bstream_types::{
-    Digest, MessageId, MessageSettlement, MessageState, SettlementStep, StateChange, Timestamp,
+    Digest, MessageId, MessageSettlement, MessageState, ProofStep, SettlementStep, StateChange, Timestamp,
 };
 
 use crate::harness::*;
@@ -29,6 +29,7 @@ async fn the_life_of_a_message() {
             name: "day".into(),
             chain: 1,
             state: SettlementStep::Waiting,
+            proof: ProofStep::Made,
             attempts: 0,
             reason: "its proof: 2 wait before it".into(),
             transaction: None,
@@ -45,7 +46,7 @@ async fn the_life_of_a_message() {
             {"state": "ordered", "time": "9", "reason": "waits for execution"},
         ], "settlement_count": 1, "settlements": [
             {"height": "4", "index": "3", "name": "day", "chain": "1", "state": "waiting",
-             "attempts": 0, "reason": "its proof: 2 wait before it", "transaction": null},
+             "proof": "made", "attempts": 0, "reason": "its proof: 2 wait before it", "transaction": null},
         ]})
     );
     let other = MessageId(Digest::of(b"2"));

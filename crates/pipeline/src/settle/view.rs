@@ -4,7 +4,7 @@ use serde::Serialize;
 use w3bstream_endpoint::MessageLife;
 use w3bstream_prover::{JobState, Step};
 use w3bstream_types::{
-    MessageSettlement, Output, OutputKind, ProjectId, SettlementStep, SettlingTransaction, Timestamp,
+    MessageSettlement, Output, OutputKind, ProjectId, ProofStep, SettlementStep, SettlingTransaction, Timestamp,
 };
 
 use super::prove::job_id;
@@ -120,6 +120,7 @@ async fn show(
         name: String::new(),
         chain: output.chain_id,
         state: SettlementStep::Waiting,
+        proof: ProofStep::None,
         attempts: 0,
         reason: "waits for the attestation of its block".to_owned(),
         transaction: None,
@@ -130,6 +131,11 @@ async fn show(
     view.name.clone_from(&found.name);
     view.attempts = found.attempts;
     let progress = progress(shared, project, &found).await?;
+    view.proof = match &progress {
+        None => ProofStep::None,
+        Some(ProofProgress::Done { .. }) => ProofStep::Made,
+        Some(_) => ProofStep::Waiting,
+    };
     (view.state, view.reason) = match &found.state {
         SettlementState::Waiting => {
             let why = progress.map_or_else(|| transaction_of(&found), |p| p.describe(&found));
