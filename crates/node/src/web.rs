@@ -215,11 +215,14 @@ mod tests {
 
     #[test]
     fn only_this_host_by_address_or_as_localhost_is_local() {
-        let asked = |host: &str| asked_locally(&HeaderMap::from_iter([(header::HOST, host.parse().unwrap())]));
+        let asked =
+            |host: &str| asked_locally(&HeaderMap::from_iter([(header::HOST, host.parse().unwrap())]));
         for local in ["localhost", "LOCALHOST:8889", "127.0.0.1:8889", "[::1]:8889", "10.0.0.7"] {
             assert!(asked(local), "{local}");
         }
-        for other in ["", "evil.example", "evil.example:8889", "localhost.evil.example", "127.0.0.1.evil.example"] {
+        for other in
+            ["", "evil.example", "evil.example:8889", "localhost.evil.example", "127.0.0.1.evil.example"]
+        {
             assert!(!asked(other), "{other}");
         }
         assert!(!asked_locally(&HeaderMap::new()));
@@ -228,14 +231,18 @@ mod tests {
     #[test]
     fn the_page_names_nothing_elsewhere_and_makes_no_markup_from_text() {
         for text in [PAGE, STYLE, SCRIPT] {
-            let addresses = text.split("http").filter(|rest| rest.starts_with("://") || rest.starts_with("s://"));
+            let addresses =
+                text.split("http").filter(|rest| rest.starts_with("://") || rest.starts_with("s://"));
             // The icon's namespace, and examples in the script's description of its input.
             for address in addresses {
-                let named = address.starts_with("://www.w3.org/2000/svg") || address.starts_with("://127.0.0.1");
+                let named =
+                    address.starts_with("://www.w3.org/2000/svg") || address.starts_with("://127.0.0.1");
                 assert!(named, "{}", address.get(..60).unwrap_or(address));
             }
         }
-        for banned in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"] {
+        for banned in
+            ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"]
+        {
             assert!(!SCRIPT.contains(banned), "{banned}");
         }
         assert!(!PAGE.contains("style=\"") && !PAGE.contains("<script>") && !PAGE.contains("onclick"));

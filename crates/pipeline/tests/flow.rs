@@ -20,9 +20,9 @@ use w3bstream_pipeline::{ChainParts, NoProbe, OpenWal, Options, Parts, Pipeline,
 use w3bstream_storage::{Filter, MemoryStorage, Storage as _};
 use w3bstream_types::{
     AckMode, Address, Algorithm, Applet, BlockRules, Control, ControlTx, DeviceRegistration, Did, Digest,
-    Draft, Form, GuestLimits, Manifest, MessageId, MessageState, Output, OutputKind, Position, ProjectId, Received,
-    Record, RefusalKind, Route, SecretKey, Sequence, Settlement, Submission, SystemClock, Timestamp,
-    TokenRegistration, token_hash,
+    Draft, Form, GuestLimits, Manifest, MessageId, MessageState, Output, OutputKind, Position, ProjectId,
+    Received, Record, RefusalKind, Route, SecretKey, Sequence, Settlement, Submission, SystemClock,
+    Timestamp, TokenRegistration, token_hash,
 };
 use w3bstream_vfs::MemoryVfs;
 use w3bstream_wallet::{MemorySigner, Role, Signer as _};

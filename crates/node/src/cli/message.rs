@@ -185,8 +185,7 @@ pub(crate) async fn show(args: MessageArgs, json: bool) -> anyhow::Result<()> {
 
 fn settlement(s: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or("").to_owned();
-    let mut line =
-        format!("  {:10} {} on chain {}", text(&s["state"]), text(&s["name"]), text(&s["chain"]));
+    let mut line = format!("  {:10} {} on chain {}", text(&s["state"]), text(&s["name"]), text(&s["chain"]));
     if let Some(transaction) = s["transaction"].as_object() {
         let member = |name: &str| transaction.get(name).map(text).unwrap_or_default();
         let (hash, block, gas) = (member("hash"), member("block"), member("gas"));

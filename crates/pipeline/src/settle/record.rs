@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use w3bstream_journal::{Journal, RecordId, Write};
 use w3bstream_types::{
-    AppletName, Canonical, Manifest, MessageId, Output, OutputKind, ProjectId, ResultRecord, Settlement as Rule,
-    Timestamp,
+    AppletName, Canonical, Manifest, MessageId, Output, OutputKind, ProjectId, ResultRecord,
+    Settlement as Rule, Timestamp,
 };
 
 use crate::{Error, ErrorKind};

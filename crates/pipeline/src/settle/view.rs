@@ -4,7 +4,8 @@ use serde::Serialize;
 use w3bstream_endpoint::MessageLife;
 use w3bstream_prover::{JobState, Step};
 use w3bstream_types::{
-    MessageSettlement, Output, OutputKind, ProjectId, ProofStep, SettlementStep, SettlingTransaction, Timestamp,
+    MessageSettlement, Output, OutputKind, ProjectId, ProofStep, SettlementStep, SettlingTransaction,
+    Timestamp,
 };
 
 use super::prove::job_id;
@@ -96,7 +97,9 @@ async fn progress(
         // Another member's transaction carried a proof of its own.
         SettlementState::Elsewhere => return Ok(None),
     }
-    let Some(prover) = shared.parts.provers.get(&rule.system) else { return Ok(Some(ProofProgress::Waiting)) };
+    let Some(prover) = shared.parts.provers.get(&rule.system) else {
+        return Ok(Some(ProofProgress::Waiting));
+    };
     let state = prover.state(job_id(project, (settlement.height, settlement.index))).await?;
     Ok(Some(match state {
         Some(JobState::Queued { ahead }) => ProofProgress::Queued { ahead },
