@@ -291,7 +291,10 @@ impl Pipeline {
         let (project, inputs) = Project::new(genesis, name, at, halted);
         let open = crate::settle::count_live(&*parts.journal, id).await?;
         Counters::add(&project.counters.settling, open);
-        self.recall(&project).await?;
+        if let Err(e) = self.recall(&project).await {
+            // It is only for who looks; whatever else is wrong with the project halts it where it matters.
+            tracing::warn!(project = %project.name, "what came last before the stop is not known: {e}");
+        }
         shared.registries.insert(id, image);
         shared.projects.write().unwrap_or_else(PoisonError::into_inner).insert(id, project.clone());
         if project.halt_reason().is_none() {

@@ -24,7 +24,7 @@ const DETAIL_BYTES: usize = 300;
 /// Settlements that ended and are kept in mind of each project.
 const ENDED: usize = 20;
 /// Blocks that are searched for messages when the node starts.
-const BLOCKS: u64 = 8;
+const BLOCKS: u64 = 64;
 /// The same for settlements that ended, and how many of their records are read at most.
 const SETTLED_BLOCKS: u64 = 20;
 const SETTLED_RECORDS: usize = 1000;
