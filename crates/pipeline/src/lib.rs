@@ -41,4 +41,4 @@ pub use parts::{ChainParts, OpenWal, Options, Parts};
 pub use probe::{NoProbe, POINTS, Probe};
 pub use project::GuestLog;
 pub use settle::{Landed, Settlement, SettlementState};
-pub use view::{BlockView, DeviceView, ProjectStatus};
+pub use view::{BlockView, DeviceView, ProjectStatus, ReceiptContent};

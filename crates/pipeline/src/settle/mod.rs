@@ -5,10 +5,12 @@
 //! are in the submitter's books. What cannot be done now keeps its reason and is tried again: nothing is dropped.
 
 mod books;
+mod link;
 mod prove;
 mod record;
 mod stage;
 
 pub use record::{Landed, Settlement, SettlementState};
+pub(crate) use link::links;
 pub(crate) use record::{find, open_records, page};
 pub(crate) use stage::run;
