@@ -19,3 +19,7 @@ nightly:
 # Known vulnerabilities; needs the network.
 advisories:
     cargo deny check advisories
+
+# The release archive, in dist/; takes one release build.
+dist:
+    scripts/dist

@@ -43,4 +43,33 @@ fn days_are_proven_and_settled_once() {
         told["gas"].as_u64().unwrap() > 4 * 200_000,
         "a proof costs the contract at least its pairings: {told}"
     );
+    its_receipt_leads_to_the_chain(&told);
+}
+
+/// The receipt of a message that settled a day: with what the reader knew, and with a block or a key that is not theirs.
+fn its_receipt_leads_to_the_chain(told: &Value) {
+    let path = |name: &str| told[name].as_str().unwrap().to_owned();
+    let verify = |anchors: &str, more: &[&str]| {
+        let mut command = Command::new(binary());
+        command.args(["receipt", "verify", &path("receipt"), "--trust", anchors]).args(more);
+        let output = command.output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let line = |text: &str, link: &str| {
+        text.lines().find(|l| l.trim_start().starts_with(link)).unwrap_or_default().to_owned()
+    };
+    let (anchors, key) = (path("anchors"), path("key"));
+    let (holds, text) = verify(&anchors, &["--key", &key]);
+    assert!(holds && line(&text, "proof").contains("proven       by groth16-bn254"), "{text}");
+    assert!(line(&text, "settlement").contains("proven       by your anchors, block 31337:0x"), "{text}");
+    // Without the key the proof is the contract's word.
+    let (holds, text) = verify(&anchors, &[]);
+    assert!(holds && line(&text, "proof").contains("not checked"), "{text}");
+    let other = format!("{anchors}.other.toml");
+    let known = std::fs::read_to_string(&anchors).unwrap();
+    let at = known.find("31337:0x").unwrap() + "31337:0x".len();
+    let digit = if known[at..].starts_with('0') { "1" } else { "0" };
+    std::fs::write(&other, format!("{}{digit}{}", &known[..at], &known[at + 1..])).unwrap();
+    let (holds, text) = verify(&other, &["--key", &key]);
+    assert!(!holds && line(&text, "settlement").contains("not among the anchors"), "{text}");
 }

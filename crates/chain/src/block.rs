@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use w3bstream_types::{Address, Invalid};
+use w3bstream_types::{Address, Invalid, Malformed};
 
 use crate::rlp::{self, Item};
 use crate::{Hash, trie};
@@ -197,6 +197,17 @@ impl RawReceipts {
             return Err(bad("the receipts do not make the header's root"));
         }
         Ok(())
+    }
+}
+
+impl Block {
+    /// Reads the RLP encoding of a header, which makes the block's hash (Yellow Paper §4.4; EIP-1559 for the base
+    /// fee). Fields that are not read here are bound by the hash.
+    ///
+    /// # Errors
+    /// [`Malformed`] if it is no header.
+    pub fn from_header(header: &[u8]) -> Result<Self, Malformed> {
+        header_fields(header).ok_or_else(|| Malformed::new("header", "is not that of a block"))
     }
 }
 

@@ -12,7 +12,7 @@
 //! | `GET /v1/projects/{name}/nonce` | the nonce of the next control transaction (0 for an unknown project) |
 //! | `GET /v1/projects/{name}/devices` · `/logs` · `/state/{applet}/{key}` | devices, guests' last lines, one value |
 //! | `GET /v1/messages/{id}` · `/results` | where a message and its settlements are, what its handlers answered |
-//! | `GET /v1/receipts/{id}?payload=true` | a receipt |
+//! | `GET /v1/receipts/{id}?payload=true&settlements=false` | a receipt |
 
 #![allow(clippy::result_large_err, reason = "an answer of axum is large, and each is made once")]
 
@@ -34,7 +34,7 @@ use serde_json::{Value, json};
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Semaphore;
 use w3bstream_endpoint::Query as _;
-use w3bstream_pipeline::{Error, ErrorKind, Pipeline};
+use w3bstream_pipeline::{Error, ErrorKind, Pipeline, ReceiptContent};
 use w3bstream_tasks::Tasks;
 use w3bstream_types::{Canonical as _, ControlTx, Digest, MessageId, ProjectId, ProjectName};
 
@@ -328,6 +328,12 @@ async fn results(State(state): State<AdminState>, Path(id): Path<String>) -> Ans
 struct ReceiptQuery {
     #[serde(default)]
     payload: bool,
+    #[serde(default = "yes")]
+    settlements: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 async fn receipt(
@@ -335,7 +341,9 @@ async fn receipt(
     Path(id): Path<String>,
     UrlQuery(query): UrlQuery<ReceiptQuery>,
 ) -> Result<Response, Response> {
-    let receipt = state.0.pipeline.receipt(id_of(&id)?, query.payload).await.map_err(fail)?;
+    let ReceiptQuery { payload, settlements } = query;
+    let content = ReceiptContent { payload, settlements };
+    let receipt = state.0.pipeline.receipt(id_of(&id)?, content).await.map_err(fail)?;
     let text = receipt
         .to_json()
         .map_err(|e| problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", &e.to_string()))?;

@@ -43,4 +43,4 @@ pub use probe::{NoProbe, POINTS, Probe};
 pub use project::GuestLog;
 pub use recent::{RecentMessage, RecentRefusal};
 pub use settle::{FeeAccount, Landed, ProofProgress, Settlement, SettlementState};
-pub use view::{BlockView, DeviceView, ProjectStatus};
+pub use view::{BlockView, DeviceView, ProjectStatus, ReceiptContent};

@@ -95,6 +95,15 @@ impl DeviceView {
     }
 }
 
+/// What goes into a receipt beside what always does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReceiptContent {
+    /// The payload with its salt.
+    pub payload: bool,
+    /// The message's settlements, as far as they have ended. Their chains are asked.
+    pub settlements: bool,
+}
+
 impl Pipeline {
     /// All projects of this node, by name.
     #[must_use]
@@ -253,12 +262,12 @@ impl Pipeline {
         Ok(self.outputs_about(project, id).await?.map(|(_, outputs)| stage_execute::results(&outputs)))
     }
 
-    /// The receipt of an attested message.
+    /// The receipt of an attested message, with what is settled of it until now.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if this node does not know the message or it is not attested yet, with what it
-    /// waits for.
-    pub async fn receipt(&self, id: MessageId, with_payload: bool) -> Result<Receipt, Error> {
+    /// waits for; [`ErrorKind::Unavailable`] if a chain does not show the settlement that it took.
+    pub async fn receipt(&self, id: MessageId, content: ReceiptContent) -> Result<Receipt, Error> {
         let missing = |why: String| Error::new(ErrorKind::NotFound, why);
         let parts = &self.0.parts;
         let stored = self.0.store.get(&[id]).await?.pop().flatten();
@@ -277,14 +286,22 @@ impl Pipeline {
         let (_, _, outputs) = parts.vfs.result(project, height).await?.ok_or_else(gone)?;
         let running = self.0.project(project).ok_or_else(|| missing(format!("no project {project}")))?;
         let key = self.registered_key(project, record.device()).await?;
+        let settlements = match (content.settlements, parts.vfs.outputs_of(project, id).await?) {
+            (true, Some((height, first, count))) => {
+                let own = first..first.saturating_add(count);
+                crate::settle::links(&self.0, (project, height), own).await?
+            }
+            _ => Vec::new(),
+        };
         Ok(Receipt::assemble(ReceiptParts {
             record,
             key: key.as_ref(),
-            with_payload,
+            with_payload: content.payload,
             block: &block,
             outputs: &outputs,
             attestation: &attestation,
             genesis: &running.genesis,
+            settlements: &settlements,
         })?)
     }
 

@@ -17,7 +17,7 @@ use w3bstream_consensus::{ConsensusFactory, MemoryDisk, Solo, Wal, factory};
 use w3bstream_endpoint::{Answer, MemoryClient, MemoryEndpoint, Query as _};
 use w3bstream_engine::{Call, Engine, GuestError, HostState, Module, Outcome};
 use w3bstream_journal::MemoryJournal;
-use w3bstream_pipeline::{ChainParts, NoProbe, OpenWal, Options, Parts, Pipeline};
+use w3bstream_pipeline::{ChainParts, NoProbe, OpenWal, Options, Parts, Pipeline, ReceiptContent};
 use w3bstream_prover::{MemoryProver, Prover, TOY};
 use w3bstream_storage::{Filter, MemoryStorage, Storage as _};
 use w3bstream_types::{
@@ -293,7 +293,8 @@ fn a_message_goes_through_every_room_and_its_receipt_verifies() {
             assert_eq!((accepted.mode, accepted.duplicate), (AckMode::Executed, false));
             assert_eq!(accepted.results[0].code, i32::try_from(counter).unwrap(), "each ran once, in order");
             assert_eq!(run.reaches(id, MessageState::Attested).await, LIFE);
-            let receipt = run.pipeline.receipt(id, true).await.unwrap();
+            let receipt =
+                run.pipeline.receipt(id, ReceiptContent { payload: true, settlements: true }).await.unwrap();
             assert!(receipt.verify(None).is_ok());
         }
         let again = run.send(world.message(project, 3)).await.unwrap();

@@ -24,15 +24,18 @@
 //! # Invariants
 //! - Nothing is defined here. Each module is a crate under a shorter name.
 
+pub use w3bstream_chain as chain;
 pub use w3bstream_consensus as consensus;
 pub use w3bstream_endpoint as endpoint;
 pub use w3bstream_engine as engine;
 pub use w3bstream_journal as journal;
 pub use w3bstream_node as node;
 pub use w3bstream_pipeline as pipeline;
+pub use w3bstream_prover as prover;
 pub use w3bstream_storage as storage;
 pub use w3bstream_tasks as tasks;
 pub use w3bstream_types as types;
+pub use w3bstream_verify as verify;
 pub use w3bstream_vfs as vfs;
 pub use w3bstream_wallet as wallet;
 pub use w3bstream_wire as wire;

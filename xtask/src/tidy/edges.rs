@@ -44,9 +44,11 @@ const IMPLEMENTATIONS: [(&str, &str); 10] = [
 ];
 
 /// Edges of test code beyond those of the package itself.
-const FOR_TESTS: [(&str, &str); 3] = [
+const FOR_TESTS: [(&str, &str); 4] = [
     // Settlements need a chain that executes contracts.
     ("w3bstream-pipeline", "w3bstream-chain-dev"),
+    // What was settled is verified as a reader would.
+    ("w3bstream-pipeline", "w3bstream-verify"),
     // The contracts run on a chain, and encoding them knows none.
     ("w3bstream-contracts", "w3bstream-chain"),
     ("w3bstream-contracts", "w3bstream-chain-dev"),
@@ -67,6 +69,9 @@ fn allowed(from: &str, to: &str) -> Option<bool> {
         "w3bstream-wire" | "w3bstream-tasks" | "w3bstream-sqlite" | "w3bstream-contracts" => {
             Some(to == TYPES)
         }
+        "w3bstream-verify" => {
+            Some([TYPES, "w3bstream-chain", "w3bstream-contracts", "w3bstream-prover"].contains(&to))
+        }
         "w3bstream-pipeline" => {
             Some([TYPES, "w3bstream-tasks", "w3bstream-contracts"].contains(&to) || ROOMS.contains(&to))
         }
@@ -74,7 +79,7 @@ fn allowed(from: &str, to: &str) -> Option<bool> {
             TOOLS.contains(&to)
                 || ROOMS.contains(&to)
                 || implementation
-                || ["w3bstream-pipeline", "w3bstream-contracts"].contains(&to),
+                || ["w3bstream-pipeline", "w3bstream-contracts", "w3bstream-verify"].contains(&to),
         ),
         "w3bstream" => Some(to == "w3bstream-node" || allowed("w3bstream-node", to) == Some(true)),
         "w3bstream-bin" => Some(to == "w3bstream-node"),

@@ -17,6 +17,8 @@ use serde_json::Value;
 use tracing_subscriber::EnvFilter;
 use w3bstream_wallet_file::Passphrase;
 
+pub(crate) use receipt::proofs;
+
 use crate::{Admin, Config, NodeBuilder, Paths, Registry, demo, setup};
 
 /// Exit code of a command that did not do what it was asked for.

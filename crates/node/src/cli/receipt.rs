@@ -1,14 +1,19 @@
 //! `receipt get|verify`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use clap::Subcommand as ClapSubcommand;
 use serde_json::json;
+use w3bstream_prover::Prover;
+use w3bstream_prover_groth16::{Config as Groth16Config, Groth16Prover};
 use w3bstream_types::{
     Canonical as _, MessageId,
     receipt::{Anchors, Receipt},
 };
+
+use w3bstream_verify::Proofs;
 
 use super::{Where, print, print_value};
 
@@ -23,6 +28,9 @@ pub(crate) enum Command {
         /// Put the payload (and its salt) in too.
         #[arg(long)]
         payload: bool,
+        /// Leave away what is settled of the message: then no chain is asked.
+        #[arg(long)]
+        no_settlements: bool,
         /// Write it here instead of printing it.
         #[arg(long, short)]
         output: Option<PathBuf>,
@@ -31,9 +39,12 @@ pub(crate) enum Command {
     Verify {
         /// The receipt: JSON or CBOR.
         file: PathBuf,
-        /// What you know from elsewhere: devices, genesis, programs (TOML or JSON).
+        /// What you know from elsewhere: devices, genesis, programs, blocks of chains (TOML or JSON).
         #[arg(long)]
         trust: Option<PathBuf>,
+        /// A circuit's proving key (.zkey), to verify proofs with. May be given several times.
+        #[arg(long)]
+        key: Vec<PathBuf>,
         /// Be content with a receipt that is consistent in itself. Anybody can make one.
         #[arg(long)]
         self_consistent: bool,
@@ -42,8 +53,9 @@ pub(crate) enum Command {
 
 pub(crate) async fn run(command: Command, json: bool) -> anyhow::Result<()> {
     match command {
-        Command::Get { at, id, payload, output } => {
-            let bytes = at.admin()?.get_bytes(&format!("/v1/receipts/{id}?payload={payload}")).await?;
+        Command::Get { at, id, payload, no_settlements, output } => {
+            let query = format!("payload={payload}&settlements={}", !no_settlements);
+            let bytes = at.admin()?.get_bytes(&format!("/v1/receipts/{id}?{query}")).await?;
             match output {
                 Some(path) => {
                     std::fs::write(&path, &bytes).with_context(|| path.display().to_string())?;
@@ -53,8 +65,8 @@ pub(crate) async fn run(command: Command, json: bool) -> anyhow::Result<()> {
             }
             Ok(())
         }
-        Command::Verify { file, trust, self_consistent } => {
-            verify(&file, trust.as_deref(), self_consistent, json)
+        Command::Verify { file, trust, key, self_consistent } => {
+            verify((&file, trust.as_deref(), &key), self_consistent, json).await
         }
     }
 }
@@ -67,7 +79,24 @@ fn read_anchors(path: &Path) -> anyhow::Result<Anchors> {
     toml::from_str(&text).map_err(|e| crate::config::explain(&e, &text, &path.display().to_string()))
 }
 
-fn verify(file: &Path, trust: Option<&Path>, self_consistent: bool, json: bool) -> anyhow::Result<()> {
+/// The prover that verifies, with the keys in these files.
+pub(crate) fn proofs(keys: &[PathBuf]) -> anyhow::Result<Proofs> {
+    let read = |path: &PathBuf| {
+        std::fs::read(path).map(Arc::from).with_context(|| format!("cannot read {}", path.display()))
+    };
+    let keys = keys.iter().map(read).collect::<anyhow::Result<Vec<Arc<[u8]>>>>()?;
+    let mut provers: Vec<Arc<dyn Prover>> = Vec::new();
+    if !keys.is_empty() {
+        provers.push(Arc::new(Groth16Prover::start(&Groth16Config::default())?));
+    }
+    Ok(Proofs { provers, keys })
+}
+
+async fn verify(
+    (file, trust, keys): (&Path, Option<&Path>, &[PathBuf]),
+    self_consistent: bool,
+    json: bool,
+) -> anyhow::Result<()> {
     let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     let read = if bytes.first() == Some(&b'{') {
         Receipt::from_json(&bytes)
@@ -76,7 +105,7 @@ fn verify(file: &Path, trust: Option<&Path>, self_consistent: bool, json: bool) 
     };
     let receipt = read.with_context(|| file.display().to_string())?;
     let anchors = trust.map(read_anchors).transpose()?;
-    let report = receipt.verify(anchors.as_ref());
+    let report = w3bstream_verify::verify(&receipt, anchors.as_ref(), &proofs(keys)?).await;
     if json {
         let links =
             report.links.iter().map(|l| json!({"link": l.link.name(), "verdict": l.verdict.to_string()}));

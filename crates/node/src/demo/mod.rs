@@ -1,6 +1,7 @@
 //! `demo`: the whole path on one machine with nothing installed.
 
 mod chain;
+mod proof;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -15,15 +16,15 @@ use serde_json::{Value, json};
 use tokio::sync::{Semaphore, oneshot};
 use w3bstream_tasks::Tasks;
 use w3bstream_types::{
-    Algorithm, Control, DeviceRegistration, Did, Digest, Draft, Envelope, Genesis, Manifest, MessageId,
-    ProjectId, Record, SecretKey, Sequence, Timestamp,
-    receipt::{Anchors, Receipt},
+    Algorithm, Control, DeviceRegistration, Did, Digest, Draft, Envelope, Genesis, Manifest, ProjectId,
+    SecretKey, Sequence, Timestamp,
 };
 use w3bstream_wallet::Role;
 use w3bstream_wallet_file::DeviceKey;
 
 use crate::readings::{self, Columns, Reading, Series, Skipped, fahrenheit_to_celsius};
 use chain::{Contracts, DemoChain};
+use proof::{Files, Known};
 
 use crate::{Admin, Config, Http, ManifestFile, NodeBuilder, Paths, Registry, Running, setup};
 
@@ -164,8 +165,7 @@ async fn start(registry: Registry, paths: &Paths, chain: &DemoChain) -> anyhow::
 struct Shown {
     project: Value,
     tally: Tally,
-    receipt: PathBuf,
-    anchors: PathBuf,
+    files: Files,
     days: Vec<String>,
     sending: Duration,
     contracts: Contracts,
@@ -208,14 +208,16 @@ impl Stage<'_> {
         let sending = sending.elapsed();
         say.step("Waiting until every block is attested");
         let project = await_attested(admin).await?;
-        say.step("Fetching one message's receipt and verifying it against anchors");
-        let chosen = chosen_message(&devices, project_id(&project)?)?;
-        let program = manifest.applets.first().context("the manifest has no applet")?.program;
-        let (receipt, anchors) = prove(say, admin, self.paths, (chosen, &devices, &project, program)).await?;
         let days = sample_days(admin, &devices).await;
         let settled = self.settle(settle_until).await?;
+        say.step("Fetching one message's receipt and verifying it against anchors");
+        let chosen = proof::chosen_message(&devices, project_id(&project)?)?;
+        let program = manifest.applets.first().context("the manifest has no applet")?.program;
+        let files = Files::of(self.paths.dir());
+        let known = Known { devices: &devices, project: &project, program, chain: self.chain };
+        proof::prove((say, admin), &files, chosen, &known).await?;
         let project = admin.get("/v1/projects/cold-chain").await?;
-        Ok(Shown { project, tally, receipt, anchors, days, sending, contracts, settled })
+        Ok(Shown { project, tally, files, days, sending, contracts, settled })
     }
 
     /// Contracts and project. They name each other: the contract knows the project's id, which is made of owner and
@@ -357,12 +359,6 @@ fn message(device: &Device, project: ProjectId, index: usize) -> anyhow::Result<
     Ok(draft.sign_envelope(salt, device.key.secret()))
 }
 
-fn chosen_message(devices: &[Device], project: ProjectId) -> anyhow::Result<MessageId> {
-    let device = devices.first().context("no device")?;
-    let envelope = message(device, project, device.readings.len() / 2)?;
-    Ok(Record::new(w3bstream_types::Form::Envelope(envelope)).id())
-}
-
 /// Every other device speaks MQTT, the rest HTTP, all at the same time.
 async fn send_all(
     say: &Say,
@@ -486,36 +482,6 @@ async fn await_attested(admin: &Admin) -> anyhow::Result<Value> {
     }
 }
 
-async fn prove(
-    say: &Say,
-    admin: &Admin,
-    paths: &Paths,
-    (id, devices, project, program): (MessageId, &[Device], &Value, Digest),
-) -> anyhow::Result<(PathBuf, PathBuf)> {
-    let bytes = admin.get_bytes(&format!("/v1/receipts/{id}")).await?;
-    let (receipt_file, anchors_file) = (paths.dir().join("receipt.json"), paths.dir().join("anchors.toml"));
-    std::fs::write(&receipt_file, &bytes)?;
-    // The anchors come from elsewhere than the receipt: the devices' keys and what was deployed here.
-    let anchors = Anchors {
-        devices: devices.iter().map(|d| d.key.did()).collect(),
-        genesis: vec![project["genesis"].as_str().unwrap_or("").parse()?],
-        programs: vec![program],
-        ..Anchors::default()
-    };
-    std::fs::write(&anchors_file, toml::to_string(&anchors)?)?;
-    let report = Receipt::from_json(&std::fs::read(&receipt_file)?)?.verify(Some(&anchors));
-    for link in &report.links {
-        say.done(&format!("{:12} {}", link.link.name(), link.verdict));
-    }
-    if !report.is_ok() || !report.anchored() {
-        let why = report
-            .first_broken()
-            .map_or("it is not anchored".to_owned(), |(l, w)| format!("{}: {w}", l.name()));
-        bail!("the receipt does not verify: {why}");
-    }
-    Ok((receipt_file, anchors_file))
-}
-
 /// What the applet has kept of the first day of each device.
 async fn sample_days(admin: &Admin, devices: &[Device]) -> Vec<String> {
     let mut lines = Vec::new();
@@ -589,8 +555,9 @@ impl Shown {
             "executor": self.contracts.executor,
             "settled_topic": Digest::from_bytes(w3bstream_contracts::Settled::topic()),
             "contract": self.contracts.cold_chain,
-            "receipt": self.receipt,
-            "anchors": self.anchors,
+            "receipt": self.files.receipt,
+            "anchors": self.files.anchors,
+            "key": self.files.key,
             "dir": options.dir,
         });
         say.step("Summary (counted from answers and from the node's state)");
@@ -604,12 +571,11 @@ impl Shown {
         for line in &self.days {
             say.done(line);
         }
-        say.done(&format!("receipt                {}", self.receipt.display()));
-        say.done(&format!("anchors                {}", self.anchors.display()));
+        say.done(&format!("receipt                {}", self.files.receipt.display()));
+        say.done(&format!("anchors                {}", self.files.anchors.display()));
         say.done(&format!("seconds                {}", summary["seconds"]));
         say.step("Check the receipt yourself, on any machine:");
-        let (receipt, anchors) = (self.receipt.display(), self.anchors.display());
-        say.done(&format!("w3bstream receipt verify {receipt} --trust {anchors}"));
+        say.done(&self.files.command());
         if self.tally.accepted == 0 {
             bail!("no message was accepted");
         }

@@ -5,11 +5,13 @@
 //! are in the submitter's books. What cannot be done now keeps its reason and is tried again: nothing is dropped.
 
 mod books;
+mod link;
 mod prove;
 mod record;
 mod stage;
 mod view;
 
+pub(crate) use link::links;
 pub use record::{Landed, Settlement, SettlementState};
 pub(crate) use record::{count_live, find, open_records, page};
 pub(crate) use stage::run;

@@ -6,6 +6,9 @@ use w3bstream_contracts::{deploy, register_call};
 use w3bstream_pipeline::SettlementState;
 use w3bstream_types::{Address, MessageSettlement, ProofRule, ProofStep, Settlement, SettlementStep};
 
+use w3bstream_types::receipt::{Anchors, ChainBlock, Link, Receipt, SettlementLink, Verdict};
+use w3bstream_verify::Proofs;
+
 use super::*;
 
 impl World {
@@ -79,6 +82,49 @@ impl Run {
     }
 }
 
+/// The message's receipt leads to the chain's block: as claimed by itself, as proven with the block as an anchor, and not
+/// with another one.
+async fn shows_its_block(run: &Run, id: MessageId) {
+    let receipt = |settlements| run.pipeline.receipt(id, ReceiptContent { payload: false, settlements });
+    let without = receipt(false).await.unwrap();
+    assert!(without.settlements.is_empty() && without.settlement_outputs().len() == 1);
+    let receipt = receipt(true).await.unwrap();
+    assert_eq!(receipt.settlements.len(), 1);
+    let proofs = Proofs::default();
+    let verdict = async |receipt: &Receipt, anchors: &Anchors| {
+        let report = w3bstream_verify::verify(receipt, Some(anchors), &proofs).await;
+        report.verdict(Link::Settlement).unwrap().clone()
+    };
+    let mut anchors = Anchors::default();
+    let claimed = verdict(&receipt, &anchors).await;
+    assert!(matches!(&claimed, Verdict::Claimed(by) if by.contains("31337:0x")), "{claimed}");
+    let hash = w3bstream_types::keccak256(&receipt.settlements[0].header);
+    anchors.blocks = vec![ChainBlock { chain_id: 31_337, hash }];
+    let proven = verdict(&receipt, &anchors).await;
+    assert!(matches!(proven, Verdict::Proven(_)), "{proven}");
+    anchors.blocks[0].chain_id = 1;
+    assert!(matches!(verdict(&receipt, &anchors).await, Verdict::Broken(_)));
+
+    // Every member but the pointer is bound.
+    let broken = async |change: &dyn Fn(&mut SettlementLink)| {
+        let mut other = receipt.clone();
+        change(&mut other.settlements[0]);
+        let found = verdict(&other, &Anchors::default()).await;
+        let same_block = matches!(&found, Verdict::Claimed(by) if by.contains(&hex::encode(hash)));
+        assert!(!same_block, "{found}");
+        assert_eq!(Receipt::from_json(other.to_json().unwrap().as_bytes()).unwrap(), other);
+    };
+    broken(&|l| l.index += 1).await;
+    broken(&|l| l.transaction_index += 1).await;
+    broken(&|l| l.header[40] ^= 1).await;
+    broken(&|l| l.header.truncate(100)).await;
+    broken(&|l| l.receipt.clear()).await;
+    broken(&|l| l.receipt[0].0[60] ^= 1).await;
+    let mut twice = receipt.clone();
+    twice.settlements.push(twice.settlements[0].clone());
+    assert!(matches!(verdict(&twice, &anchors).await, Verdict::Broken(_)));
+}
+
 #[test]
 fn statements_reach_their_contract_once_across_restarts() {
     block_on(async {
@@ -97,6 +143,10 @@ fn statements_reach_their_contract_once_across_restarts() {
         assert_eq!(world.executed(executor).await, 40, "each output once");
         let under_way = run.pipeline.settlements(project, (false, None), 10).await.unwrap();
         assert!(under_way.is_empty(), "{under_way:?}");
+        for counter in [0, 17, 39] {
+            let id = world.message(project, counter).id();
+            shows_its_block(&run, id).await;
+        }
         run.stop().await;
     });
 }

@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::settled::ChainBlock;
 use crate::{Did, Digest};
 
 /// What a verifier trusts, from another source than the receipt. In a file (TOML or JSON) the names are
-/// `devices`, `any-registered-device`, `genesis` and `programs`; an unknown name is an error.
+/// `devices`, `any-registered-device`, `genesis`, `programs` and `blocks`; an unknown name is an error.
 ///
 /// A list that is not empty must contain what the receipt names, or the link is broken. A receipt is
 /// *anchored* only if its genesis and its device are, so that knowing the (public) digest of a program alone
@@ -22,4 +23,7 @@ pub struct Anchors {
     pub genesis: Vec<Digest>,
     /// Digests of programs, as they were uploaded, whose results count. Empty: what the anchored subnet ran.
     pub programs: Vec<Digest>,
+    /// Blocks of other chains that are known to be final. Where settlements are shown and this is empty, the
+    /// settlement is not anchored.
+    pub blocks: Vec<ChainBlock>,
 }

@@ -5,6 +5,7 @@ use super::links::{
     EnvelopeLink, ExecutionLink, JwsLink, MessageLink, OrderingLink, OutputLink, PayloadLink, ProgramLink,
     Receipt, RegistrationLink, TokenLink,
 };
+use super::settled::SettlementLink;
 use crate::{
     Attestation, Canonical, CertifiedBlock, Entry, Form, Genesis, Invalid, MessageId, Output, OutputKind,
     PublicKey, Record, ResultRecord, merkle, output_leaves,
@@ -27,6 +28,8 @@ pub struct ReceiptParts<'a> {
     pub attestation: &'a Attestation,
     /// The genesis of the block's epoch.
     pub genesis: &'a Genesis,
+    /// What is known of the message's settlements; those of other messages are left away.
+    pub settlements: &'a [SettlementLink],
 }
 
 impl Receipt {
@@ -44,6 +47,7 @@ impl Receipt {
             registration: registration(&parts)?,
             ordering: ordering(id, parts.block)?,
             programs: programs(&outputs),
+            settlements: settlements(parts.settlements, &outputs),
             execution: ExecutionLink { outputs },
             attestation: parts.attestation.clone(),
             genesis: parts.genesis.clone(),
@@ -119,6 +123,13 @@ fn outputs_about(id: MessageId, outputs: &[Output]) -> Result<Vec<OutputLink>, I
         found.push(OutputLink { index: at as u64, output: output.clone(), path });
     }
     Ok(found)
+}
+
+fn settlements(all: &[SettlementLink], outputs: &[OutputLink]) -> Vec<SettlementLink> {
+    let own = |link: &&SettlementLink| outputs.iter().any(|o| o.index == link.index);
+    let mut own: Vec<_> = all.iter().filter(own).cloned().collect();
+    own.sort_by_key(|link| link.index);
+    own
 }
 
 fn programs(outputs: &[OutputLink]) -> Vec<ProgramLink> {

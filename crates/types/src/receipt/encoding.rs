@@ -224,7 +224,7 @@ impl Canonical for OutputLink {
 impl Canonical for Receipt {
     const DOMAIN: &'static str = "w3b/receipt";
     const VERSION: u16 = 1;
-    const FIELDS: u64 = 9;
+    const FIELDS: u64 = 10;
 
     fn encode_fields(&self, e: &mut Encoder) {
         e.digest(&self.id.0);
@@ -239,6 +239,9 @@ impl Canonical for Receipt {
         });
         e.item(&self.attestation).item(&self.genesis).digest(&self.manifest);
         encode_programs(e, &self.programs);
+        e.list(&self.settlements, |e, settlement| {
+            e.item(settlement);
+        });
     }
 
     fn decode_fields(d: &mut Decoder<'_>) -> Result<Self, Malformed> {
@@ -256,6 +259,7 @@ impl Canonical for Receipt {
             genesis: d.item()?,
             manifest: d.digest()?,
             programs: decode_programs(d)?,
+            settlements: d.list(|d| d.item())?,
         })
     }
 }

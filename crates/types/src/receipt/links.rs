@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::encoding::FormatVersion;
+use super::settled::SettlementLink;
 use crate::merkle::Step;
 use crate::text::{hex_bytes, nullable, present};
 use crate::time::decimal;
@@ -36,6 +37,9 @@ pub struct Receipt {
     pub manifest: Digest,
     /// The programs that ran, one for each result in [`ExecutionLink::outputs`], in the same order.
     pub programs: Vec<ProgramLink>,
+    /// The settlements among the outputs that a contract executed, in ascending order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settlements: Vec<SettlementLink>,
 }
 
 /// What the device signed, in the form in which it arrived.

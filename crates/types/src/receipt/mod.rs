@@ -29,6 +29,7 @@ mod assemble;
 mod encoding;
 mod links;
 mod report;
+mod settled;
 mod verify;
 
 pub use anchors::Anchors;
@@ -39,3 +40,4 @@ pub use links::{
     ProgramLink, Receipt, RegistrationLink, TokenLink,
 };
 pub use report::{Link, LinkReport, Report, Verdict};
+pub use settled::{ChainBlock, ProofFinding, ProofLink, SettlementFinding, SettlementLink, TrieNode};

@@ -27,11 +27,15 @@ pub enum Link {
     Execution,
     /// Which programs ran, under which manifest.
     Programs,
+    /// What was shown of the settlements' statements in zero knowledge.
+    Proof,
+    /// Which blocks of other chains took the settlements.
+    Settlement,
 }
 
 impl Link {
     /// Every link, in the order in which they are checked: each depends on earlier ones only.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Registration,
         Self::Message,
         Self::Payload,
@@ -40,6 +44,8 @@ impl Link {
         Self::Attestation,
         Self::Execution,
         Self::Programs,
+        Self::Proof,
+        Self::Settlement,
     ];
 
     /// Its name in reports, and the `link` of an [`Invalid`](crate::Invalid).
@@ -54,6 +60,8 @@ impl Link {
             Self::Attestation => "attestation",
             Self::Execution => "execution",
             Self::Programs => "programs",
+            Self::Proof => "proof",
+            Self::Settlement => "settlement",
         }
     }
 
@@ -68,7 +76,7 @@ impl Link {
             Self::Ordering => &[Self::Message, Self::Genesis],
             Self::Attestation => &[Self::Genesis, Self::Ordering],
             Self::Execution => &[Self::Message, Self::Attestation],
-            Self::Programs => &[Self::Execution],
+            Self::Programs | Self::Proof | Self::Settlement => &[Self::Execution],
         }
     }
 }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::anchors::Anchors;
 use super::links::{MessageLink, OutputLink, Receipt, RegistrationLink};
 use super::report::{Link, LinkReport, Report, Verdict};
+use super::settled::SettlementFinding;
 use crate::{Canonical, Entry, OutputKind, ResultRecord, check_event_id, merkle, payload_digest};
 
 /// A link's verdict, or why it is broken.
@@ -17,8 +18,15 @@ impl Receipt {
     /// Takes time in proportion to the receipt: a few signatures for each member, one for the message.
     #[must_use]
     pub fn verify(&self, anchors: Option<&Anchors>) -> Report {
+        self.verify_with(anchors, None)
+    }
+
+    /// [`Self::verify`], with what somebody who knows chains and proof systems found of each of
+    /// [`Self::settlements`], in their order. Without it settlements and proofs are not checked.
+    #[must_use]
+    pub fn verify_with(&self, anchors: Option<&Anchors>, findings: Option<&[SettlementFinding]>) -> Report {
         let nothing = Anchors::default();
-        let run = Run { receipt: self, anchors: anchors.unwrap_or(&nothing) };
+        let run = Run { receipt: self, anchors: anchors.unwrap_or(&nothing), findings };
         let mut links: Vec<LinkReport> = Vec::with_capacity(Link::ALL.len());
         let mut failed = Vec::new();
         for link in Link::ALL {
@@ -41,6 +49,7 @@ impl Receipt {
 struct Run<'a> {
     receipt: &'a Receipt,
     anchors: &'a Anchors,
+    findings: Option<&'a [SettlementFinding]>,
 }
 
 impl Run<'_> {
@@ -54,12 +63,14 @@ impl Run<'_> {
             Link::Attestation => self.attestation(),
             Link::Execution => self.execution(),
             Link::Programs => self.programs(),
+            Link::Proof => self.receipt.check_proofs(self.findings),
+            Link::Settlement => self.receipt.check_settlements(self.anchors, self.findings),
         }
     }
 
     /// What the reader's anchors do not reach.
     fn unanchored(&self) -> Vec<Link> {
-        let Anchors { devices, any_registered_device, genesis, programs: _ } = self.anchors;
+        let Anchors { devices, any_registered_device, genesis, programs: _, blocks } = self.anchors;
         let signed = self.receipt.message.header().is_some();
         let mut links = Vec::new();
         if signed && devices.is_empty() && !any_registered_device {
@@ -71,6 +82,9 @@ impl Run<'_> {
         // Whoever leaves away all outputs, a rejection perhaps, must not get a clean verdict.
         if self.receipt.execution.outputs.is_empty() {
             links.push(Link::Execution);
+        }
+        if !self.receipt.settlements.is_empty() && (blocks.is_empty() || self.findings.is_none()) {
+            links.push(Link::Settlement);
         }
         links
     }

@@ -86,6 +86,7 @@ fn blocks(c: &mut Cases) {
     c.add("result with error", &receipt.results()[1]);
     c.add("receipt's ordering", &receipt.ordering);
     c.add("receipt's output", &receipt.execution.outputs[0]);
+    c.add("receipt's settlement", &sample::settled());
     c.add("receipt of an envelope with payload", &receipt);
     c.add("receipt of an envelope", &s.receipt(sample::ENVELOPE, false));
     c.add("receipt of a jws", &s.receipt(sample::JWS, false));
@@ -138,7 +139,7 @@ fn encodings_are_those_of_the_fixtures() {
     }
     assert_eq!(fixture, now);
     let domains: BTreeSet<_> = list(&now).iter().map(|c| c["domain"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(domains.len(), 30, "every type has its own domain and at least one fixture: {domains:?}");
+    assert_eq!(domains.len(), 31, "every type has its own domain and at least one fixture: {domains:?}");
 }
 
 #[test]

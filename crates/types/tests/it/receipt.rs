@@ -1,7 +1,8 @@
 //! Receipts: what holds, by whose word, and what anchors are for.
 
 use w3bstream_types::receipt::{
-    Anchors, Link, MessageLink, MessageTime, OutputLink, Receipt, ReceiptParts, Verdict,
+    Anchors, ChainBlock, Link, MessageLink, MessageTime, OutputLink, ProofFinding, Receipt, ReceiptParts,
+    SettlementFinding, Verdict,
 };
 use w3bstream_types::*;
 
@@ -13,6 +14,7 @@ fn anchors(s: &Scenario, at: usize) -> Anchors {
         any_registered_device: false,
         genesis: vec![s.subnet.genesis.digest()],
         programs: vec![Digest::of(b"alarm"), Digest::of(b"archive")],
+        blocks: vec![],
     }
 }
 
@@ -64,9 +66,12 @@ fn without_anchors_a_receipt_is_only_consistent() {
     let receipt = s.receipt(sample::JWS, false);
     let report = receipt.verify(None);
     assert!(report.is_ok() && !report.anchored());
-    assert_eq!(report.unanchored, [Link::Message, Link::Genesis]);
+    assert_eq!(report.unanchored, [Link::Message, Link::Genesis, Link::Settlement]);
     assert!(matches!(report.verdict(Link::Genesis), Some(Verdict::Claimed(_))));
-    assert!(report.to_string().contains("consistent, not anchored: message, genesis"), "{report}");
+    assert!(
+        report.to_string().contains("consistent, not anchored: message, genesis, settlement"),
+        "{report}"
+    );
 }
 
 #[test]
@@ -225,6 +230,7 @@ fn a_node_makes_no_receipt_that_does_not_hold() {
         outputs: &s.outputs,
         attestation: &s.attestation,
         genesis: &s.subnet.genesis,
+        settlements: &[],
     };
     Receipt::assemble(parts).unwrap();
     let link = |parts| Receipt::assemble(parts).unwrap_err().link;
@@ -356,4 +362,96 @@ fn anchors_are_read_strictly() {
     assert!(read(r#"{"device": ["did:web:a"]}"#).unwrap_err().to_string().contains("devices"));
     assert!(read(r#"{"devices": ["alice"]}"#).is_err());
     assert!(read(r#"{"genesis": ["abc"]}"#).is_err());
+}
+
+/// What a verifier found that looked at everything.
+fn found(hash: [u8; 32]) -> SettlementFinding {
+    SettlementFinding { block: Ok(hash), proof: ProofFinding::Holds("groth16-bn254".into()) }
+}
+
+#[test]
+fn a_settlement_is_claimed_by_the_receipt_and_proven_by_an_anchor() {
+    let s = Scenario::new(4, 3);
+    let receipt = s.receipt(sample::JWS, false);
+    assert_eq!(receipt.settlements.len(), 1);
+    let mut anchors = anchors(&s, sample::JWS);
+    let check = |anchors: &Anchors, finding: Option<SettlementFinding>| {
+        let finding: Option<Vec<_>> = finding.map(|f| vec![f]);
+        receipt.verify_with(Some(anchors), finding.as_deref())
+    };
+    // Who knows no chain says so, and the receipt is not anchored.
+    let report = check(&anchors, None);
+    assert!(matches!(report.verdict(Link::Settlement), Some(Verdict::NotChecked(_))), "{report}");
+    assert!(matches!(report.verdict(Link::Proof), Some(Verdict::NotChecked(_))), "{report}");
+    assert_eq!(report.unanchored, [Link::Settlement]);
+
+    let block = ChainBlock { chain_id: sample::CHAIN, hash: [7; 32] };
+    let report = check(&anchors, Some(found(block.hash)));
+    assert!(
+        matches!(report.verdict(Link::Settlement), Some(Verdict::Claimed(by)) if by.contains(&block.to_string()))
+    );
+    assert!(report.is_ok() && report.unanchored == [Link::Settlement], "{report}");
+
+    anchors.blocks = vec![block];
+    let report = check(&anchors, Some(found(block.hash)));
+    assert!(report.anchored(), "{report}");
+    assert!(is_proven(report.verdict(Link::Settlement).unwrap(), "your anchors"));
+    assert!(is_proven(report.verdict(Link::Proof).unwrap(), "groth16-bn254"));
+
+    let broken = |finding| check(&anchors, Some(finding)).first_broken().map(|(link, _)| link);
+    assert_eq!(broken(found([8; 32])), Some(Link::Settlement));
+    assert_eq!(
+        broken(SettlementFinding { block: Err("no event".into()), ..found([7; 32]) }),
+        Some(Link::Settlement)
+    );
+    let fails = ProofFinding::Fails("does not show it".into());
+    assert_eq!(broken(SettlementFinding { proof: fails, ..found([7; 32]) }), Some(Link::Proof));
+}
+
+#[test]
+fn settlements_are_those_of_the_messages_outputs() {
+    let s = Scenario::new(1, 1);
+    let good = s.receipt(sample::JWS, false);
+    assert!(s.receipt(sample::ENVELOPE, false).settlements.is_empty(), "they are another message's");
+    let broken = |change: &dyn Fn(&mut Receipt)| {
+        let mut receipt = good.clone();
+        change(&mut receipt);
+        let findings = vec![found([7; 32]); receipt.settlements.len()];
+        receipt.verify_with(None, Some(&findings)).first_broken().map(|(link, _)| link)
+    };
+    assert_eq!(broken(&|_| ()), None);
+    assert_eq!(broken(&|r| r.settlements.push(r.settlements[0].clone())), Some(Link::Settlement));
+    // The output before is an MQTT message.
+    assert_eq!(broken(&|r| r.settlements[0].index -= 1), Some(Link::Proof));
+    assert_eq!(
+        broken(&|r| (r.settlements[0].index -= 1, r.settlements[0].proof = None).1),
+        Some(Link::Settlement)
+    );
+    let rule =
+        |change: fn(&mut Settlement)| broken(&|r| change(&mut r.settlements[0].proof.as_mut().unwrap().rule));
+    assert_eq!(rule(|r| r.chain_id += 1), Some(Link::Proof));
+    assert_eq!(rule(|r| r.contract = r.executor), Some(Link::Proof));
+    assert_eq!(rule(|r| r.proof = None), Some(Link::Proof));
+    let mut hidden = good.clone();
+    hidden.settlements.clear();
+    let verdict = verdict(&hidden, None, Link::Settlement);
+    assert!(matches!(&verdict, Verdict::NotChecked(why) if why.contains("none of 1")), "{verdict}");
+}
+
+#[test]
+fn blocks_of_chains_are_read_strictly() {
+    let block = ChainBlock { chain_id: 31_337, hash: [0xab; 32] };
+    let text = block.to_string();
+    assert_eq!(text.parse::<ChainBlock>().unwrap(), block);
+    let bad = [
+        text.to_uppercase(),
+        text.replacen("31337", "031337", 1),
+        text.replacen("0x", "", 1),
+        text[..70].into(),
+    ];
+    for bad in bad {
+        assert!(bad.parse::<ChainBlock>().is_err(), "{bad}");
+    }
+    let anchors: Anchors = serde_json::from_str(&format!(r#"{{"blocks": ["{text}"]}}"#)).unwrap();
+    assert_eq!(anchors.blocks, [block]);
 }

@@ -133,6 +133,12 @@ fn mutants(value: &Value, path: &[String]) -> Vec<(Vec<String>, Value)> {
     out
 }
 
+fn is_of_before_the_settlement(receipt: &Receipt) -> bool {
+    let report = receipt.verify(None);
+    report.is_ok()
+        && matches!(report.verdict(Link::Settlement), Some(Verdict::NotChecked(why)) if why.contains("none of"))
+}
+
 /// Returns how many mutants were read and then found out, and how many were not even read.
 fn all_mutants_fail(receipt: &Receipt) -> (usize, usize) {
     let original: Value = serde_json::from_str(&receipt.to_json().unwrap()).unwrap();
@@ -143,6 +149,16 @@ fn all_mutants_fail(receipt: &Receipt) -> (usize, usize) {
             unread += 1;
             continue;
         };
+        let settlement_dropped = mutant.get("settlements").is_none();
+        if settlement_dropped && original.get("settlements").is_some() {
+            // Then it is the receipt as it was before the settlement ended.
+            assert!(is_of_before_the_settlement(&read));
+            continue;
+        }
+        if path.first().is_some_and(|name| name == "settlements") {
+            // Where these lead is followed, and their mutants are found out, by those who know chains.
+            continue;
+        }
         let at = path.join("/");
         let report = read.verify(None);
         let payload_dropped = mutant["message"].get("payload").is_none();

@@ -1,6 +1,6 @@
 //! Fixed values that tests and fixtures share. Everything is deterministic.
 
-use w3bstream_types::receipt::{Receipt, ReceiptParts};
+use w3bstream_types::receipt::{ProofLink, Receipt, ReceiptParts, SettlementLink, TrieNode};
 use w3bstream_types::{
     Address, Algorithm, Applet, Attestation, Block, BlockRules, Canonical, Certificate, CertifiedBlock, Did,
     Digest, Draft, Entry, Executed, Form, Genesis, GuestLimits, Invalid, Jws, Manifest, Member, Ordered,
@@ -185,6 +185,28 @@ pub(crate) fn other(kind: OutputKind, target: &[u8], data: &[u8]) -> Output {
     Output { kind, chain_id: 0, target: target.to_vec(), data: data.to_vec() }
 }
 
+/// The chain of the manifest's settlement.
+pub(crate) const CHAIN: u64 = 4690;
+
+fn settlement() -> Output {
+    let rule = &manifest().settlements[0];
+    let data = [[1; 32], [0; 32], [0; 32]].concat();
+    Output { kind: OutputKind::Settlement, chain_id: CHAIN, target: rule.target(), data }
+}
+
+/// The link of [`settlement`] as a file has it. What is in it leads nowhere: following it is for those who know chains.
+pub(crate) fn settled() -> SettlementLink {
+    let rule = manifest().settlements[0].clone();
+    SettlementLink {
+        index: 7,
+        proof: Some(ProofLink { rule, proof: vec![5; 256] }),
+        transaction: [6; 32],
+        transaction_index: 3,
+        header: vec![0xc0, 1],
+        receipt: vec![TrieNode(vec![0xc0]), TrieNode(vec![0xc1, 2])],
+    }
+}
+
 impl Scenario {
     /// `signers` of `members` sign.
     pub(crate) fn new(members: u8, signers: usize) -> Self {
@@ -202,8 +224,9 @@ impl Scenario {
             other(OutputKind::Mqtt, b"w3b/cold-chain/cmd/all", b"close the door"),
             other(OutputKind::Metric, b"alarm", br#"{"doors":1}"#),
             result(&messages[ENVELOPE].0, "archive", (1, 2), 0),
-            result(&messages[JWS].0, "alarm", (0, 1), 1),
+            result(&messages[JWS].0, "alarm", (0, 1), 2),
             other(OutputKind::Mqtt, b"w3b/cold-chain/cmd/all", b""),
+            settlement(),
             result(&messages[TOKEN].0, "alarm", (0, 1), 0),
             other(OutputKind::Rejected, &id(REJECTED), b"revoked"),
         ];
@@ -255,6 +278,7 @@ impl Scenario {
             outputs: &self.outputs,
             attestation: &self.attestation,
             genesis: &self.subnet.genesis,
+            settlements: &[settled()],
         })
     }
 }
