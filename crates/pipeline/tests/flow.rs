@@ -23,8 +23,8 @@ use w3bstream_storage::{Filter, MemoryStorage, Storage as _};
 use w3bstream_types::{
     AckMode, Algorithm, Applet, BlockRules, Control, ControlTx, DeviceRegistration, Did, Digest, Draft, Form,
     GuestLimits, Manifest, MessageId, MessageState, Output, OutputKind, Position, ProjectId, Received,
-    Record, RefusalKind, Route, SecretKey, Sequence, Settlement, Submission, SystemClock, Timestamp,
-    TokenRegistration, token_hash,
+    Record, RefusalKind, Route, SecretKey, Sequence, Submission, SystemClock, Timestamp, TokenRegistration,
+    token_hash,
 };
 use w3bstream_vfs::MemoryVfs;
 use w3bstream_wallet::{MemorySigner, Role, Signer as _};

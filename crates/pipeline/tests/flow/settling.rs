@@ -4,9 +4,8 @@ use w3bstream_chain::{Chain as _, LogBlocks, LogFilter};
 use w3bstream_chain_dev::dev_key;
 use w3bstream_contracts::{deploy, register_call};
 use w3bstream_pipeline::SettlementState;
-use w3bstream_types::{Address, MessageSettlement, ProofRule, ProofStep, Settlement, SettlementStep};
-
 use w3bstream_types::receipt::{Anchors, ChainBlock, Link, Receipt, SettlementLink, Verdict};
+use w3bstream_types::{Address, MessageSettlement, ProofRule, ProofStep, Settlement, SettlementStep};
 use w3bstream_verify::Proofs;
 
 use super::*;
