@@ -88,7 +88,10 @@ pub fn decode_receipt(raw: &[u8]) -> Result<MinedReceipt, Malformed> {
         [1] => true,
         _ => return Err(bad("has no status")),
     };
-    Ok(MinedReceipt { success, logs: rlp::items(logs)?.into_iter().map(decode_log).collect::<Result<_, _>>()? })
+    Ok(MinedReceipt {
+        success,
+        logs: rlp::items(logs)?.into_iter().map(decode_log).collect::<Result<_, _>>()?,
+    })
 }
 
 fn decode_log(log: Item<'_>) -> Result<MinedLog, Malformed> {
@@ -127,7 +130,8 @@ mod tests {
             let raw = receipt(success, 70_000, &logs);
             let read = decode_receipt(&raw).unwrap();
             assert_eq!(read.success, success);
-            let same = |l: &Log| MinedLog { address: l.address, topics: l.topics.clone(), data: l.data.clone() };
+            let same =
+                |l: &Log| MinedLog { address: l.address, topics: l.topics.clone(), data: l.data.clone() };
             assert_eq!(read.logs, logs.iter().map(same).collect::<Vec<_>>());
             // A legacy receipt has no type byte.
             assert_eq!(decode_receipt(&raw[1..]).unwrap(), read);

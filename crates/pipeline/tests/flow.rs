@@ -16,14 +16,16 @@ use w3bstream_contracts::{deploy, register_call};
 use w3bstream_endpoint::{Answer, MemoryClient, MemoryEndpoint, Query as _};
 use w3bstream_engine::{Call, Engine, GuestError, HostState, Module, Outcome};
 use w3bstream_journal::MemoryJournal;
-use w3bstream_pipeline::{ChainParts, NoProbe, OpenWal, Options, Parts, Pipeline, ReceiptContent, SettlementState};
+use w3bstream_pipeline::{
+    ChainParts, NoProbe, OpenWal, Options, Parts, Pipeline, ReceiptContent, SettlementState,
+};
 use w3bstream_storage::{Filter, MemoryStorage, Storage as _};
 use w3bstream_types::receipt::{Anchors, ChainBlock, Link, Receipt, SettlementLink, Verdict};
 use w3bstream_types::{
     AckMode, Address, Algorithm, Applet, BlockRules, Control, ControlTx, DeviceRegistration, Did, Digest,
-    Draft, Form, GuestLimits, Manifest, MessageId, MessageState, Output, OutputKind, Position, ProjectId, Received,
-    Record, RefusalKind, Route, SecretKey, Sequence, Settlement, Submission, SystemClock, Timestamp,
-    TokenRegistration, token_hash,
+    Draft, Form, GuestLimits, Manifest, MessageId, MessageState, Output, OutputKind, Position, ProjectId,
+    Received, Record, RefusalKind, Route, SecretKey, Sequence, Settlement, Submission, SystemClock,
+    Timestamp, TokenRegistration, token_hash,
 };
 use w3bstream_verify::Proofs;
 use w3bstream_vfs::MemoryVfs;
@@ -292,7 +294,8 @@ fn a_message_goes_through_every_room_and_its_receipt_verifies() {
             assert_eq!((accepted.mode, accepted.duplicate), (AckMode::Executed, false));
             assert_eq!(accepted.results[0].code, i32::try_from(counter).unwrap(), "each ran once, in order");
             assert_eq!(run.reaches(id, MessageState::Attested).await, LIFE);
-            let receipt = run.pipeline.receipt(id, ReceiptContent { payload: true, settlements: true }).await.unwrap();
+            let receipt =
+                run.pipeline.receipt(id, ReceiptContent { payload: true, settlements: true }).await.unwrap();
             assert!(receipt.verify(None).is_ok());
         }
         let again = run.send(world.message(project, 3)).await.unwrap();

@@ -70,8 +70,9 @@ pub fn executed_in(
     let bad = |why: String| Invalid::new("settlement", why);
     let block = Block::from_header(&link.header).map_err(|e| bad(format!("the header {}", e.why)))?;
     let nodes: Vec<Vec<u8>> = link.receipt.iter().map(|n| n.0.clone()).collect();
-    let raw = trie::verify(&block.receipts_root, link.transaction_index, &nodes)
-        .map_err(|e| bad(format!("transaction {} of the block: its proof {}", link.transaction_index, e.why)))?;
+    let raw = trie::verify(&block.receipts_root, link.transaction_index, &nodes).map_err(|e| {
+        bad(format!("transaction {} of the block: its proof {}", link.transaction_index, e.why))
+    })?;
     let mined = decode_receipt(&raw).map_err(|e| bad(format!("the transaction's receipt {}", e.why)))?;
     if !mined.success {
         return Err(bad("the transaction failed".into()));
@@ -85,7 +86,9 @@ pub fn executed_in(
         matches!(Settled::decode(&topics, &log.data), Ok(Some(s)) if s.output == wanted && s.leaf == leaf)
     });
     if !settled {
-        return Err(bad(format!("the transaction has no event of {executor} that output {index} was executed")));
+        return Err(bad(format!(
+            "the transaction has no event of {executor} that output {index} was executed"
+        )));
     }
     Ok(*block.hash.as_bytes())
 }
@@ -102,7 +105,10 @@ impl Proofs {
             return ProofFinding::Fails("the rule asks for no proof".into());
         };
         let Some(prover) = self.provers.iter().find(|p| p.system() == rule.system) else {
-            return ProofFinding::NotChecked(format!("this verifier knows no proof system {:?}", rule.system));
+            return ProofFinding::NotChecked(format!(
+                "this verifier knows no proof system {:?}",
+                rule.system
+            ));
         };
         if !self.keys.iter().any(|k| Digest::of(k) == rule.key) {
             return ProofFinding::NotChecked(format!("the proving key {} was not given", rule.key));

@@ -71,9 +71,9 @@ fn allowed(from: &str, to: &str) -> Option<bool> {
         "w3bstream-wire" | "w3bstream-tasks" | "w3bstream-sqlite" | "w3bstream-contracts" => {
             Some(to == TYPES)
         }
-        "w3bstream-verify" => Some(
-            [TYPES, "w3bstream-chain", "w3bstream-contracts", "w3bstream-prover"].contains(&to),
-        ),
+        "w3bstream-verify" => {
+            Some([TYPES, "w3bstream-chain", "w3bstream-contracts", "w3bstream-prover"].contains(&to))
+        }
         "w3bstream-pipeline" => {
             Some([TYPES, "w3bstream-tasks", "w3bstream-contracts"].contains(&to) || ROOMS.contains(&to))
         }

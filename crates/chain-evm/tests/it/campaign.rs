@@ -9,16 +9,18 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use w3bstream_chain::memory::{FlakyChain, Troubles};
 use w3bstream_chain::submit::{
-    Cancel, Intent, IntentId, MemoryTxJournal, Offered, Outcome, Ports, Refusal, Settings, Submitter, TxSigner,
+    Cancel, Intent, IntentId, MemoryTxJournal, Offered, Outcome, Ports, Refusal, Settings, Submitter,
+    TxSigner,
 };
 use w3bstream_chain::{
-    Block, BlockId, Chain, Error, Hash, LogBlocks, LogFilter, Receipt, SignedTransaction, Transaction, async_trait,
+    Block, BlockId, Chain, Error, Hash, LogBlocks, LogFilter, Receipt, SignedTransaction, Transaction,
+    async_trait,
 };
 use w3bstream_chain_evm::{EvmChain, EvmSettings};
 use w3bstream_contracts::{Execution, ExecutionError, Settled, deploy, register_call};
 use w3bstream_types::{
-    Address, Algorithm, Attestation, Canonical as _, Did, Digest, Disposition, Genesis, Member, Output, OutputKind,
-    ProjectId, SecretKey, Statement, Timestamp, merkle, output_leaves, outputs_root,
+    Address, Algorithm, Attestation, Canonical as _, Did, Digest, Disposition, Genesis, Member, Output,
+    OutputKind, ProjectId, SecretKey, Statement, Timestamp, merkle, output_leaves, outputs_root,
 };
 
 use crate::anvil::{Anvil, CHAIN};
@@ -133,7 +135,8 @@ impl World {
         anvil.control("evm_mine", &json!([]));
         let (owner, subnet) = (es256k(1), Subnet::new());
         let mut world = Self { anvil, chain, executor: address(&owner), intents: vec![], dice: seed | 1 };
-        let registry = world.send(&owner, 0, None, deploy::registry(&address(&owner), 0)).await.created.unwrap();
+        let registry =
+            world.send(&owner, 0, None, deploy::registry(&address(&owner), 0)).await.created.unwrap();
         let executor = world.send(&owner, 1, None, deploy::executor(&registry)).await.created.unwrap();
         let recorder = deploy::recorder(&executor, &subnet.genesis.project);
         let receiver = world.send(&owner, 2, None, recorder).await.created.unwrap();
@@ -148,8 +151,16 @@ impl World {
     /// Sends a transaction in calm, and mines it.
     async fn send(&self, key: &SecretKey, nonce: u64, to: Option<Address>, data: Vec<u8>) -> Receipt {
         let (max_fee, gas_limit) = (100 * GWEI, 4_000_000);
-        let transaction =
-            Transaction { chain_id: CHAIN, nonce, priority_fee: GWEI, max_fee, gas_limit, to, value: 0, data };
+        let transaction = Transaction {
+            chain_id: CHAIN,
+            nonce,
+            priority_fee: GWEI,
+            max_fee,
+            gas_limit,
+            to,
+            value: 0,
+            data,
+        };
         let signature = key.sign_recoverable(transaction.signing_hash().as_bytes()).unwrap();
         let signed = SignedTransaction::new(transaction, &signature).unwrap();
         self.chain.submit(&signed).await.unwrap();
@@ -280,7 +291,9 @@ fn is_executed(data: &[u8]) -> bool {
 fn took_effect(outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Done(_) => true,
-        Outcome::Reverted(_, revert) | Outcome::Cancelled(Cancel::Reverts(revert)) => is_executed(&revert.data),
+        Outcome::Reverted(_, revert) | Outcome::Cancelled(Cancel::Reverts(revert)) => {
+            is_executed(&revert.data)
+        }
         Outcome::Cancelled(Cancel::Rejected(_)) => false,
     }
 }
@@ -305,7 +318,9 @@ async fn settled(world: &World) -> (Vec<[u8; 32]>, usize) {
 fn from_env(name: &str, otherwise: u64) -> u64 {
     #[allow(clippy::disallowed_methods, reason = "a test's own settings")]
     let text = std::env::var(name).ok();
-    text.map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name} must be a number, not {text:?}")))
+    text.map_or(otherwise, |text| {
+        text.parse().unwrap_or_else(|_| panic!("{name} must be a number, not {text:?}"))
+    })
 }
 
 #[test]

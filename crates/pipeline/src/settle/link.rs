@@ -20,7 +20,9 @@ pub(crate) async fn links(
     let parts = &shared.parts;
     let mut links = Vec::new();
     for index in indices {
-        let Some(settlement) = record::find(&*parts.journal, project, (height, index)).await? else { continue };
+        let Some(settlement) = record::find(&*parts.journal, project, (height, index)).await? else {
+            continue;
+        };
         if let SettlementState::Settled(landed) = &settlement.state {
             links.push(link(parts, &settlement, landed).await?);
         }
@@ -29,7 +31,8 @@ pub(crate) async fn links(
 }
 
 async fn link(parts: &Parts, settlement: &Settlement, landed: &Landed) -> Result<SettlementLink, Error> {
-    let damaged = |what: &str| Error::new(ErrorKind::Fatal, format!("the journal's record of a {what} is damaged"));
+    let damaged =
+        |what: &str| Error::new(ErrorKind::Fatal, format!("the journal's record of a {what} is damaged"));
     let rule = settlement.rule.as_ref().ok_or_else(|| damaged("settlement"))?;
     let transaction: Hash = landed.transaction.parse().map_err(|_| damaged("transaction"))?;
     let chain = parts.chains.get(&rule.chain_id).ok_or_else(|| {

@@ -10,7 +10,7 @@ mod prove;
 mod record;
 mod stage;
 
-pub use record::{Landed, Settlement, SettlementState};
 pub(crate) use link::links;
+pub use record::{Landed, Settlement, SettlementState};
 pub(crate) use record::{find, open_records, page};
 pub(crate) use stage::run;

@@ -17,10 +17,10 @@ use crate::{Error, ErrorKind};
 const MOST: usize = 8;
 
 /// How far a proof is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Progress {
     /// It is there; how many milliseconds it took, waiting included.
-    Done([u8; PROOF_BYTES], u64),
+    Done(Box<[u8; PROOF_BYTES]>, u64),
     /// For people: what it waits for. The words are few, since each change is journalled.
     Waits(&'static str),
 }
@@ -61,7 +61,7 @@ impl Proofs {
                 let millis = since.map_or(0, |s| u64::try_from(s.elapsed().as_millis()).unwrap_or(u64::MAX));
                 prover.forget(id).await?;
                 self.count();
-                return Ok(Progress::Done(*proof.as_bytes(), millis));
+                return Ok(Progress::Done(Box::new(*proof.as_bytes()), millis));
             }
             Some(JobState::Queued { .. }) => return Ok(QUEUED),
             Some(JobState::Running { .. }) => return Ok(Progress::Waits("is being proven")),

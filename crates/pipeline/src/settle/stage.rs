@@ -154,7 +154,7 @@ impl Stage {
                     return Ok(());
                 }
                 Progress::Done(proof, millis) => {
-                    settlement.state = SettlementState::Proven { proof: hex::encode(proof), millis };
+                    settlement.state = SettlementState::Proven { proof: hex::encode(proof.as_slice()), millis };
                     settlement.reason.clear();
                 }
             }

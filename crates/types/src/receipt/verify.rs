@@ -24,11 +24,7 @@ impl Receipt {
     /// [`Self::verify`], with what somebody who knows chains and proof systems found of each of
     /// [`Self::settlements`], in their order. Without it settlements and proofs are not checked.
     #[must_use]
-    pub fn verify_with(
-        &self,
-        anchors: Option<&Anchors>,
-        findings: Option<&[SettlementFinding]>,
-    ) -> Report {
+    pub fn verify_with(&self, anchors: Option<&Anchors>, findings: Option<&[SettlementFinding]>) -> Report {
         let nothing = Anchors::default();
         let run = Run { receipt: self, anchors: anchors.unwrap_or(&nothing), findings };
         let mut links: Vec<LinkReport> = Vec::with_capacity(Link::ALL.len());

@@ -68,7 +68,10 @@ fn without_anchors_a_receipt_is_only_consistent() {
     assert!(report.is_ok() && !report.anchored());
     assert_eq!(report.unanchored, [Link::Message, Link::Genesis, Link::Settlement]);
     assert!(matches!(report.verdict(Link::Genesis), Some(Verdict::Claimed(_))));
-    assert!(report.to_string().contains("consistent, not anchored: message, genesis, settlement"), "{report}");
+    assert!(
+        report.to_string().contains("consistent, not anchored: message, genesis, settlement"),
+        "{report}"
+    );
 }
 
 #[test]
@@ -384,7 +387,9 @@ fn a_settlement_is_claimed_by_the_receipt_and_proven_by_an_anchor() {
 
     let block = ChainBlock { chain_id: sample::CHAIN, hash: [7; 32] };
     let report = check(&anchors, Some(found(block.hash)));
-    assert!(matches!(report.verdict(Link::Settlement), Some(Verdict::Claimed(by)) if by.contains(&block.to_string())));
+    assert!(
+        matches!(report.verdict(Link::Settlement), Some(Verdict::Claimed(by)) if by.contains(&block.to_string()))
+    );
     assert!(report.is_ok() && report.unanchored == [Link::Settlement], "{report}");
 
     anchors.blocks = vec![block];
@@ -418,8 +423,12 @@ fn settlements_are_those_of_the_messages_outputs() {
     assert_eq!(broken(&|r| r.settlements.push(r.settlements[0].clone())), Some(Link::Settlement));
     // The output before is an MQTT message.
     assert_eq!(broken(&|r| r.settlements[0].index -= 1), Some(Link::Proof));
-    assert_eq!(broken(&|r| (r.settlements[0].index -= 1, r.settlements[0].proof = None).1), Some(Link::Settlement));
-    let rule = |change: fn(&mut Settlement)| broken(&|r| change(&mut r.settlements[0].proof.as_mut().unwrap().rule));
+    assert_eq!(
+        broken(&|r| (r.settlements[0].index -= 1, r.settlements[0].proof = None).1),
+        Some(Link::Settlement)
+    );
+    let rule =
+        |change: fn(&mut Settlement)| broken(&|r| change(&mut r.settlements[0].proof.as_mut().unwrap().rule));
     assert_eq!(rule(|r| r.chain_id += 1), Some(Link::Proof));
     assert_eq!(rule(|r| r.contract = r.executor), Some(Link::Proof));
     assert_eq!(rule(|r| r.proof = None), Some(Link::Proof));
@@ -434,7 +443,12 @@ fn blocks_of_chains_are_read_strictly() {
     let block = ChainBlock { chain_id: 31_337, hash: [0xab; 32] };
     let text = block.to_string();
     assert_eq!(text.parse::<ChainBlock>().unwrap(), block);
-    let bad = [text.to_uppercase(), text.replacen("31337", "031337", 1), text.replacen("0x", "", 1), text[..70].into()];
+    let bad = [
+        text.to_uppercase(),
+        text.replacen("31337", "031337", 1),
+        text.replacen("0x", "", 1),
+        text[..70].into(),
+    ];
     for bad in bad {
         assert!(bad.parse::<ChainBlock>().is_err(), "{bad}");
     }

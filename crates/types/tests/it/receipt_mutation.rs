@@ -135,7 +135,8 @@ fn mutants(value: &Value, path: &[String]) -> Vec<(Vec<String>, Value)> {
 
 fn is_of_before_the_settlement(receipt: &Receipt) -> bool {
     let report = receipt.verify(None);
-    report.is_ok() && matches!(report.verdict(Link::Settlement), Some(Verdict::NotChecked(why)) if why.contains("none of"))
+    report.is_ok()
+        && matches!(report.verdict(Link::Settlement), Some(Verdict::NotChecked(why)) if why.contains("none of"))
 }
 
 /// Returns how many mutants were read and then found out, and how many were not even read.
