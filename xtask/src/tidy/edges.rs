@@ -44,11 +44,13 @@ const IMPLEMENTATIONS: [(&str, &str); 10] = [
 ];
 
 /// Edges of test code beyond those of the package itself.
-const FOR_TESTS: [(&str, &str); 4] = [
+const FOR_TESTS: [(&str, &str); 5] = [
     // Settlements need a chain that executes contracts.
     ("w3bstream-pipeline", "w3bstream-chain-dev"),
     // What was settled is verified as a reader would.
     ("w3bstream-pipeline", "w3bstream-verify"),
+    // The campaign on a real node settles outputs through the Executor.
+    ("w3bstream-chain-evm", "w3bstream-contracts"),
     // The contracts run on a chain, and encoding them knows none.
     ("w3bstream-contracts", "w3bstream-chain"),
     ("w3bstream-contracts", "w3bstream-chain-dev"),

@@ -13,16 +13,16 @@ use w3bstream_types::{Address, Algorithm, SecretKey};
 
 use crate::block_on;
 
-const CHAIN: u64 = 31_337;
+pub(crate) const CHAIN: u64 = 31_337;
 
 /// A process that ends with the test.
-struct Anvil {
+pub(crate) struct Anvil {
     child: Child,
-    address: String,
+    pub(crate) address: String,
 }
 
 impl Anvil {
-    fn start(more: &[&str]) -> Self {
+    pub(crate) fn start(more: &[&str]) -> Self {
         let binary =
             std::env::var_os("W3B_ANVIL").expect("W3B_ANVIL names the binary: run scripts/test-anvil");
         let chain = CHAIN.to_string();
@@ -41,7 +41,7 @@ impl Anvil {
     }
 
     /// A method of anvil's own, by a plain HTTP client.
-    fn control(&self, method: &str, params: &Value) -> Value {
+    pub(crate) fn control(&self, method: &str, params: &Value) -> Value {
         use std::io::{Read as _, Write as _};
         let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
         let mut stream = std::net::TcpStream::connect(&self.address).unwrap();

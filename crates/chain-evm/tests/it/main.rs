@@ -8,6 +8,7 @@
 )]
 
 mod anvil;
+mod campaign;
 mod encodings;
 mod node;
 mod server;

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use w3bstream_types::Address;
 
-use super::MemoryChain;
 use crate::{
     Block, BlockId, Call, CallOutcome, Chain, Error, ErrorKind, Fees, Hash, Log, LogBlocks, LogFilter,
     Nonces, RawReceipts, Receipt, SignedTransaction, Simulation, TxStatus,
@@ -37,10 +36,10 @@ impl Troubles {
         Self { lost: 10, unanswered: 15, twice: 10, wrong_nonce: 15, wrong_refusal: 10, late: 15, dear: 5 };
 }
 
-/// A [`MemoryChain`] behind a node that fails, lags and lies as [`Troubles`] say. It never makes up a receipt or a
-/// block that does not exist.
+/// A chain behind a node that fails, lags and lies as [`Troubles`] say. It never makes up a receipt or a block that does
+/// not exist.
 pub struct FlakyChain {
-    chain: Arc<MemoryChain>,
+    chain: Arc<dyn Chain>,
     dice: Mutex<(u64, Troubles)>,
 }
 
@@ -53,7 +52,7 @@ impl fmt::Debug for FlakyChain {
 impl FlakyChain {
     /// The troubles that `seed` makes of `troubles`.
     #[must_use]
-    pub fn new(chain: Arc<MemoryChain>, seed: u64, troubles: Troubles) -> Self {
+    pub fn new(chain: Arc<dyn Chain>, seed: u64, troubles: Troubles) -> Self {
         // Zero is the one state that the generator does not leave.
         Self { chain, dice: Mutex::new((seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1, troubles)) }
     }
@@ -75,6 +74,11 @@ impl FlakyChain {
     fn happens(&self, which: fn(&Troubles) -> u8) -> bool {
         let (number, troubles) = self.roll();
         number % 100 < which(&troubles).into()
+    }
+
+    /// The head's height, without any trouble.
+    async fn height(&self) -> Result<u64, Error> {
+        Ok(self.chain.block(BlockId::Head).await?.map_or(0, |head| head.number))
     }
 
     fn arrives(&self, what: &str) -> Result<(), Error> {
@@ -99,7 +103,7 @@ impl Chain for FlakyChain {
         }
         match id {
             BlockId::Head => {
-                let older = self.chain.height().saturating_sub(self.roll().0 % 4);
+                let older = self.height().await?.saturating_sub(self.roll().0 % 4);
                 self.chain.block(BlockId::Number(older)).await
             }
             BlockId::Number(_) | BlockId::Hash(_) => Ok(None),
@@ -185,7 +189,7 @@ impl Chain for FlakyChain {
         let mut filter = filter.clone();
         if self.happens(|t| t.late) {
             // A node that lags knows nothing of the newest blocks, and does not say so for a range.
-            let older = self.chain.height().saturating_sub(1 + self.roll().0 % 3);
+            let older = self.height().await?.saturating_sub(1 + self.roll().0 % 3);
             match &mut filter.blocks {
                 LogBlocks::Range { to, .. } => *to = older.min(*to),
                 LogBlocks::Block(hash) => {

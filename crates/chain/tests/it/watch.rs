@@ -45,7 +45,7 @@ async fn canonical(chain: &MemoryChain, to: u64) -> Vec<Log> {
 
 async fn follow(seed: u64) {
     let memory = chain();
-    let flaky = Arc::new(FlakyChain::new(Arc::clone(&memory), seed, Troubles::ALL));
+    let flaky = Arc::new(FlakyChain::new(memory.clone(), seed, Troubles::ALL));
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut watcher = Watcher::new(flaky.clone(), rules(1 + seed % 20));
     let mut cursor = Cursor::start(1);

@@ -16,6 +16,18 @@ use crate::{Error, ErrorKind};
 /// Jobs of one project that wait or run in a prover. The prover's own queue is bounded too.
 const MOST: usize = 8;
 
+/// How far a proof is.
+#[derive(Clone, Debug)]
+pub(super) enum Progress {
+    /// It is there; how many milliseconds it took, waiting included.
+    Done(Box<[u8; PROOF_BYTES]>, u64),
+    /// For people: what it waits for. The words are few, since each change is journalled.
+    Waits(&'static str),
+}
+
+const QUEUED: Progress = Progress::Waits("waits in the prover's queue");
+const FULL: Progress = Progress::Waits("waits for the proofs before it");
+
 /// The job that proves the statement of an output.
 pub(super) fn job_id(project: ProjectId, (height, index): (u64, u64)) -> Digest {
     let (height, index) = (height.to_be_bytes(), index.to_be_bytes());
@@ -36,14 +48,13 @@ impl Proofs {
         Self { shared, project, jobs: HashMap::new() }
     }
 
-    /// The proof of a statement with the milliseconds that it took, once it is there. Asks the prover for it first;
-    /// `None` while it waits or runs.
+    /// The proof of a statement with the milliseconds that it took, once it is there. Asks the prover for it first.
     pub(super) async fn poll(
         &mut self,
         (height, index): (u64, u64),
         (settlement, rule): (&Settlement, &ProofRule),
         (applet, statement): (&AppletName, &[u8]),
-    ) -> Result<Option<([u8; PROOF_BYTES], u64)>, Error> {
+    ) -> Result<Progress, Error> {
         let system = &rule.system;
         let prover = self.shared.parts.provers.get(system).cloned().ok_or_else(|| {
             Error::new(ErrorKind::Unavailable, format!("this node has no proof system {system:?}"))
@@ -55,9 +66,10 @@ impl Proofs {
                 let millis = since.map_or(0, |s| u64::try_from(s.elapsed().as_millis()).unwrap_or(u64::MAX));
                 prover.forget(id).await?;
                 self.count();
-                return Ok(Some((*proof.as_bytes(), millis)));
+                return Ok(Progress::Done(Box::new(*proof.as_bytes()), millis));
             }
-            Some(JobState::Queued { .. } | JobState::Running { .. }) => return Ok(None),
+            Some(JobState::Queued { .. }) => return Ok(QUEUED),
+            Some(JobState::Running { .. }) => return Ok(Progress::Waits("is being proven")),
             Some(JobState::Failed { reason, retry }) => {
                 self.jobs.remove(&id);
                 prover.forget(id).await?;
@@ -68,16 +80,16 @@ impl Proofs {
         }
         if self.jobs.len() >= MOST && !self.jobs.contains_key(&id) {
             self.forget_lost(&*prover).await?;
-            return Ok(None);
+            return Ok(FULL);
         }
         let job = self.job(id, (settlement, rule), (applet, statement)).await?;
         let artefacts = Arc::new(Stored(self.shared.parts.vfs.clone()));
         match prover.submit(job, artefacts).await {
             Ok(()) => {
                 self.jobs.insert(id, Instant::now());
-                Ok(None)
+                Ok(QUEUED)
             }
-            Err(e) if e.kind() == w3bstream_prover::ErrorKind::Busy => Ok(None),
+            Err(e) if e.kind() == w3bstream_prover::ErrorKind::Busy => Ok(FULL),
             Err(e) => Err(e.into()),
         }
     }

@@ -10,7 +10,7 @@ use w3bstream_tasks::Shutdown;
 use w3bstream_types::{Attestation, Digest, Output, Timestamp, merkle, output_leaves};
 
 use super::books::{Books, FeeKey};
-use super::prove::Proofs;
+use super::prove::{Progress, Proofs};
 use super::record::{self, Landed, Settlement, SettlementState};
 use super::view::FeeAccount;
 use crate::counters::Counters;
@@ -152,9 +152,13 @@ impl Stage {
             let output = output.ok_or_else(|| Error::new(ErrorKind::Fatal, "the output is gone"))?;
             let place = (settlement.height, settlement.index);
             match self.proofs.poll(place, (&rule, proof), (&settlement.applet, &output.data)).await? {
-                None => return Ok(()),
-                Some((proof, millis)) => {
-                    settlement.state = SettlementState::Proven { proof: hex::encode(proof), millis };
+                Progress::Waits(why) => {
+                    why.clone_into(&mut settlement.reason);
+                    return Ok(());
+                }
+                Progress::Done(proof, millis) => {
+                    settlement.state =
+                        SettlementState::Proven { proof: hex::encode(proof.as_slice()), millis };
                     settlement.reason.clear();
                 }
             }

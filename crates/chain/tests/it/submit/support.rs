@@ -234,7 +234,7 @@ impl Bench {
         let memory = Arc::new(MemoryChain::new(CHAIN));
         memory.fund(account(), 1_000_000 * ETHER);
         memory.place(counter(), Arc::new(count));
-        let inner = Arc::new(FlakyChain::new(Arc::clone(&memory), seed, troubles));
+        let inner = Arc::new(FlakyChain::new(memory.clone(), seed, troubles));
         let journal = MemoryTxJournal::default();
         let chain = Watched {
             inner,
