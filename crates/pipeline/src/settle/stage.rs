@@ -154,7 +154,8 @@ impl Stage {
                     return Ok(());
                 }
                 Progress::Done(proof, millis) => {
-                    settlement.state = SettlementState::Proven { proof: hex::encode(proof.as_slice()), millis };
+                    settlement.state =
+                        SettlementState::Proven { proof: hex::encode(proof.as_slice()), millis };
                     settlement.reason.clear();
                 }
             }
