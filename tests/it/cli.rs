@@ -53,6 +53,36 @@ fn a_message_goes_from_the_command_line_to_a_verified_receipt() {
     });
 }
 
+#[test]
+fn the_status_page_tells_strangers_less() {
+    block_on(async {
+        let home = Home::new().unwrap();
+        let details = ["recent_messages", "recent_refusals", "recent_devices", "payer", "accounts"];
+        for (setting, host, full) in [
+            ("auto", "127.0.0.1", true),
+            ("auto", "node.example", false),
+            ("full", "node.example", true),
+            ("brief", "127.0.0.1", false),
+        ] {
+            let process = home.start(&[("W3BSTREAM_HTTP__STATUS", setting.to_owned())]).await.unwrap();
+            if process.admin.get("/v1/projects/cold-chain").await.is_err() {
+                home.deploy(&process.admin).await.unwrap();
+            }
+            let url = format!("{}/v1/status", process.running.http);
+            let headers = [(hyper::header::HOST, host.to_owned())];
+            let http = w3bstream_node::Http::default();
+            let answer = http.send((hyper::Method::GET, &url), &headers, vec![]).await.unwrap().ok().unwrap();
+            let status = answer.json().unwrap();
+            assert_eq!(status["full"], full, "{setting} {host}");
+            let project = status["projects"][0].as_object().unwrap();
+            assert_eq!(project["name"], "cold-chain");
+            let told = details.iter().filter(|d| project.contains_key(**d)).count();
+            assert_eq!(told, if full { details.len() } else { 0 }, "{setting} {host}: {project:?}");
+            assert!(process.terminate().await.unwrap().success());
+        }
+    });
+}
+
 fn check_receipt(home: &Home, receipt: &str, did: &str, dir: &str) {
     let alone = w3b(&["receipt", "verify", receipt]);
     assert_eq!(alone.status.code(), Some(1), "{}", text(&alone));

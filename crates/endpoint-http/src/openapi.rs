@@ -1,6 +1,7 @@
 //! The interface as an OpenAPI 3.1 document.
 
 use serde_json::{Map, Value, json};
+use w3bstream_endpoint::MessageLife;
 use w3bstream_types::{MAX_EVENT_ID_BYTES, RefusalKind};
 use w3bstream_wire::{CONTENT_TYPE_ENVELOPE, CONTENT_TYPE_JOSE};
 
@@ -252,13 +253,20 @@ fn schemas() -> Value {
             },
         },
         "Message": {
-            "type": "object", "required": ["id", "project", "states"],
+            "type": "object", "required": ["id", "project", "states", "settlements", "settlement_count"],
             "properties": {
                 "id": reference("Digest"),
                 "project": reference("Label"),
                 "states": {"type": "array", "items": reference("StateChange"), "description": "Oldest first."},
+                "settlements": {
+                    "type": "array", "items": reference("MessageSettlement"),
+                    "maxItems": MessageLife::MOST_SETTLEMENTS,
+                    "description": "What its handlers asked to be brought to contracts: the first of them.",
+                },
+                "settlement_count": {"type": "integer", "minimum": 0, "description": "How many there are in all."},
             },
         },
+        "MessageSettlement": settlement(),
         "StateChange": {
             "type": "object", "required": ["state", "time", "reason"],
             "properties": {
@@ -278,6 +286,39 @@ fn schemas() -> Value {
                 "next_epoch": {
                     "type": "integer", "minimum": 0, "maximum": u32::MAX,
                     "description": "With too-old: the boot epoch that a wiped device should use next.",
+                },
+            },
+        },
+    })
+}
+
+fn settlement() -> Value {
+    json!({
+        "type": "object",
+        "required": ["height", "index", "name", "chain", "state", "proof", "attempts", "reason", "transaction"],
+        "properties": {
+            "height": reference("Decimal"),
+            "index": {"allOf": [reference("Decimal")], "description": "Among the outputs of the block."},
+            "name": {"type": "string", "description": "The settlement's name in the manifest."},
+            "chain": {"allOf": [reference("Decimal")], "description": "The chain's id (EIP-155)."},
+            "state": {
+                "enum": ["waiting", "proven", "settled", "elsewhere"],
+                "description": "waiting: for its block's attestation, its proof, or without one its transaction. \
+                                proven: the transaction is not final yet. settled: the contract took it. \
+                                elsewhere: the contract took it by a transaction that this node does not know.",
+            },
+            "proof": {
+                "enum": ["none", "waiting", "made"],
+                "description": "none: it needs none, or it is not this node's.",
+            },
+            "attempts": {"type": "integer", "minimum": 0, "description": "How often it was tried in vain."},
+            "reason": {"type": "string", "description": "What it waits for, or why it is not further."},
+            "transaction": {
+                "type": ["object", "null"], "required": ["hash", "block", "gas"],
+                "properties": {
+                    "hash": {"type": "string", "pattern": "^0x[0-9a-f]{64}$"},
+                    "block": reference("Decimal"),
+                    "gas": {"allOf": [reference("Decimal")], "description": "Gas that it used."},
                 },
             },
         },

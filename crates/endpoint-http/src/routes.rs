@@ -136,7 +136,11 @@ async fn find(shared: &Shared, path: Result<Path<String>, PathRejection>) -> Res
         let detail = format!("no message {id} was accepted by this node, or its record is past retention");
         return Err(Problem::new(ProblemKind::UnknownMessage, detail));
     };
-    Ok(Json(json!({"id": id, "project": life.project, "states": life.states})).into_response())
+    let body = json!({
+        "id": id, "project": life.project, "states": life.states, "settlements": life.settlements,
+        "settlement_count": life.settlement_count,
+    });
+    Ok(Json(body).into_response())
 }
 
 async fn live() -> Response {

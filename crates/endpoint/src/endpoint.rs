@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use w3bstream_types::{MessageId, ProjectName, Received, StateChange};
+use w3bstream_types::{MessageId, MessageSettlement, ProjectName, Received, StateChange};
 
 use crate::{Ack, Error};
 
@@ -96,6 +96,16 @@ pub struct MessageLife {
     pub project: ProjectName,
     /// The states that it has reached, oldest first.
     pub states: Vec<StateChange>,
+    /// What its handlers asked to be brought to contracts, by rising index: the first
+    /// [`Self::MOST_SETTLEMENTS`].
+    pub settlements: Vec<MessageSettlement>,
+    /// How many settlements there are in all.
+    pub settlement_count: u64,
+}
+
+impl MessageLife {
+    /// The most settlements that are listed of one message: a handler may ask for very many.
+    pub const MOST_SETTLEMENTS: usize = 100;
 }
 
 /// A shared [`Query`].

@@ -2,7 +2,7 @@
 //!
 //! | Route | Does |
 //! | --- | --- |
-//! | `GET /v1/status` | everything that the status page shows |
+//! | `GET /v1/status` | addresses and projects |
 //! | `GET /v1/projects`, `GET /v1/projects/{name}` | projects |
 //! | `GET /v1/projects/{name}/genesis` | the genesis of its subnet, which contracts are told of |
 //! | `GET /v1/projects/{name}/settlements?ended=BOOL&after=HEIGHT.INDEX` | settlements under way, or those that ended; up to 1000 behind `after`, and who pays |
@@ -11,7 +11,7 @@
 //! | `POST /v1/control` | a signed control transaction, canonical bytes |
 //! | `GET /v1/projects/{name}/nonce` | the nonce of the next control transaction (0 for an unknown project) |
 //! | `GET /v1/projects/{name}/devices` · `/logs` · `/state/{applet}/{key}` | devices, guests' last lines, one value |
-//! | `GET /v1/messages/{id}` · `/results` | where a message is, what its handlers answered |
+//! | `GET /v1/messages/{id}` · `/results` | where a message and its settlements are, what its handlers answered |
 //! | `GET /v1/receipts/{id}?payload=true&settlements=false` | a receipt |
 
 #![allow(clippy::result_large_err, reason = "an answer of axum is large, and each is made once")]
@@ -308,7 +308,10 @@ async fn message(State(state): State<AdminState>, Path(id): Path<String>) -> Ans
     let life = life.ok_or_else(|| {
         problem(StatusCode::NOT_FOUND, "unknown-message", &format!("this node has no message {id}"))
     })?;
-    Ok(Json(json!({ "id": id, "project": life.project, "states": life.states })))
+    Ok(Json(json!({
+        "id": id, "project": life.project, "states": life.states, "settlements": life.settlements,
+        "settlement_count": life.settlement_count,
+    })))
 }
 
 async fn results(State(state): State<AdminState>, Path(id): Path<String>) -> Answer {

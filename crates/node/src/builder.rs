@@ -18,13 +18,13 @@ use w3bstream_endpoint_mqtt::{MqttConfig, MqttEndpoint};
 use w3bstream_journal_sqlite::SqliteJournal;
 use w3bstream_pipeline::{ChainParts, OpenWal, Options, Parts, Pipeline};
 use w3bstream_tasks::Tasks;
-use w3bstream_types::{Clock, Did, MessageId, ProjectId, SystemClock};
+use w3bstream_types::{Clock, Did, MessageId, ProjectId, SettlementStep, SystemClock};
 use w3bstream_vfs_local::LocalVfs;
 use w3bstream_wallet::{AdmitLimits, Signer};
 use w3bstream_wallet_file::FileWallet;
 
 use crate::admin::{self, AdminState};
-use crate::{ChainContext, ChainSettings, Config, Paths, Registry, StorageContext, web};
+use crate::{ChainContext, ChainSettings, Config, Paths, Registry, StatusPage, StorageContext, web};
 
 /// Puts a node together.
 #[derive(Debug)]
@@ -123,7 +123,12 @@ impl NodeBuilder {
     pub async fn build(self) -> anyhow::Result<Node> {
         self.check()?;
         let lock = lock(&self.paths)?;
-        let query = Arc::new(LateQuery::default());
+        let http = &self.config.http;
+        let brief = match http.status {
+            StatusPage::Auto => !http.listen.ip().is_loopback(),
+            status => status == StatusPage::Brief,
+        };
+        let query = Arc::new(LateQuery { brief, ..LateQuery::default() });
         let http = self.bind_http(&query)?;
         let mqtt = if self.config.mqtt.enabled { Some(self.bind_mqtt().await?) } else { None };
         let admin = self.bind("admin", self.config.admin.listen).await?;
@@ -187,8 +192,8 @@ impl NodeBuilder {
         let at = |listen| {
             let limits =
                 HttpLimits { max_connections: self.config.http.max_connections, ..HttpLimits::default() };
-            let config =
-                HttpConfig { listen, limits, extra: Some(web::router(query.clone(), self.clock.clone())) };
+            let extra = web::router(query.clone(), self.clock.clone(), self.config.http.status);
+            let config = HttpConfig { listen, limits, extra: Some(extra) };
             HttpEndpoint::bind(config, query.clone(), self.clock.clone())
         };
         match at(listen) {
@@ -257,9 +262,15 @@ impl OpenWal for FileWals {
 pub(crate) struct LateQuery {
     pipeline: OnceLock<Pipeline>,
     running: OnceLock<Running>,
+    /// Nothing is told that is for operators only.
+    brief: bool,
 }
 
 impl LateQuery {
+    pub(crate) const fn is_brief(&self) -> bool {
+        self.brief
+    }
+
     fn set(&self, pipeline: Pipeline, running: Running) {
         // Set once, by `build`.
         let _ = self.pipeline.set(pipeline);
@@ -279,7 +290,16 @@ impl LateQuery {
 impl Query for LateQuery {
     async fn message(&self, id: MessageId) -> Result<Option<MessageLife>, w3bstream_endpoint::Error> {
         match self.pipeline() {
-            Some(pipeline) => pipeline.message(id).await,
+            Some(pipeline) => {
+                let mut life = pipeline.message(id).await?;
+                let settlements = life.iter_mut().flat_map(|l| &mut l.settlements);
+                let open = |s: &SettlementStep| *s <= SettlementStep::Proven;
+                for settlement in settlements.filter(|s| self.brief && s.attempts > 0 && open(&s.state)) {
+                    // Why a try failed may name a chain's node, or say how an account stands.
+                    "the node's operator knows why".clone_into(&mut settlement.reason);
+                }
+                Ok(life)
+            }
             None => Ok(None),
         }
     }

@@ -41,12 +41,28 @@ pub struct HttpSettings {
     pub listen: SocketAddr,
     /// Connections at a time.
     pub max_connections: usize,
+    /// What the status page shows.
+    pub status: StatusPage,
 }
 
 impl Default for HttpSettings {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8889)), max_connections: 8192 }
+        let listen = SocketAddr::from(([127, 0, 0, 1], 8889));
+        Self { listen, max_connections: 8192, status: StatusPage::default() }
     }
+}
+
+/// What the status page shows, which everybody can read who reaches the HTTP endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StatusPage {
+    /// Everything if the endpoint listens on loopback and is asked by an address or as localhost; else as `brief`.
+    #[default]
+    Auto,
+    /// Everything.
+    Full,
+    /// Counts, states, blocks and transactions. No messages, devices, accounts, or reasons of settlements.
+    Brief,
 }
 
 /// The MQTT endpoint.

@@ -34,7 +34,7 @@ pub use cli::main;
 pub use client::{Admin, Answer, Http, read_running};
 pub use config::{
     AdminSettings, ChainSettings, Config, ConsensusSettings, ENV_PREFIX, GuestLimitsCaps, HttpSettings,
-    LimitSettings, LogSettings, MqttSettings, StorageSettings,
+    LimitSettings, LogSettings, MqttSettings, StatusPage, StorageSettings,
 };
 pub use manifest_file::{AppletFile, Circuit, Loaded, ManifestFile, ProofFile, SettlementFile};
 pub use paths::Paths;

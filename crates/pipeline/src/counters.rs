@@ -24,6 +24,8 @@ pub(crate) struct Counters {
     pub(crate) settlement_gas: AtomicU64,
     /// Stored and not yet ordered.
     pub(crate) backlog: AtomicU64,
+    /// Settlements of attested blocks that have not ended.
+    pub(crate) settling: AtomicU64,
 }
 
 impl Counters {
@@ -33,12 +35,17 @@ impl Counters {
 
     /// Takes `n` off the backlog, which may have been estimated too low after a restart.
     pub(crate) fn ordered(&self, n: u64) {
-        let less = |v: u64| Some(v.saturating_sub(n));
-        // The closure never gives `None`, so this never fails.
-        let _ = self.backlog.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        Self::take(&self.backlog, n);
     }
 
-    pub(crate) fn rows(&self) -> [(&'static str, &'static str, u64); 13] {
+    /// Takes `n` off a gauge, which stays at zero below that.
+    pub(crate) fn take(gauge: &AtomicU64, n: u64) {
+        let less = |v: u64| Some(v.saturating_sub(n));
+        // The closure never gives `None`, so this never fails.
+        let _ = gauge.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
+    pub(crate) fn rows(&self) -> [(&'static str, &'static str, u64); 14] {
         let get = |c: &AtomicU64| c.load(Ordering::Relaxed);
         [
             ("w3b_messages_accepted_total", "Messages stored.", get(&self.accepted)),
@@ -54,6 +61,7 @@ impl Counters {
             ("w3b_settled_total", "Statements that an Executor took.", get(&self.settled)),
             ("w3b_settlement_gas_total", "Gas used on chains by settlements.", get(&self.settlement_gas)),
             ("w3b_backlog_messages", "Messages stored and not yet ordered.", get(&self.backlog)),
+            ("w3b_settlements_open", "Settlements that have not ended.", get(&self.settling)),
         ]
     }
 }

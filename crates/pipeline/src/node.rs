@@ -16,7 +16,7 @@ use w3bstream_types::{
 };
 use w3bstream_wallet::{Role, Signer};
 
-use crate::counters::Refusals;
+use crate::counters::{Counters, Refusals};
 use crate::project::{Project, Resume};
 use crate::registry::{Image, Registries};
 use crate::stage_order::{ATTESTED, Sequencer};
@@ -289,6 +289,12 @@ impl Pipeline {
         };
         let halted = parts.journal.halted(id).await?;
         let (project, inputs) = Project::new(genesis, name, at, halted);
+        let open = crate::settle::count_live(&*parts.journal, id).await?;
+        Counters::add(&project.counters.settling, open);
+        if let Err(e) = self.recall(&project).await {
+            // It is only for who looks; whatever else is wrong with the project halts it where it matters.
+            tracing::warn!(project = %project.name, "what came last before the stop is not known: {e}");
+        }
         shared.registries.insert(id, image);
         shared.projects.write().unwrap_or_else(PoisonError::into_inner).insert(id, project.clone());
         if project.halt_reason().is_none() {

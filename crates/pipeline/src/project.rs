@@ -1,6 +1,6 @@
 //! One project on this node: what its stages share.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, mpsc, watch};
@@ -9,6 +9,8 @@ use w3bstream_engine::LogLine;
 use w3bstream_types::{AppletName, Genesis, MessageId, ProjectId, ProjectName};
 
 use crate::counters::Counters;
+use crate::recent::Recent;
+use crate::settle::FeeAccount;
 
 /// How many inputs may wait for a project's consensus driver. Senders wait beyond it; each stage has at
 /// most a few under way.
@@ -44,7 +46,10 @@ pub(crate) struct Project {
     pub(crate) attested: watch::Sender<u64>,
     /// Why the project is halted.
     pub(crate) halted: watch::Sender<Option<String>>,
+    /// What came last, for people who look.
+    pub(crate) recent: Recent,
     logs: Mutex<VecDeque<GuestLog>>,
+    accounts: Mutex<BTreeMap<u64, FeeAccount>>,
 }
 
 /// Where a project stood when the node started.
@@ -74,7 +79,9 @@ impl Project {
             applied: watch::Sender::new(at.applied),
             attested: watch::Sender::new(at.attested),
             halted: watch::Sender::new(halted),
+            recent: Recent::default(),
             logs: Mutex::default(),
+            accounts: Mutex::default(),
         };
         (Arc::new(project), inputs)
     }
@@ -99,5 +106,17 @@ impl Project {
     pub(crate) fn recent_logs(&self, limit: usize) -> Vec<GuestLog> {
         let logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
         logs.iter().skip(logs.len().saturating_sub(limit)).cloned().collect()
+    }
+    /// Notes how the account stands that pays on a chain. A balance that the chain did not say is the one before.
+    pub(crate) fn paid(&self, mut account: FeeAccount) {
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        if account.balance.is_none() {
+            account.balance = accounts.get(&account.chain).and_then(|a| a.balance.clone());
+        }
+        accounts.insert(account.chain, account);
+    }
+
+    pub(crate) fn accounts(&self) -> Vec<FeeAccount> {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 }

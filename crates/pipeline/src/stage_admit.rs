@@ -147,8 +147,11 @@ async fn append_in_turn(
 }
 
 fn refuse(shared: &Shared, name: &ProjectName, ack: Ack, refusal: Refusal) {
-    let known = shared.registries.named(name).is_some();
-    shared.refusals.count(known.then_some(name), refusal.kind);
+    let known = shared.registries.named(name);
+    shared.refusals.count(known.map(|_| name), refusal.kind);
+    if let Some(project) = known.and_then(|id| shared.project(id)) {
+        project.recent.refused(shared.parts.clock.now(), refusal.kind, &refusal.detail);
+    }
     ack.refuse(refusal);
 }
 
@@ -185,6 +188,7 @@ async fn acknowledge(shared: &Shared, outcomes: Vec<Outcome>, pending: Vec<Pendi
                 if new {
                     Counters::add(&counters.accepted, 1);
                     Counters::add(&counters.backlog, 1);
+                    project.recent.stored(&stored);
                     touched.insert(project.id, project.clone());
                 } else {
                     Counters::add(&counters.duplicates, 1);

@@ -234,6 +234,7 @@ impl Sequencer {
             effects.map(|(index, _)| OutboxId { project: id, height, index }).collect();
         let manifest = self.shared.manifest(id);
         let mut batch = crate::settle::open_records(id, height, &outputs, manifest.as_deref())?;
+        let opened = batch.len() as u64;
         batch.extend([
             Write::Attestation(id, Box::new(attestation)),
             Write::Outbox(effects),
@@ -242,6 +243,7 @@ impl Sequencer {
         parts.journal.commit(batch).await?;
         parts.probe.at("attest.journaled");
         Counters::add(&self.project.counters.attested, 1);
+        Counters::add(&self.project.counters.settling, opened);
         self.project.attested.send_replace(height);
         Ok(())
     }

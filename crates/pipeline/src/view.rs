@@ -4,14 +4,14 @@ use async_trait::async_trait;
 use serde::Serialize;
 use w3bstream_endpoint::{MessageLife, Query};
 use w3bstream_types::{
-    AckMode, Address, Did, HandlerResult, MessageId, MessageState, Output, ProjectId, ProjectName, PublicKey,
-    StateChange, Stored, Timestamp,
+    AckMode, Address, Did, HandlerResult, MessageId, MessageSettlement, MessageState, Output, ProjectId,
+    ProjectName, PublicKey, StateChange, Stored, Timestamp,
     receipt::{Receipt, ReceiptParts},
 };
 use w3bstream_wallet::DeviceStatus;
 
 use crate::project::{GuestLog, Project};
-use crate::settle::Settlement;
+use crate::settle::{self, Settlement};
 use crate::{Error, ErrorKind, Pipeline, counters, stage_execute};
 
 /// How many conflicts per project are searched for a message that is not stored.
@@ -78,6 +78,21 @@ pub struct DeviceView {
     pub state: &'static str,
     /// Its highest ordered sequence number, as a decimal string; absent before its first message.
     pub sequence: Option<w3bstream_types::Sequence>,
+    /// When this node took its last message, as far as it remembers since it started.
+    pub heard: Option<Timestamp>,
+}
+
+impl DeviceView {
+    pub(crate) fn of(
+        did: &Did,
+        status: &DeviceStatus,
+        window: Option<&w3bstream_types::SequenceWindow>,
+        heard: Option<Timestamp>,
+    ) -> Self {
+        let state = if *status == DeviceStatus::Revoked { "revoked" } else { "registered" };
+        let sequence = window.and_then(w3bstream_types::SequenceWindow::highest);
+        Self { device: did.clone(), state, sequence, heard }
+    }
 }
 
 /// What goes into a receipt beside what always does.
@@ -154,15 +169,7 @@ impl Pipeline {
     /// A project's devices, by DID.
     #[must_use]
     pub fn devices(&self, project: ProjectId) -> Vec<DeviceView> {
-        let list = |image: &crate::registry::Image| {
-            let view = |(did, status): (&Did, &DeviceStatus)| DeviceView {
-                device: did.clone(),
-                state: if *status == DeviceStatus::Revoked { "revoked" } else { "registered" },
-                sequence: image.windows.get(did).and_then(w3bstream_types::SequenceWindow::highest),
-            };
-            image.devices.iter().map(view).collect::<Vec<_>>()
-        };
-        let mut all = self.0.registries.with(project, list).unwrap_or_default();
+        let mut all = self.recent_devices(project, usize::MAX);
         all.sort_by(|a, b| a.device.cmp(&b.device));
         all
     }
@@ -322,14 +329,31 @@ impl Pipeline {
             time: stored.received_at(),
             reason: "durable on this node".into(),
         }];
-        self.add_later_states(&running, &stored, &mut states).await?;
-        Ok(Some(MessageLife { project: running.name.clone(), states }))
+        let about = self.outputs_about(project, id).await?;
+        let about = about.as_ref().map(|(height, outputs)| (*height, outputs.as_slice()));
+        self.add_later_states(&running, &stored, about, &mut states).await?;
+        let (settlements, settlement_count) = self.settlements_of(project, id, about).await?;
+        Ok(Some(MessageLife { project: running.name.clone(), states, settlements, settlement_count }))
+    }
+
+    async fn settlements_of(
+        &self,
+        project: ProjectId,
+        id: MessageId,
+        about: Option<(u64, &[Output])>,
+    ) -> Result<(Vec<MessageSettlement>, u64), Error> {
+        let place = self.0.parts.vfs.outputs_of(project, id).await?;
+        let (Some((_, first, _)), Some((height, outputs))) = (place, about) else {
+            return Ok((Vec::new(), 0));
+        };
+        settle::of_message(&self.0, project, (height, first, outputs)).await
     }
 
     async fn add_later_states(
         &self,
         project: &Project,
         stored: &Stored,
+        about: Option<(u64, &[Output])>,
         states: &mut Vec<StateChange>,
     ) -> Result<(), Error> {
         let (id, journal) = (stored.record().id(), &self.0.parts.journal);
@@ -347,11 +371,11 @@ impl Pipeline {
             journal.block(project.id, height).await?.map_or(Timestamp::NONE, |b| b.block.header().time);
         let mut reach = |state, reason| states.push(StateChange { state, time, reason });
         reach(MessageState::Ordered, format!("entry {index} of block {height}"));
-        let Some((_, outputs)) = self.outputs_about(project.id, id).await? else { return Ok(()) };
-        if let Some(why) = stage_execute::rejection(&outputs) {
+        let Some((_, outputs)) = about else { return Ok(()) };
+        if let Some(why) = stage_execute::rejection(outputs) {
             reach(MessageState::Rejected, why.code().to_owned());
         } else {
-            reach(MessageState::Executed, describe(&stage_execute::results(&outputs)));
+            reach(MessageState::Executed, describe(&stage_execute::results(outputs)));
         }
         if *project.attested.borrow() >= height {
             let of = project.genesis.members.len();
@@ -370,7 +394,8 @@ impl Pipeline {
                 time: found.refused.received_at,
                 reason: format!("message {} has its sequence number or event id", found.kept),
             }];
-            return Ok(Some(MessageLife { project: project.name.clone(), states }));
+            let (project, settlements) = (project.name.clone(), Vec::new());
+            return Ok(Some(MessageLife { project, states, settlements, settlement_count: 0 }));
         }
         Ok(None)
     }

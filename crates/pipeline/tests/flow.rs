@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "flow/settling.rs"]
+mod settling;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
@@ -9,25 +12,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use w3bstream_chain::{Chain as _, LogBlocks, LogFilter};
-use w3bstream_chain_dev::{DevChain, Settings, dev_key};
+use w3bstream_chain_dev::{DevChain, Settings};
 use w3bstream_consensus::{ConsensusFactory, MemoryDisk, Solo, Wal, factory};
-use w3bstream_contracts::{deploy, register_call};
 use w3bstream_endpoint::{Answer, MemoryClient, MemoryEndpoint, Query as _};
 use w3bstream_engine::{Call, Engine, GuestError, HostState, Module, Outcome};
 use w3bstream_journal::MemoryJournal;
-use w3bstream_pipeline::{
-    ChainParts, NoProbe, OpenWal, Options, Parts, Pipeline, ReceiptContent, SettlementState,
-};
+use w3bstream_pipeline::{ChainParts, NoProbe, OpenWal, Options, Parts, Pipeline, ReceiptContent};
+use w3bstream_prover::{MemoryProver, Prover, TOY};
 use w3bstream_storage::{Filter, MemoryStorage, Storage as _};
-use w3bstream_types::receipt::{Anchors, ChainBlock, Link, Receipt, SettlementLink, Verdict};
 use w3bstream_types::{
-    AckMode, Address, Algorithm, Applet, BlockRules, Control, ControlTx, DeviceRegistration, Did, Digest,
-    Draft, Form, GuestLimits, Manifest, MessageId, MessageState, Output, OutputKind, Position, ProjectId,
-    Received, Record, RefusalKind, Route, SecretKey, Sequence, Settlement, Submission, SystemClock,
-    Timestamp, TokenRegistration, token_hash,
+    AckMode, Algorithm, Applet, BlockRules, Control, ControlTx, DeviceRegistration, Did, Digest, Draft, Form,
+    GuestLimits, Manifest, MessageId, MessageState, Output, OutputKind, Position, ProjectId, Received,
+    Record, RefusalKind, Route, SecretKey, Sequence, Submission, SystemClock, Timestamp, TokenRegistration,
+    token_hash,
 };
-use w3bstream_verify::Proofs;
 use w3bstream_vfs::MemoryVfs;
 use w3bstream_wallet::{MemorySigner, Role, Signer as _};
 
@@ -84,6 +82,7 @@ impl Module for NativeModule {
             let data = Digest::of(call.payload).as_bytes().to_vec();
             let (chain_id, target) = (rule.chain_id, rule.target());
             outcome.outputs = vec![Output { kind: OutputKind::Settlement, chain_id, target, data }];
+            outcome.writes.insert(b"private".to_vec(), b"{}".to_vec());
         }
         if self.0 == "fails" {
             outcome = Outcome {
@@ -170,7 +169,7 @@ impl World {
             default_consensus: "solo".into(),
             wals: Arc::new(Disk(self.disk.clone())),
             chains: BTreeMap::from([(31_337, self.chain())]),
-            provers: BTreeMap::new(),
+            provers: BTreeMap::from([(TOY.to_owned(), Arc::new(MemoryProver::new(8)) as Arc<dyn Prover>)]),
             settle_every: Duration::from_millis(5),
             clock: Arc::new(SystemClock),
             probe: Arc::new(NoProbe),
@@ -344,150 +343,6 @@ fn what_comes_in_order_over_one_connection_is_stored_in_order() {
         let stored = world.storage.scan(&filter, Position(0), 3000).await.unwrap();
         let counters: Vec<u32> = stored.iter().map(|(_, i)| i.record.sequence().unwrap().counter()).collect();
         assert_eq!(counters, (0..2000).collect::<Vec<_>>());
-        run.stop().await;
-    });
-}
-
-impl World {
-    /// Contracts on the chain, and a project whose guest settles with them.
-    async fn deploy_settling(&self, run: &Run) -> (ProjectId, Address) {
-        let mut manifest = self.manifest(AckMode::Durable, &["settles"]);
-        let (project, payer) = (manifest.project(), dev_key(0));
-        let owner = Address::of_key(&payer.public()).unwrap();
-        let create = |code| self.chain.transact(&payer, None, code).unwrap().created.unwrap();
-        let registry = create(deploy::registry(&owner, 0));
-        let executor = create(deploy::executor(&registry));
-        let contract = create(deploy::recorder(&executor, &project));
-        manifest.settlements = vec![Settlement {
-            name: "note".parse().unwrap(),
-            chain_id: 31_337,
-            executor,
-            contract,
-            fields: vec!["bytes32 note".parse().unwrap()],
-            proof: None,
-        }];
-        run.pipeline.put_program(b"settles".to_vec()).await.unwrap();
-        self.change(run, project, Control::Deploy(Box::new(manifest))).await.unwrap();
-        self.change(run, project, register(&self.device)).await.unwrap();
-        let genesis = run.pipeline.genesis(project).unwrap();
-        self.chain.transact(&payer, Some(registry), register_call(&owner, &genesis).unwrap()).unwrap();
-        self.chain.fund(run.pipeline.fee_account(project).unwrap(), 10_u128.pow(19));
-        (project, executor)
-    }
-
-    /// How many outputs the Executor took.
-    async fn executed(&self, executor: Address) -> usize {
-        let filter = LogFilter {
-            blocks: LogBlocks::Range { from: 0, to: self.chain.height() },
-            addresses: vec![executor],
-            topics: vec![vec![w3bstream_chain::Hash::from_bytes(w3bstream_contracts::Settled::topic())]],
-        };
-        self.chain.logs(&filter).await.unwrap().len()
-    }
-}
-
-impl Run {
-    async fn settled(&self, project: ProjectId, wanted: usize) {
-        for _ in 0..1000 {
-            let ended = self.pipeline.settlements(project, (true, None), 1000).await.unwrap();
-            if ended.len() >= wanted {
-                let landed =
-                    |s: &w3bstream_pipeline::Settlement| matches!(s.state, SettlementState::Settled(_));
-                assert!(ended.iter().all(landed), "{ended:?}");
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("not settled: {:?}", self.pipeline.settlements(project, (false, None), 1000).await);
-    }
-}
-
-/// The message's receipt leads to the chain's block: as claimed by itself, as proven with the block as an anchor, and not
-/// with another one.
-async fn shows_its_block(run: &Run, id: MessageId) {
-    let receipt = |settlements| run.pipeline.receipt(id, ReceiptContent { payload: false, settlements });
-    let without = receipt(false).await.unwrap();
-    assert!(without.settlements.is_empty() && without.settlement_outputs().len() == 1);
-    let receipt = receipt(true).await.unwrap();
-    assert_eq!(receipt.settlements.len(), 1);
-    let proofs = Proofs::default();
-    let verdict = async |receipt: &Receipt, anchors: &Anchors| {
-        let report = w3bstream_verify::verify(receipt, Some(anchors), &proofs).await;
-        report.verdict(Link::Settlement).unwrap().clone()
-    };
-    let mut anchors = Anchors::default();
-    let claimed = verdict(&receipt, &anchors).await;
-    assert!(matches!(&claimed, Verdict::Claimed(by) if by.contains("31337:0x")), "{claimed}");
-    let hash = w3bstream_types::keccak256(&receipt.settlements[0].header);
-    anchors.blocks = vec![ChainBlock { chain_id: 31_337, hash }];
-    let proven = verdict(&receipt, &anchors).await;
-    assert!(matches!(proven, Verdict::Proven(_)), "{proven}");
-    anchors.blocks[0].chain_id = 1;
-    assert!(matches!(verdict(&receipt, &anchors).await, Verdict::Broken(_)));
-
-    // Every member but the pointer is bound.
-    let broken = async |change: &dyn Fn(&mut SettlementLink)| {
-        let mut other = receipt.clone();
-        change(&mut other.settlements[0]);
-        let found = verdict(&other, &Anchors::default()).await;
-        let same_block = matches!(&found, Verdict::Claimed(by) if by.contains(&hex::encode(hash)));
-        assert!(!same_block, "{found}");
-        assert_eq!(Receipt::from_json(other.to_json().unwrap().as_bytes()).unwrap(), other);
-    };
-    broken(&|l| l.index += 1).await;
-    broken(&|l| l.transaction_index += 1).await;
-    broken(&|l| l.header[40] ^= 1).await;
-    broken(&|l| l.header.truncate(100)).await;
-    broken(&|l| l.receipt.clear()).await;
-    broken(&|l| l.receipt[0].0[60] ^= 1).await;
-    let mut twice = receipt.clone();
-    twice.settlements.push(twice.settlements[0].clone());
-    assert!(matches!(verdict(&twice, &anchors).await, Verdict::Broken(_)));
-}
-
-#[test]
-fn statements_reach_their_contract_once_across_restarts() {
-    block_on(async {
-        let world = World::new();
-        let mut run = world.start().await;
-        let (project, executor) = world.deploy_settling(&run).await;
-        for round in 0..4 {
-            for counter in 0..10 {
-                run.send(world.message(project, round * 10 + counter)).await.unwrap();
-            }
-            // The stop comes while transactions are under way.
-            run.stop().await;
-            run = world.start().await;
-        }
-        run.settled(project, 40).await;
-        assert_eq!(world.executed(executor).await, 40, "each output once");
-        let under_way = run.pipeline.settlements(project, (false, None), 10).await.unwrap();
-        assert!(under_way.is_empty(), "{under_way:?}");
-        for counter in [0, 17, 39] {
-            let id = world.message(project, counter).id();
-            shows_its_block(&run, id).await;
-        }
-        run.stop().await;
-    });
-}
-
-#[test]
-fn what_cannot_be_settled_waits_with_its_reason_and_goes_on_later() {
-    block_on(async {
-        let world = World::new();
-        let run = world.start().await;
-        let (project, executor) = world.deploy_settling(&run).await;
-        // A chain that mines nothing.
-        world.chain.set_mining(w3bstream_chain_dev::Mining::OnDemand);
-        run.send(world.message(project, 0)).await.unwrap();
-        run.reaches(world.message(project, 0).id(), MessageState::Attested).await;
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        assert_eq!(run.pipeline.settlements(project, (false, None), 10).await.unwrap().len(), 1);
-        assert_eq!(world.executed(executor).await, 0);
-        world.chain.set_mining(w3bstream_chain_dev::Mining::Instant);
-        world.chain.mine();
-        run.settled(project, 1).await;
-        assert_eq!(world.executed(executor).await, 1);
         run.stop().await;
     });
 }

@@ -56,7 +56,10 @@ pub use message::{
     check_event_id, payload_digest, token_hash,
 };
 pub use output::{Output, OutputKind, ResultRecord, output_leaves, outputs_root};
-pub use refusal::{Accepted, AckMode, HandlerResult, MessageState, Refusal, RefusalKind, StateChange};
+pub use refusal::{
+    Accepted, AckMode, HandlerResult, MessageSettlement, MessageState, ProofStep, Refusal, RefusalKind,
+    SettlementStep, SettlingTransaction, StateChange,
+};
 pub use sequence::{Sequence, SequenceWindow, WINDOW_BITS, WindowVerdict};
 pub use settlement::{Field, FieldKind, MAX_SETTLEMENTS, MAX_STATEMENT_FIELDS, ProofRule, Settlement};
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};

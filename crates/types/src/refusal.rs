@@ -191,6 +191,71 @@ pub enum MessageState {
     Conflicted,
 }
 
+/// A statement that one of a message's handlers asked to be brought to a contract.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageSettlement {
+    /// The height of its block.
+    #[serde(with = "crate::time::decimal")]
+    pub height: u64,
+    /// Its index among the block's outputs.
+    #[serde(with = "crate::time::decimal")]
+    pub index: u64,
+    /// The settlement's name in the manifest; empty if the manifest has none for it.
+    pub name: String,
+    /// The chain's id (EIP-155).
+    #[serde(with = "crate::time::decimal")]
+    pub chain: u64,
+    /// How far it is.
+    pub state: SettlementStep,
+    /// Whether it needs a proof, and has it.
+    pub proof: ProofStep,
+    /// How often it was tried in vain.
+    pub attempts: u32,
+    /// What it waits for, or why it is not further, in words; empty if there is nothing to say.
+    pub reason: String,
+    /// The transaction that settled it, if this node sent it.
+    pub transaction: Option<SettlingTransaction>,
+}
+
+/// How far a settlement is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SettlementStep {
+    /// For its block's attestation, for its proof, or without one for its transaction.
+    Waiting,
+    /// The proof is there; the transaction is not final yet.
+    Proven,
+    /// The contract took it.
+    Settled,
+    /// The contract had taken it already, by a transaction that this node does not know.
+    Elsewhere,
+}
+
+/// The proof of a settlement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProofStep {
+    /// None is asked for, or it is not this node's.
+    None,
+    /// It is asked for and not there yet.
+    Waiting,
+    /// This node made it.
+    Made,
+}
+
+/// The transaction that settled a statement.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettlingTransaction {
+    /// Its hash, `0x` and hex.
+    pub hash: String,
+    /// The number of its block.
+    #[serde(with = "crate::time::decimal")]
+    pub block: u64,
+    /// Gas that it used.
+    #[serde(with = "crate::time::decimal")]
+    pub gas: u64,
+}
+
 /// One step in the life of a message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateChange {

@@ -247,4 +247,6 @@ pub struct Report {
     pub finished: Vec<(IntentId, Outcome)>,
     /// What an operator should know.
     pub warnings: Vec<Warning>,
+    /// What the account has, in wei; `None` if the node did not say.
+    pub balance: Option<u128>,
 }

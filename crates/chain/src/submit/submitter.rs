@@ -343,11 +343,14 @@ impl Submitter {
 
     async fn check_balance(&self, report: &mut Report) -> Result<(), Error> {
         match self.chain.balance(self.account.address).await {
-            Ok(balance) if balance < self.settings.low_balance => {
-                report.warnings.push(Warning::LowBalance { balance, needed: self.settings.low_balance });
+            Ok(balance) => {
+                report.balance = Some(balance);
+                let needed = self.settings.low_balance;
+                if balance < needed {
+                    report.warnings.push(Warning::LowBalance { balance, needed });
+                }
                 Ok(())
             }
-            Ok(_) => Ok(()),
             Err(e) => self.survive(e, report),
         }
     }

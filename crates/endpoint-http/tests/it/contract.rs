@@ -5,7 +5,9 @@ use axum::http::Request;
 use serde_json::Value;
 use tower::ServiceExt as _;
 use w3bstream_endpoint::MessageLife;
-use w3bstream_types::{Digest, MessageId, RefusalKind};
+use w3bstream_types::{
+    Digest, MessageId, MessageSettlement, ProofStep, RefusalKind, SettlementStep, SettlingTransaction,
+};
 
 use crate::harness::*;
 
@@ -17,7 +19,23 @@ async fn every_documented_path_answers_as_documented() {
     let document = document.json();
     assert_eq!(document["openapi"], "3.1.0");
     let id = MessageId(Digest::of(b"1"));
-    let life = MessageLife { project: "kit".parse().unwrap(), states: vec![] };
+    let settlement = MessageSettlement {
+        height: 4,
+        index: 3,
+        name: "day".into(),
+        chain: 1,
+        state: SettlementStep::Settled,
+        proof: ProofStep::Made,
+        attempts: 0,
+        reason: String::new(),
+        transaction: Some(SettlingTransaction { hash: "0x0a".into(), block: 9, gas: 300_000 }),
+    };
+    let life = MessageLife {
+        project: "kit".parse().unwrap(),
+        states: vec![],
+        settlements: vec![settlement],
+        settlement_count: 1,
+    };
     server.query.lives.lock().unwrap().insert(id, life);
     let router = server.endpoint.router();
     let mut seen = 0;

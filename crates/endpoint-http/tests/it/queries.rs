@@ -5,7 +5,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::{get as on_get, post as on_post};
 use w3bstream_endpoint::{ErrorKind, MessageLife};
-use w3bstream_types::{Digest, MessageId, MessageState, StateChange, Timestamp};
+use w3bstream_types::{
+    Digest, MessageId, MessageSettlement, MessageState, ProofStep, SettlementStep, StateChange, Timestamp,
+};
 
 use crate::harness::*;
 
@@ -21,6 +23,18 @@ async fn the_life_of_a_message() {
             state(MessageState::Stored, 5, ""),
             state(MessageState::Ordered, 9, "waits for execution"),
         ],
+        settlements: vec![MessageSettlement {
+            height: 4,
+            index: 3,
+            name: "day".into(),
+            chain: 1,
+            state: SettlementStep::Waiting,
+            proof: ProofStep::Made,
+            attempts: 0,
+            reason: "its proof: 2 wait before it".into(),
+            transaction: None,
+        }],
+        settlement_count: 1,
     };
     server.query.lives.lock().unwrap().insert(id, life);
     let reply = server.ask(&get(&format!("/v1/messages/{id}"))).await;
@@ -30,6 +44,9 @@ async fn the_life_of_a_message() {
         serde_json::json!({"id": id, "project": "kit", "states": [
             {"state": "stored", "time": "5", "reason": ""},
             {"state": "ordered", "time": "9", "reason": "waits for execution"},
+        ], "settlement_count": 1, "settlements": [
+            {"height": "4", "index": "3", "name": "day", "chain": "1", "state": "waiting",
+             "proof": "made", "attempts": 0, "reason": "its proof: 2 wait before it", "transaction": null},
         ]})
     );
     let other = MessageId(Digest::of(b"2"));

@@ -174,7 +174,27 @@ pub(crate) async fn show(args: MessageArgs, json: bool) -> anyhow::Result<()> {
         let text = |name: &str| s[name].as_str().unwrap_or("").to_owned();
         print(format!("  {:10} {}  {}", text("state"), text("time"), text("reason")));
     }
+    let settlements = life["settlements"].as_array().map(Vec::as_slice).unwrap_or_default();
+    settlements.iter().for_each(|s| print(settlement(s)));
+    let more = life["settlement_count"].as_u64().unwrap_or(0).saturating_sub(settlements.len() as u64);
+    if more > 0 {
+        print(format!("  and {more} settlements more"));
+    }
     Ok(())
+}
+
+fn settlement(s: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or("").to_owned();
+    let mut line = format!("  {:10} {} on chain {}", text(&s["state"]), text(&s["name"]), text(&s["chain"]));
+    if let Some(transaction) = s["transaction"].as_object() {
+        let member = |name: &str| transaction.get(name).map(text).unwrap_or_default();
+        let (hash, block, gas) = (member("hash"), member("block"), member("gas"));
+        line.push_str(&format!("  {hash} in block {block}, gas {gas}"));
+    }
+    match text(&s["reason"]) {
+        why if why.is_empty() => line,
+        why => format!("{line}  {why}"),
+    }
 }
 
 #[cfg(test)]

@@ -9,8 +9,11 @@ mod link;
 mod prove;
 mod record;
 mod stage;
+mod view;
 
 pub(crate) use link::links;
 pub use record::{Landed, Settlement, SettlementState};
-pub(crate) use record::{find, open_records, page};
+pub(crate) use record::{count_live, find, open_records, page};
 pub(crate) use stage::run;
+pub(crate) use view::of_message;
+pub use view::{FeeAccount, ProofProgress};

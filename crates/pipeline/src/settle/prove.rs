@@ -28,6 +28,12 @@ pub(super) enum Progress {
 const QUEUED: Progress = Progress::Waits("waits in the prover's queue");
 const FULL: Progress = Progress::Waits("waits for the proofs before it");
 
+/// The job that proves the statement of an output.
+pub(super) fn job_id(project: ProjectId, (height, index): (u64, u64)) -> Digest {
+    let (height, index) = (height.to_be_bytes(), index.to_be_bytes());
+    Digest::tagged("w3b/proof-job", &[project.0.as_bytes(), &height, &index])
+}
+
 /// The jobs of one project.
 #[derive(Debug)]
 pub(super) struct Proofs {
@@ -53,8 +59,7 @@ impl Proofs {
         let prover = self.shared.parts.provers.get(system).cloned().ok_or_else(|| {
             Error::new(ErrorKind::Unavailable, format!("this node has no proof system {system:?}"))
         })?;
-        let (height, index) = (height.to_be_bytes(), index.to_be_bytes());
-        let id = Digest::tagged("w3b/proof-job", &[self.project.0.as_bytes(), &height, &index]);
+        let id = job_id(self.project, (height, index));
         match prover.state(id).await? {
             Some(JobState::Done(proof)) => {
                 let since = self.jobs.remove(&id);

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use w3bstream_journal::{Journal, RecordId, Write};
 use w3bstream_types::{
-    AppletName, Canonical, Manifest, Output, OutputKind, ProjectId, ResultRecord, Settlement as Rule,
-    Timestamp,
+    AppletName, Canonical, Manifest, MessageId, Output, OutputKind, ProjectId, ResultRecord,
+    Settlement as Rule, Timestamp,
 };
 
 use crate::{Error, ErrorKind};
@@ -25,6 +25,9 @@ pub struct Settlement {
     pub name: String,
     /// The applet that asked for it.
     pub applet: AppletName,
+    /// The message that its handler worked on; `None` in records of before this was kept.
+    #[serde(default)]
+    pub message: Option<MessageId>,
     /// The manifest's rule as it was when the block was attested; `None` if the manifest had changed so that none
     /// fits, and the statement cannot be settled.
     pub rule: Option<Rule>,
@@ -114,10 +117,13 @@ pub(crate) fn open_records(
     manifest: Option<&Manifest>,
 ) -> Result<Vec<Write>, Error> {
     let mut writes = Vec::new();
-    let mut applet = None;
+    let mut asked = None;
     for (index, output) in (0..).zip(outputs) {
         match output.kind {
-            OutputKind::Result => applet = Some(ResultRecord::from_canonical(&output.data)?.applet),
+            OutputKind::Result => {
+                let result = ResultRecord::from_canonical(&output.data)?;
+                asked = Some((result.applet, result.message));
+            }
             OutputKind::Settlement => {
                 let rules = manifest.map(|m| m.settlements.as_slice()).unwrap_or_default();
                 let rule = rules.iter().find(|r| {
@@ -125,7 +131,7 @@ pub(crate) fn open_records(
                         && r.target() == output.target
                         && r.words(&output.data).is_ok()
                 });
-                let applet = applet.clone().ok_or_else(|| {
+                let (applet, message) = asked.clone().ok_or_else(|| {
                     Error::new(ErrorKind::Fatal, format!("output {index} of height {height} is nobody's"))
                 })?;
                 let record = Settlement {
@@ -133,6 +139,7 @@ pub(crate) fn open_records(
                     index,
                     name: rule.map(|r| r.name.to_string()).unwrap_or_default(),
                     applet,
+                    message: Some(message),
                     rule: rule.cloned(),
                     state: SettlementState::Waiting,
                     attempts: 0,
@@ -158,6 +165,20 @@ pub(crate) async fn page(
     let space = if ended { ENDED } else { LIVE };
     let found = journal.records(&RecordId { project, space, key }, limit).await?;
     found.iter().map(|(_, bytes)| Settlement::read(bytes)).collect()
+}
+
+/// How many are under way. Reads them all: asked once, at the start.
+pub(crate) async fn count_live(journal: &dyn Journal, project: ProjectId) -> Result<u64, Error> {
+    const PAGE: usize = 1000;
+    let (mut after, mut count) = (RecordId { project, space: LIVE, key: Vec::new() }, 0);
+    loop {
+        let page = journal.records(&after, PAGE).await?;
+        count += page.len() as u64;
+        match page.into_iter().next_back() {
+            Some((key, _)) => after.key = key,
+            None => return Ok(count),
+        }
+    }
 }
 
 /// A page of those under way.

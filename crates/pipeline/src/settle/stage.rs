@@ -12,6 +12,7 @@ use w3bstream_types::{Attestation, Digest, Output, Timestamp, merkle, output_lea
 use super::books::{Books, FeeKey};
 use super::prove::{Progress, Proofs};
 use super::record::{self, Landed, Settlement, SettlementState};
+use super::view::FeeAccount;
 use crate::counters::Counters;
 use crate::node::Shared;
 use crate::project::Project;
@@ -111,6 +112,8 @@ impl Stage {
 
     fn count(&self, settlement: &Settlement) {
         Counters::add(&self.project.counters.settled, 1);
+        Counters::take(&self.project.counters.settling, 1);
+        self.project.recent.ended((settlement.height, settlement.index));
         if let SettlementState::Settled(landed) = &settlement.state {
             Counters::add(&self.project.counters.settlement_gas, landed.gas_used);
         }
@@ -237,9 +240,12 @@ impl Stage {
         let now = self.now();
         for (chain_id, submitter) in &mut self.submitters {
             let report = submitter.tick(now).await?;
-            for warning in report.warnings {
+            for warning in &report.warnings {
                 tracing::warn!(project = %self.project.name, chain = chain_id, "{warning}");
             }
+            let (balance, in_flight) = (report.balance.map(|b| b.to_string()), submitter.in_flight());
+            let warnings = report.warnings.iter().map(ToString::to_string).collect();
+            self.project.paid(FeeAccount { chain: *chain_id, balance, in_flight, warnings, time: now });
         }
         Ok(())
     }
