@@ -252,20 +252,7 @@ fn schemas() -> Value {
                 "gas": reference("Decimal"),
             },
         },
-        "Message": {
-            "type": "object", "required": ["id", "project", "states", "settlements", "settlement_count"],
-            "properties": {
-                "id": reference("Digest"),
-                "project": reference("Label"),
-                "states": {"type": "array", "items": reference("StateChange"), "description": "Oldest first."},
-                "settlements": {
-                    "type": "array", "items": reference("MessageSettlement"),
-                    "maxItems": MessageLife::MOST_SETTLEMENTS,
-                    "description": "What its handlers asked to be brought to contracts: the first of them.",
-                },
-                "settlement_count": {"type": "integer", "minimum": 0, "description": "How many there are in all."},
-            },
-        },
+        "Message": message_life(),
         "MessageSettlement": settlement(),
         "StateChange": {
             "type": "object", "required": ["state", "time", "reason"],
@@ -288,6 +275,23 @@ fn schemas() -> Value {
                     "description": "With too-old: the boot epoch that a wiped device should use next.",
                 },
             },
+        },
+    })
+}
+
+fn message_life() -> Value {
+    json!({
+        "type": "object", "required": ["id", "project", "states", "settlements", "settlement_count"],
+        "properties": {
+            "id": reference("Digest"),
+            "project": reference("Label"),
+            "states": {"type": "array", "items": reference("StateChange"), "description": "Oldest first."},
+            "settlements": {
+                "type": "array", "items": reference("MessageSettlement"),
+                "maxItems": MessageLife::MOST_SETTLEMENTS,
+                "description": "What its handlers asked to be brought to contracts: the first of them.",
+            },
+            "settlement_count": {"type": "integer", "minimum": 0, "description": "How many there are in all."},
         },
     })
 }
