@@ -252,7 +252,7 @@ fn schemas() -> Value {
                 "gas": reference("Decimal"),
             },
         },
-        "Message": life(),
+        "Message": message_life(),
         "MessageSettlement": settlement(),
         "StateChange": {
             "type": "object", "required": ["state", "time", "reason"],
@@ -279,7 +279,7 @@ fn schemas() -> Value {
     })
 }
 
-fn life() -> Value {
+fn message_life() -> Value {
     json!({
         "type": "object", "required": ["id", "project", "states", "settlements", "settlement_count"],
         "properties": {

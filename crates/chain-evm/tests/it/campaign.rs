@@ -30,8 +30,8 @@ const GWEI: u128 = 1_000_000_000;
 /// How many outputs a block of the subnet has.
 const PER_BLOCK: u64 = 20;
 /// The weather may not last longer; what is not settled by then is settled in calm.
-const STORM: Duration = Duration::from_secs(120);
-const CALM: Duration = Duration::from_secs(180);
+const STORM: Duration = Duration::from_secs(60);
+const CALM: Duration = Duration::from_secs(60);
 
 fn es256k(seed: u8) -> SecretKey {
     SecretKey::from_bytes(Algorithm::ES256K, &[seed; 32]).unwrap()
@@ -143,6 +143,8 @@ impl World {
         let register = register_call(&address(&owner), &subnet.genesis).unwrap();
         assert!(world.send(&owner, 3, Some(registry), register).await.success);
         world.executor = executor;
+        // No reorganisation reaches the contracts.
+        (0..8).for_each(|_| world.mine());
         let blocks = (1..).flat_map(|height| subnet.intents(height, executor, receiver));
         world.intents = blocks.take(outputs as usize).collect();
         world
@@ -216,6 +218,8 @@ struct Caller {
     submitter: Submitter,
     now: u64,
     done: BTreeSet<usize>,
+    /// Why the last one was not taken.
+    last: String,
 }
 
 impl Caller {
@@ -228,7 +232,7 @@ impl Caller {
             ..Settings::default()
         };
         let submitter = Self::start(&ports, &settings).await;
-        Self { ports, settings, submitter, now: 1_000_000, done: BTreeSet::new() }
+        Self { ports, settings, submitter, now: 1_000_000, done: BTreeSet::new(), last: String::new() }
     }
 
     async fn start(ports: &Ports, settings: &Settings) -> Submitter {
@@ -270,9 +274,18 @@ impl Caller {
                     done
                 }
                 Ok(Offered::Refused(Refusal::Reverts(revert))) => is_executed(&revert.data),
-                Ok(Offered::Taken(_) | Offered::Later(_) | Offered::Refused(_)) => false,
+                Ok(Offered::Later(why)) => {
+                    why.clone_into(&mut self.last);
+                    false
+                }
+                Ok(Offered::Refused(refusal)) => {
+                    self.last = format!("refused: {refusal}");
+                    false
+                }
+                Ok(Offered::Taken(_)) => false,
                 Err(e) => {
                     assert_ne!(e.disposition(), Disposition::Halt, "{e}");
+                    self.last = e.to_string();
                     false
                 }
             };
@@ -360,7 +373,14 @@ fn each_output_is_taken_once_in_all_weathers() {
             "{} of {outputs} outputs, {in_storm} of them in {storm_took:.0?} of weather: {seen:?}",
             caller.done.len()
         );
-        assert_eq!(caller.done.len(), world.intents.len(), "everything is settled in the end");
+        assert_eq!(
+            caller.done.len(),
+            world.intents.len(),
+            "everything is settled in the end: {:?}; {}; the account has sent {:?}",
+            caller.submitter,
+            caller.last,
+            world.chain.nonces(address(&es256k(2))).await
+        );
         assert_eq!(ids.len(), world.intents.len(), "each output is taken once");
         assert_eq!(transactions, ids.len(), "by one transaction each");
         ids.sort_unstable();
