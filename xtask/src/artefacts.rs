@@ -12,7 +12,7 @@ use std::process::Command;
 use anyhow::{Context as _, bail};
 use sha2::{Digest as _, Sha256};
 
-use crate::workspace::{Workspace, files};
+use crate::workspace::{CARGO, Workspace, files};
 
 const PACKAGE: &str = "w3bstream-example-cold-chain";
 const MODULE: &str = "cold-chain.wasm";
@@ -161,7 +161,7 @@ impl Compiler {
             return Ok(None);
         }
         let version = printed(Command::new("rustc").arg("--version"))?;
-        Ok(Some(Self { cargo: env!("CARGO").into(), debian: false, version }))
+        Ok(Some(Self { cargo: CARGO.into(), debian: false, version }))
     }
 
     fn build(&self, workspace: &Workspace) -> anyhow::Result<Vec<u8>> {

@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use toml::{Table, Value};
 
 use crate::tidy::ROOMS;
-use crate::workspace::{Workspace, files};
+use crate::workspace::{CARGO, Workspace, files};
 
 /// What an embedder takes alone, beside the rooms.
 const ALONE: [&str; 2] = ["w3bstream-types", "w3bstream-storage-sqlite"];
@@ -107,7 +107,7 @@ fn root_manifest(mut root: Table, members: Vec<Value>, closure: &BTreeSet<String
 }
 
 fn cargo_check(workspace: &Workspace, name: &str, copy: &Path, kit: bool) -> anyhow::Result<()> {
-    let mut command = Command::new(env!("CARGO"));
+    let mut command = Command::new(CARGO);
     command.current_dir(copy).args(["check", "--quiet", "--offline", "--package", name, "--target-dir"]);
     command.arg(workspace.target_directory.join("standalone").join("target"));
     if kit {

@@ -96,10 +96,13 @@ impl Workspace {
     }
 }
 
-/// Runs the Cargo that runs us and gives what it printed.
+/// The Cargo of the path, by name: rustup then gives its compiler to every package that it builds, also to those
+/// that bring a `rust-toolchain` file of their own. A Cargo named by its place would let such a file decide.
+pub(crate) const CARGO: &str = "cargo";
+
+/// Runs Cargo and gives what it printed.
 fn cargo(dir: &Path, args: &[&str]) -> anyhow::Result<String> {
-    let output =
-        Command::new(env!("CARGO")).current_dir(dir).args(args).output().context("starting cargo")?;
+    let output = Command::new(CARGO).current_dir(dir).args(args).output().context("starting cargo")?;
     if !output.status.success() {
         bail!("cargo {} failed: {}", args.join(" "), String::from_utf8_lossy(&output.stderr).trim());
     }

@@ -62,7 +62,7 @@ impl Execution<'_> {
     /// # Errors
     /// [`Malformed`] if the output is no settlement or its target not two addresses.
     pub fn executor(&self) -> Result<Address, Malformed> {
-        self.target().map(|(executor, _)| executor)
+        target_of(self.output).map(|(executor, _)| executor)
     }
 
     /// The contract that receives the output.
@@ -70,21 +70,7 @@ impl Execution<'_> {
     /// # Errors
     /// As [`Self::executor`].
     pub fn receiver(&self) -> Result<Address, Malformed> {
-        self.target().map(|(_, receiver)| receiver)
-    }
-
-    fn target(&self) -> Result<(Address, Address), Malformed> {
-        let bad = |why: &'static str| Malformed::new("settlement", why);
-        if self.output.kind != OutputKind::Settlement {
-            return Err(bad("is an output of another kind"));
-        }
-        let target = self.output.target.as_slice();
-        let (executor, receiver) = target.split_at_checked(20).ok_or_else(|| bad("has a short target"))?;
-        let address = |bytes: &[u8]| -> Result<Address, Malformed> {
-            let bytes = bytes.try_into().map_err(|_| bad("has a target that is not two addresses"))?;
-            Ok(Address::from_bytes(bytes))
-        };
-        Ok((address(executor)?, address(receiver)?))
+        target_of(self.output).map(|(_, receiver)| receiver)
     }
 
     /// Call data of `execute`. Signatures are put into the order of their signers' addresses, which the registry asks for.
@@ -92,7 +78,7 @@ impl Execution<'_> {
     /// # Errors
     /// [`Malformed`] as [`Self::executor`], or if a signature recovers to nobody.
     pub fn call_data(&self) -> Result<Vec<u8>, Malformed> {
-        let (_, receiver) = self.target()?;
+        let receiver = self.receiver()?;
         let kind = self.output.kind as u64;
         let leaf = [Token::uint(self.index), Token::uint(kind), Token::address(&receiver)];
         let data = Token::Bytes(self.output.data.clone());
@@ -106,6 +92,21 @@ impl Execution<'_> {
         ];
         Ok(call(EXECUTE, &arguments))
     }
+}
+
+/// The Executor and the contract that a settlement names.
+///
+/// # Errors
+/// [`Malformed`] if the output is no settlement or its target not two addresses.
+pub fn target_of(output: &Output) -> Result<(Address, Address), Malformed> {
+    let bad = |why: &'static str| Malformed::new("settlement", why);
+    if output.kind != OutputKind::Settlement {
+        return Err(bad("is an output of another kind"));
+    }
+    let (executor, receiver) =
+        output.target.split_first_chunk::<20>().ok_or_else(|| bad("has a short target"))?;
+    let receiver = receiver.try_into().map_err(|_| bad("has a target that is not two addresses"))?;
+    Ok((Address::from_bytes(*executor), Address::from_bytes(receiver)))
 }
 
 fn statement(s: &Statement) -> Token {

@@ -22,6 +22,6 @@ mod registry;
 
 pub use abi::{function_selector, selector_of};
 pub use artefact::{COLD_CHAIN, Contract, EXECUTOR, GROTH16_VERIFIER, RECORDER, SUBNET_REGISTRY};
-pub use executor::{Execution, ExecutionError, OutputRef, Settled, decode_bool, executed_call};
+pub use executor::{Execution, ExecutionError, OutputRef, Settled, decode_bool, executed_call, target_of};
 pub use groth16::{Proof, VerifyingKey};
 pub use registry::{Handover, advance_call, register_call};

@@ -79,6 +79,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Adds an item; beyond `most` the oldest goes.
+fn keep<T>(queue: &Mutex<VecDeque<T>>, item: T, most: usize) {
+    let mut queue = lock(queue);
+    if queue.len() >= most {
+        queue.pop_front();
+    }
+    queue.push_back(item);
+}
+
 impl Recent {
     /// A message was stored.
     pub(crate) fn stored(&self, stored: &Stored) {
@@ -101,11 +110,7 @@ impl Recent {
             settlements: 0,
             height: None,
         };
-        let mut messages = lock(&self.messages);
-        if messages.len() >= MESSAGES {
-            messages.pop_front();
-        }
-        messages.push_back(message);
+        keep(&self.messages, message, MESSAGES);
     }
 
     /// A message was refused.
@@ -115,20 +120,12 @@ impl Recent {
         if end < detail.len() {
             words.push('…');
         }
-        let mut refusals = lock(&self.refusals);
-        if refusals.len() >= REFUSALS {
-            refusals.pop_front();
-        }
-        refusals.push_back(RecentRefusal { time, code: kind.code(), detail: words });
+        keep(&self.refusals, RecentRefusal { time, code: kind.code(), detail: words }, REFUSALS);
     }
 
     /// A settlement ended.
     pub(crate) fn ended(&self, place: (u64, u64)) {
-        let mut ended = lock(&self.ended);
-        if ended.len() >= ENDED {
-            ended.pop_front();
-        }
-        ended.push_back(place);
+        keep(&self.ended, place, ENDED);
     }
 
     fn learn(&self, id: MessageId, height: u64, about: &[Output]) {

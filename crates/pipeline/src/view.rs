@@ -274,8 +274,9 @@ impl Pipeline {
         let stored = stored.ok_or_else(|| missing(format!("this node has no message {id}")))?;
         let record = stored.record();
         let project = record.project();
-        let (height, _) = self
-            .outputs_about(project, id)
+        let (height, first, count) = parts
+            .vfs
+            .outputs_of(project, id)
             .await?
             .ok_or_else(|| missing(format!("message {id} is stored but not executed yet")))?;
         let attestation = parts.journal.attestation(project, height).await?;
@@ -286,12 +287,11 @@ impl Pipeline {
         let (_, _, outputs) = parts.vfs.result(project, height).await?.ok_or_else(gone)?;
         let running = self.0.project(project).ok_or_else(|| missing(format!("no project {project}")))?;
         let key = self.registered_key(project, record.device()).await?;
-        let settlements = match (content.settlements, parts.vfs.outputs_of(project, id).await?) {
-            (true, Some((height, first, count))) => {
-                let own = first..first.saturating_add(count);
-                crate::settle::links(&self.0, (project, height), own).await?
-            }
-            _ => Vec::new(),
+        let settlements = if content.settlements {
+            let own = first..first.saturating_add(count);
+            crate::settle::links(&self.0, (project, height), own).await?
+        } else {
+            Vec::new()
         };
         Ok(Receipt::assemble(ReceiptParts {
             record,

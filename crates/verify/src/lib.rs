@@ -20,12 +20,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use w3bstream_chain::encode::decode_receipt;
 use w3bstream_chain::{Block, trie};
-use w3bstream_contracts::{OutputRef, Settled};
+use w3bstream_contracts::{OutputRef, Settled, target_of};
 use w3bstream_prover::{Artefacts, Circuit, Error, ErrorKind, Proof, Prover, public_signals};
 use w3bstream_types::receipt::{
     Anchors, OutputLink, ProofFinding, ProofLink, Receipt, Report, SettlementFinding, SettlementLink,
 };
-use w3bstream_types::{Address, Digest, Invalid, Output, Statement};
+use w3bstream_types::{Digest, Invalid, Output, Statement};
 
 /// With what proofs are verified.
 #[derive(Clone, Debug, Default)]
@@ -77,7 +77,8 @@ pub fn executed_in(
     if !mined.success {
         return Err(bad("the transaction failed".into()));
     }
-    let executor = executor_of(&output.output).ok_or_else(|| bad("the output names no Executor".into()))?;
+    let (executor, _) =
+        target_of(&output.output).map_err(|e| bad(format!("the output names no Executor: it {}", e.why)))?;
     let (subnet, index) = (statement.subnet.0, output.index);
     let wanted = OutputRef { subnet, epoch: statement.epoch, height: statement.height, index };
     let leaf = output.output.leaf(index);
@@ -91,12 +92,6 @@ pub fn executed_in(
         )));
     }
     Ok(*block.hash.as_bytes())
-}
-
-/// The first of the two addresses that are a settlement's target.
-fn executor_of(output: &Output) -> Option<Address> {
-    let (executor, _) = output.target.split_first_chunk::<20>().filter(|(_, rest)| rest.len() == 20)?;
-    Some(Address::from_bytes(*executor))
 }
 
 impl Proofs {
