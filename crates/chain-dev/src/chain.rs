@@ -2,7 +2,8 @@
 
 use w3bstream_chain::{
     Block, BlockId, Call, CallOutcome, Chain, Error, ErrorKind, Fees, Hash, Log, LogBlocks, LogFilter,
-    Nonces, RawReceipts, Receipt, Revert, SignedTransaction, Simulation, TxStatus, async_trait,
+    MinedTransaction, Nonces, RawReceipts, Receipt, Revert, SignedTransaction, Simulation, TxStatus,
+    async_trait,
 };
 use w3bstream_types::Address;
 
@@ -76,6 +77,10 @@ impl Chain for DevChain {
         }
         let pooled = ledger.pool.values().any(|t| t.hash() == transaction);
         Ok(if pooled { TxStatus::Pending } else { TxStatus::Unknown })
+    }
+
+    async fn transaction(&self, hash: Hash) -> Result<Option<MinedTransaction>, Error> {
+        Ok(self.ledger().transaction(&hash))
     }
 
     async fn sent(&self, account: Address, nonce: u64) -> Result<Option<Hash>, Error> {

@@ -6,7 +6,8 @@ use revm::primitives::U256;
 use w3bstream_chain::encode::{bloom, receipt};
 use w3bstream_chain::memory::Fate;
 use w3bstream_chain::{
-    Block, Call, Error, ErrorKind, Hash, Log, LogPlace, Receipt, SignedTransaction, Simulation, trie,
+    Block, Call, Error, ErrorKind, Hash, Log, LogPlace, MinedTransaction, Receipt, SignedTransaction,
+    Simulation, trie,
 };
 use w3bstream_types::{Address, keccak256};
 
@@ -131,6 +132,13 @@ impl Ledger {
     pub(crate) fn receipt(&self, transaction: &Hash) -> Option<&Receipt> {
         let (height, index) = self.places.get(transaction)?;
         self.at_height(*height)?.receipts.get(*index)
+    }
+
+    pub(crate) fn transaction(&self, hash: &Hash) -> Option<MinedTransaction> {
+        let (height, index) = self.places.get(hash)?;
+        let mined = self.at_height(*height)?;
+        let place = (mined.block.number, mined.block.hash, *index as u64);
+        Some(mined.transactions.get(*index)?.mined(place))
     }
 
     pub(crate) fn sent(&self, account: Address, nonce: u64) -> Option<Hash> {

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use w3bstream_chain::{
     Block, BlockId, Call, CallOutcome, Chain, Error, ErrorKind, Fees, Hash, Log, LogBlocks, LogFilter,
-    Nonces, RawReceipts, Receipt, SignedTransaction, Simulation, TxStatus,
+    MinedTransaction, Nonces, RawReceipts, Receipt, SignedTransaction, Simulation, TxStatus,
 };
 use w3bstream_types::Address;
 
@@ -17,8 +17,8 @@ use crate::rpc::{Failure, Rpc};
 use crate::settings::EvmSettings;
 use crate::used;
 use crate::wire::{
-    self, Amount, Data, FeeHistory, Number, WireBlock, WireLog, WireReceipt, WireTransaction, Word, data,
-    quantity,
+    self, Amount, Data, FeeHistory, Number, WholeTransaction, WireBlock, WireLog, WireReceipt,
+    WireTransaction, Word, data, quantity,
 };
 
 /// A chain behind a node's JSON-RPC interface. Needs a tokio runtime with time and I/O.
@@ -258,6 +258,17 @@ impl Chain for EvmChain {
             (Some(number), Some(block)) => TxStatus::Mined { number: number.0, block: block.0 },
             _ => TxStatus::Pending,
         })
+    }
+
+    async fn transaction(&self, hash: Hash) -> Result<Option<MinedTransaction>, Error> {
+        let rpc = self.ready().await?;
+        let method = "eth_getTransactionByHash";
+        let found: Option<WholeTransaction> = rpc.read(method, json!([hash.to_string()])).await?;
+        let found = found.and_then(WholeTransaction::mined);
+        if found.as_ref().is_some_and(|t| t.hash != hash) {
+            return Err(rpc.bad_answer(method, format!("asked for {hash}, got another one")));
+        }
+        Ok(found)
     }
 
     async fn sent(&self, account: Address, nonce: u64) -> Result<Option<Hash>, Error> {

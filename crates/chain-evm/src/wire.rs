@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, de};
 use serde_json::{Value, json};
-use w3bstream_chain::{Block, Call, Hash, Log, LogPlace, Receipt};
+use w3bstream_chain::{Block, Call, Hash, Log, LogPlace, MinedTransaction, Receipt};
 use w3bstream_types::Address;
 
 /// Bytes as `0x…`.
@@ -47,6 +47,21 @@ impl<'de> Deserialize<'de> for Amount {
             1..=32 => u128::from_str_radix(digits, 16).map_err(|_| wrong())?,
             _ => u128::MAX,
         }))
+    }
+}
+
+/// A number of up to 256 bits, big-endian.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Uint(pub(crate) [u8; 32]);
+
+impl<'de> Deserialize<'de> for Uint {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(d)?;
+        let wrong = || de::Error::custom("expected 0x and a number of up to 256 bits");
+        let digits = text.strip_prefix("0x").filter(|d| !d.is_empty() && d.len() <= 64).ok_or_else(wrong)?;
+        let mut word = [0; 32];
+        hex::decode_to_slice(format!("{digits:0>64}"), &mut word).map_err(|_| wrong())?;
+        Ok(Self(word))
     }
 }
 
@@ -123,6 +138,47 @@ pub(crate) struct WireTransaction {
     pub(crate) nonce: Number<u64>,
     pub(crate) block_hash: Option<Word>,
     pub(crate) block_number: Option<Number<u64>>,
+}
+
+/// A transaction with all that is told of it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct WholeTransaction {
+    #[serde(flatten)]
+    place: WireTransaction,
+    transaction_index: Option<Number<u64>>,
+    // Absent before EIP-2718.
+    #[serde(rename = "type")]
+    kind: Option<Number<u8>>,
+    to: Option<Account>,
+    value: Uint,
+    gas: Number<u64>,
+    gas_price: Option<Number<u128>>,
+    max_fee_per_gas: Option<Number<u128>>,
+    max_priority_fee_per_gas: Option<Number<u128>>,
+    input: Data,
+}
+
+impl WholeTransaction {
+    /// `None` while it waits in the pool.
+    pub(crate) fn mined(self) -> Option<MinedTransaction> {
+        Some(MinedTransaction {
+            hash: self.place.hash.0,
+            number: self.place.block_number?.0,
+            block: self.place.block_hash?.0,
+            index: self.transaction_index?.0,
+            kind: self.kind.map_or(0, |k| k.0),
+            from: self.place.from.0,
+            to: self.to.map(|a| a.0),
+            nonce: self.place.nonce.0,
+            value: self.value.0,
+            gas_limit: self.gas.0,
+            // Nodes give the price that was paid as `gasPrice` of the newer types.
+            max_fee: self.max_fee_per_gas.or(self.gas_price).map_or(0, |p| p.0),
+            priority_fee: self.max_priority_fee_per_gas.map(|p| p.0),
+            data: self.input.0,
+        })
+    }
 }
 
 #[derive(Debug, Deserialize)]

@@ -94,6 +94,38 @@ pub struct Receipt {
     pub logs: Vec<Log>,
 }
 
+/// A transaction in a canonical block, of whatever type it is (EIP-2718). An access list, blobs and authorisations are
+/// not told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MinedTransaction {
+    /// Its hash.
+    pub hash: Hash,
+    /// The block's height.
+    pub number: u64,
+    /// The block's hash.
+    pub block: Hash,
+    /// Its index in the block.
+    pub index: u64,
+    /// Its type; 0 for one of before EIP-2718.
+    pub kind: u8,
+    /// Who sent it.
+    pub from: Address,
+    /// The contract or account; `None` if it created a contract.
+    pub to: Option<Address>,
+    /// The sender's transaction counter.
+    pub nonce: u64,
+    /// Wei that it sent along, a big-endian number.
+    pub value: [u8; 32],
+    /// The most gas that it may use.
+    pub gas_limit: u64,
+    /// The most that one unit of gas pays altogether, in wei: `maxFeePerGas`, or the gas price of an older type.
+    pub max_fee: u128,
+    /// The most that one unit of gas pays to the block's producer, in wei; `None` for the older types.
+    pub priority_fee: Option<u128>,
+    /// Call data, or the new contract's init code.
+    pub data: Vec<u8>,
+}
+
 /// Whether the node knows a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TxStatus {

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use w3bstream_types::Address;
 
 use crate::{
-    Block, BlockId, Call, CallOutcome, Error, Fees, Hash, Log, LogFilter, Nonces, RawReceipts, Receipt,
-    SignedTransaction, Simulation, TxStatus,
+    Block, BlockId, Call, CallOutcome, Error, Fees, Hash, Log, LogFilter, MinedTransaction, Nonces,
+    RawReceipts, Receipt, SignedTransaction, Simulation, TxStatus,
 };
 
 /// One EVM chain, as one node of it tells it. Every answer may be late, old or, after a reorganisation, no longer
@@ -79,6 +79,12 @@ pub trait Chain: Send + Sync + Debug {
     /// # Errors
     /// [`Error`].
     async fn status(&self, transaction: Hash) -> Result<TxStatus, Error>;
+
+    /// A transaction in a canonical block; `None` if it is in none (yet, or no longer).
+    ///
+    /// # Errors
+    /// [`Error`].
+    async fn transaction(&self, hash: Hash) -> Result<Option<MinedTransaction>, Error>;
 
     /// The mined transaction with which an account used a nonce, in the canonical chain; `None` if the nonce is
     /// not used at the head. The answer is looked up in blocks, not derived from a count, so it is evidence that

@@ -30,7 +30,8 @@ pub mod watch;
 
 pub use async_trait::async_trait;
 pub use block::{
-    Block, BlockId, Fees, Log, LogBlocks, LogFilter, LogPlace, Nonces, RawReceipts, Receipt, TxStatus,
+    Block, BlockId, Fees, Log, LogBlocks, LogFilter, LogPlace, MinedTransaction, Nonces, RawReceipts,
+    Receipt, TxStatus,
 };
 pub use call::{Call, CallOutcome, ERROR_SELECTOR, PANIC_SELECTOR, Reason, Revert, Simulation};
 pub use chain::Chain;

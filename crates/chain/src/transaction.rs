@@ -4,8 +4,8 @@ use std::fmt;
 
 use w3bstream_types::{Address, Invalid, Malformed};
 
-use crate::Hash;
 use crate::rlp::{self, Item, Rlp};
+use crate::{Hash, MinedTransaction};
 
 /// EIP-2718's type byte of an EIP-1559 transaction.
 const TYPE: u8 = 2;
@@ -135,6 +135,31 @@ impl SignedTransaction {
         let signed = Self::new(transaction, &signature).map_err(|e| bad(e.to_string()))?;
         // Integers with leading zeros and a v of 2 or more are other forms of the same.
         if signed.raw == raw { Ok(signed) } else { Err(bad("is not in its shortest form".into())) }
+    }
+
+    /// The same as a chain tells of it once it is in a block, at this height, hash and index.
+    #[must_use]
+    pub fn mined(&self, (number, block, index): (u64, Hash, u64)) -> MinedTransaction {
+        let t = &self.transaction;
+        let mut value = [0; 32];
+        if let Some(low) = value.last_chunk_mut::<16>() {
+            *low = t.value.to_be_bytes();
+        }
+        MinedTransaction {
+            hash: self.hash,
+            number,
+            block,
+            index,
+            kind: TYPE,
+            from: self.sender,
+            to: t.to,
+            nonce: t.nonce,
+            value,
+            gas_limit: t.gas_limit,
+            max_fee: t.max_fee,
+            priority_fee: Some(t.priority_fee),
+            data: t.data.clone(),
+        }
     }
 
     /// What was signed.

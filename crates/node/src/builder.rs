@@ -152,6 +152,7 @@ impl NodeBuilder {
             chains: self.chains()?,
             provers: self.registry.provers()?,
             settle_every: Duration::from_millis(self.config.limits.settle_every_ms.max(1)),
+            trigger_every: Duration::from_millis(self.config.limits.trigger_every_ms.max(1)),
             clock: self.clock.clone(),
             probe: self.registry.probe(),
             options: self.options(),

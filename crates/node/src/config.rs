@@ -202,6 +202,8 @@ pub struct LimitSettings {
     pub drain_ms: u64,
     /// How often settlements that are under way are looked at, in milliseconds.
     pub settle_every_ms: u64,
+    /// How often triggers look at their chains and the time, in milliseconds.
+    pub trigger_every_ms: u64,
 }
 
 impl Default for LimitSettings {
@@ -211,6 +213,7 @@ impl Default for LimitSettings {
             max_backlog: 1_000_000,
             drain_ms: 10_000,
             settle_every_ms: 2_000,
+            trigger_every_ms: 1_000,
         }
     }
 }

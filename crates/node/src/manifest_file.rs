@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 use w3bstream_types::{
-    AckMode, Address, Applet, AppletName, BlockRules, Did, Digest, Field, GuestLimits, Manifest, ProjectName,
-    ProofRule, Route, Settlement, SettlementName,
+    AckMode, Address, Applet, AppletName, BlockRules, CronTrigger, Did, Digest, EventType, Field,
+    GuestLimits, HeightTrigger, LogTrigger, Manifest, ProjectName, ProofRule, Route, Settlement,
+    SettlementName, TransactionTrigger, Trigger, TriggerName, TriggerOn,
 };
 
 use crate::config::explain;
@@ -42,6 +43,51 @@ pub struct ManifestFile {
     /// What guests may settle on a chain.
     #[serde(default)]
     pub settlements: Vec<SettlementFile>,
+    /// What guests are told of that no device sends.
+    #[serde(default)]
+    pub triggers: Vec<TriggerFile>,
+}
+
+/// A trigger; see [`Trigger`]. Of `log`, `height`, `transaction` and `cron` there is one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TriggerFile {
+    /// Its name.
+    pub name: TriggerName,
+    /// The event type of its messages.
+    pub event_type: EventType,
+    /// Events of a contract.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogTrigger>,
+    /// A chain's height.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub height: Option<HeightTrigger>,
+    /// One transaction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transaction: Option<TransactionTrigger>,
+    /// The time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cron: Option<CronTrigger>,
+}
+
+impl TriggerFile {
+    fn trigger(self) -> anyhow::Result<Trigger> {
+        let Self { name, event_type, log, height, transaction, cron } = self;
+        let given = [
+            log.map(TriggerOn::Log),
+            height.map(TriggerOn::Height),
+            transaction.map(TriggerOn::Transaction),
+            cron.map(TriggerOn::Cron),
+        ];
+        let mut given = given.into_iter().flatten();
+        match (given.next(), given.next()) {
+            (Some(on), None) => Ok(Trigger { name, event_type, on }),
+            _ => bail!(
+                "trigger {name}: give it one of log, height, transaction and cron, such as: \
+                 cron = {{ schedule = \"0 * * * *\" }}"
+            ),
+        }
+    }
 }
 
 /// A settlement; see [`Settlement`].
@@ -215,6 +261,7 @@ impl ManifestFile {
             env: self.env.into_iter().collect(),
             applets: self.applets.into_iter().zip(&digests).map(applet).collect(),
             settlements,
+            triggers: self.triggers.into_iter().map(TriggerFile::trigger).collect::<anyhow::Result<_>>()?,
         };
         manifest.check()?;
         Ok(Loaded { manifest, modules: digests.into_iter().zip(modules).collect(), circuits })
@@ -236,6 +283,53 @@ mod tests {
     fn a_bad_name_is_refused_with_what_it_may_be() {
         let error = ManifestFile::parse("name = \"My Project\"\n", "w3bstream.toml").unwrap_err().to_string();
         assert!(error.contains("line 1") && error.contains("a-z"), "{error}");
+    }
+
+    fn triggers(text: &str) -> anyhow::Result<Vec<Trigger>> {
+        let file = ManifestFile::parse(&format!("name = \"p\"\n{text}"), "w3bstream.toml")?;
+        let owner: Did = "did:web:example.org".parse().unwrap();
+        Ok(file.with_files(&owner, vec![], vec![])?.manifest.triggers)
+    }
+
+    #[test]
+    fn triggers_of_each_kind_are_read() {
+        let text = r#"
+            [[triggers]]
+            name = "transfers"
+            event-type = "transfer"
+            log = { chain-id = 1, contract = "0x00000000000000000000000000000000000000c0", event = "T(address)" }
+            [[triggers]]
+            name = "later"
+            event-type = "e"
+            height = { chain-id = 1, height = 5, every = 2, confirmations = 1 }
+            [[triggers]]
+            name = "paid"
+            event-type = "e"
+            transaction = { chain-id = 1, hash = "0x0101010101010101010101010101010101010101010101010101010101010101" }
+            [[triggers]]
+            name = "hourly"
+            event-type = "e"
+            cron = { schedule = "0 * * * *" }
+        "#;
+        let read = triggers(text).unwrap();
+        let kinds: Vec<_> = read.iter().map(Trigger::kind).collect();
+        assert_eq!(kinds, ["log", "height", "transaction", "cron"]);
+        let TriggerOn::Log(log) = &read[0].on else { unreachable!() };
+        assert_eq!((log.confirmations, log.start_block), (12, None), "what is not given");
+    }
+
+    #[test]
+    fn a_trigger_on_nothing_or_on_two_things_is_refused_with_its_name() {
+        let cron = "cron = { schedule = \"* * * * *\" }";
+        let height = "height = { chain-id = 1, height = 1 }";
+        for on in [String::new(), format!("{cron}\n{height}")] {
+            let text = format!("[[triggers]]\nname = \"t\"\nevent-type = \"e\"\n{on}\n");
+            let error = triggers(&text).unwrap_err().to_string();
+            assert!(error.contains("trigger t") && error.contains("cron ="), "{error}");
+        }
+        let misspelt = "[[triggers]]\nname = \"t\"\nevent-type = \"e\"\ncron = { scedule = \"* * * * *\" }";
+        let error = triggers(misspelt).unwrap_err().to_string();
+        assert!(error.contains("line 5") && error.contains("schedule"), "{error}");
     }
 
     #[test]

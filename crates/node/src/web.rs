@@ -150,6 +150,7 @@ async fn add_details(shown: &mut Value, pipeline: &Pipeline, status: &ProjectSta
         ("recent_messages", json!(pipeline.recent_messages(id, MESSAGES).await.unwrap_or_default())),
         ("recent_refusals", json!(pipeline.recent_refusals(id))),
         ("recent_devices", json!(pipeline.recent_devices(id, DEVICES))),
+        ("triggers", json!(status.triggers)),
         ("payer", json!(payer)),
         ("accounts", json!(pipeline.fee_accounts(id))),
     ];

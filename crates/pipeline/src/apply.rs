@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use w3bstream_engine::{Call, Engine, HostState, LogLine, Module, Source};
 use w3bstream_types::{
-    Applet, AppletName, Canonical, Control, ControlTx, DeviceRegistration, Digest, Entry, GuestLimits,
-    Manifest, MessageId, Ordered, Output, OutputKind, ProjectId, Record, RefusalKind, ResultRecord, Route,
-    SequenceWindow, SourceId, TokenRegistration, WindowVerdict,
+    Applet, AppletName, Canonical, Control, ControlTx, DeviceRegistration, Digest, Entry, EventType, Form,
+    GuestLimits, Manifest, MessageId, Ordered, Output, OutputKind, ProjectId, Record, RefusalKind,
+    ResultRecord, Route, SequenceWindow, SourceId, Timestamp, TokenRegistration, TriggerOn, WindowVerdict,
 };
 use w3bstream_vfs::{Applied, Writes, key};
 use w3bstream_wallet::DeviceStatus;
@@ -25,6 +25,8 @@ pub(crate) trait StateReader {
 /// Everything that an application needs.
 pub(crate) struct Applier<'a> {
     pub(crate) project: ProjectId,
+    /// The block's time.
+    pub(crate) time: Timestamp,
     pub(crate) image: &'a Image,
     pub(crate) engine: &'a dyn Engine,
     /// The operator's caps on guests.
@@ -228,6 +230,7 @@ impl Work<'_> {
             SourceId::Publisher(name) => {
                 self.token_of(&name).ok_or(RefusalKind::Revoked)?.event_types.clone()
             }
+            SourceId::Trigger(_) => self.trigger(record, &manifest)?,
         };
         if !allowed.is_empty() && !allowed.contains(record.event_type()) {
             return Err(RefusalKind::NotAllowed);
@@ -243,6 +246,16 @@ impl Work<'_> {
             }
         }
         Ok(manifest)
+    }
+
+    /// The one event type of a trigger of this height's manifest. A moment is not before its time.
+    fn trigger(&self, record: &Record, manifest: &Manifest) -> Result<Vec<EventType>, RefusalKind> {
+        let Form::Trigger(message) = record.form() else { return Err(RefusalKind::Malformed) };
+        let trigger = manifest.trigger(&message.trigger).ok_or(RefusalKind::Revoked)?;
+        if matches!(trigger.on, TriggerOn::Cron(_)) && message.time > self.base.time {
+            return Err(RefusalKind::NotAllowed);
+        }
+        Ok(vec![trigger.event_type.clone()])
     }
 
     fn module(&mut self, digest: Digest) -> Result<Arc<dyn Module>, Error> {

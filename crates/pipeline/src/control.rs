@@ -212,7 +212,7 @@ impl Pipeline {
                 )));
             }
         }
-        Ok(())
+        crate::trigger::check_schedules(next)
     }
 
     /// The id of the project with this name on this node.

@@ -12,6 +12,7 @@ use w3bstream_types::{ProjectName, RefusalKind};
 pub(crate) struct Counters {
     pub(crate) accepted: AtomicU64,
     pub(crate) duplicates: AtomicU64,
+    pub(crate) triggered: AtomicU64,
     pub(crate) blocks: AtomicU64,
     pub(crate) attested: AtomicU64,
     pub(crate) executed: AtomicU64,
@@ -45,11 +46,12 @@ impl Counters {
         let _ = gauge.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
-    pub(crate) fn rows(&self) -> [(&'static str, &'static str, u64); 14] {
+    pub(crate) fn rows(&self) -> [(&'static str, &'static str, u64); 15] {
         let get = |c: &AtomicU64| c.load(Ordering::Relaxed);
         [
             ("w3b_messages_accepted_total", "Messages stored.", get(&self.accepted)),
             ("w3b_messages_duplicate_total", "Repeats of stored messages.", get(&self.duplicates)),
+            ("w3b_triggers_told_total", "Messages that triggers made.", get(&self.triggered)),
             ("w3b_blocks_total", "Final blocks.", get(&self.blocks)),
             ("w3b_blocks_attested_total", "Blocks attested by a quorum.", get(&self.attested)),
             ("w3b_messages_executed_total", "Messages executed.", get(&self.executed)),

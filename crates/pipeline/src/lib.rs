@@ -32,6 +32,7 @@ mod stage_admit;
 mod stage_execute;
 mod stage_order;
 mod stage_outbox;
+mod trigger;
 mod view;
 mod waiters;
 
@@ -43,4 +44,5 @@ pub use probe::{NoProbe, POINTS, Probe};
 pub use project::GuestLog;
 pub use recent::{RecentMessage, RecentRefusal};
 pub use settle::{FeeAccount, Landed, ProofProgress, Settlement, SettlementState};
+pub use trigger::TriggerStatus;
 pub use view::{BlockView, DeviceView, ProjectStatus, ReceiptContent};

@@ -21,7 +21,7 @@ use crate::project::{Project, Resume};
 use crate::registry::{Image, Registries};
 use crate::stage_order::{ATTESTED, Sequencer};
 use crate::waiters::Waiters;
-use crate::{Error, ErrorKind, Parts, stage_admit, stage_execute, stage_outbox};
+use crate::{Error, ErrorKind, Parts, stage_admit, stage_execute, stage_outbox, trigger};
 
 /// What every stage of every project shares.
 #[derive(Debug)]
@@ -326,6 +326,10 @@ impl Pipeline {
         stages.spawn(format!("outbox {name}"), run);
         let run = crate::settle::run(shared.clone(), project.clone(), stages.shutdown());
         stages.spawn(format!("settle {name}"), run);
+        for (what, kind) in [("chains", trigger::Kind::Chains), ("clock", trigger::Kind::Clock)] {
+            let run = trigger::run(shared.clone(), project.clone(), kind, stages.shutdown());
+            stages.spawn(format!("triggers of {what} {name}"), run);
+        }
         Ok(())
     }
 

@@ -58,6 +58,8 @@ pub struct Parts {
     pub provers: BTreeMap<String, Arc<dyn Prover>>,
     /// How often settlements that are under way are looked at.
     pub settle_every: Duration,
+    /// How often triggers look at their chains and the time.
+    pub trigger_every: Duration,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Told of every hand-over.

@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Notify, mpsc, watch};
 use w3bstream_consensus::DriverInput;
 use w3bstream_engine::LogLine;
-use w3bstream_types::{AppletName, Genesis, MessageId, ProjectId, ProjectName};
+use w3bstream_types::{AppletName, Genesis, MessageId, ProjectId, ProjectName, Stored};
 
 use crate::counters::Counters;
 use crate::recent::Recent;
 use crate::settle::FeeAccount;
+use crate::trigger::Board;
 
 /// How many inputs may wait for a project's consensus driver. Senders wait beyond it; each stage has at
 /// most a few under way.
@@ -48,6 +49,8 @@ pub(crate) struct Project {
     pub(crate) halted: watch::Sender<Option<String>>,
     /// What came last, for people who look.
     pub(crate) recent: Recent,
+    /// How its triggers stand.
+    pub(crate) triggers: Board,
     logs: Mutex<VecDeque<GuestLog>>,
     accounts: Mutex<BTreeMap<u64, FeeAccount>>,
 }
@@ -80,6 +83,7 @@ impl Project {
             attested: watch::Sender::new(at.attested),
             halted: watch::Sender::new(halted),
             recent: Recent::default(),
+            triggers: Board::default(),
             logs: Mutex::default(),
             accounts: Mutex::default(),
         };
@@ -89,6 +93,17 @@ impl Project {
     /// Why the project does not go on; `None` if it does.
     pub(crate) fn halt_reason(&self) -> Option<String> {
         self.halted.borrow().clone()
+    }
+
+    /// A message was stored, or was there already.
+    pub(crate) fn took(&self, stored: &Stored, new: bool) {
+        if new {
+            Counters::add(&self.counters.accepted, 1);
+            Counters::add(&self.counters.backlog, 1);
+            self.recent.stored(stored);
+        } else {
+            Counters::add(&self.counters.duplicates, 1);
+        }
     }
 
     pub(crate) fn log(&self, lines: impl Iterator<Item = GuestLog>, keep: usize) {

@@ -12,7 +12,6 @@ use w3bstream_storage::Outcome;
 use w3bstream_types::{Accepted, AckMode, Disposition, ProjectName, Refusal, RefusalKind, Stored, Verified};
 use w3bstream_wallet::Registry as _;
 
-use crate::counters::Counters;
 use crate::node::Shared;
 use crate::project::Project;
 
@@ -184,14 +183,9 @@ async fn acknowledge(shared: &Shared, outcomes: Vec<Outcome>, pending: Vec<Pendi
                 refuse(shared, &project.name, ack, Refusal::new(RefusalKind::Conflict, why));
             }
             Outcome::Stored(stored, new) => {
-                let counters = &project.counters;
+                project.took(&stored, new);
                 if new {
-                    Counters::add(&counters.accepted, 1);
-                    Counters::add(&counters.backlog, 1);
-                    project.recent.stored(&stored);
                     touched.insert(project.id, project.clone());
-                } else {
-                    Counters::add(&counters.duplicates, 1);
                 }
                 answer(shared, stored, ack, (mode, !new)).await;
             }

@@ -66,7 +66,7 @@ async fn execute(shared: &Arc<Shared>, project: &Project, height: u64) -> Result
     let (certified, entries) = load(shared, project.id, height).await?;
     parts.probe.at("execute.started");
     let image = shared.registries.image(project.id);
-    let effects = compute(shared.clone(), project.id, (height, image), entries.clone()).await?;
+    let effects = compute(shared.clone(), project.id, (&certified.block, image), entries.clone()).await?;
     parts.probe.at("execute.ran");
     let Effects { applied, draft, logs } = effects;
     let (outputs, manifest, index) = (applied.outputs.clone(), applied.manifest, applied.index.clone());
@@ -134,14 +134,16 @@ async fn load(
 async fn compute(
     shared: Arc<Shared>,
     project: ProjectId,
-    (height, image): (u64, Arc<Image>),
+    (block, image): (&Block, Arc<Image>),
     entries: Vec<(Entry, Resolved)>,
 ) -> Result<Effects, Error> {
     let runtime = tokio::runtime::Handle::current();
+    let (height, time) = (block.header().height, block.header().time);
     let work = move || {
         let mut state = VfsReader { runtime, vfs: shared.parts.vfs.clone(), project };
         let applier = Applier {
             project,
+            time,
             image: &image,
             engine: &*shared.parts.engine,
             caps: &shared.parts.options.guest_caps,

@@ -12,7 +12,7 @@ use w3bstream_wallet::DeviceStatus;
 
 use crate::project::{GuestLog, Project};
 use crate::settle::{self, Settlement};
-use crate::{Error, ErrorKind, Pipeline, counters, stage_execute};
+use crate::{Error, ErrorKind, Pipeline, TriggerStatus, counters, stage_execute};
 
 /// How many conflicts per project are searched for a message that is not stored.
 const CONFLICTS: usize = 1000;
@@ -48,6 +48,8 @@ pub struct ProjectStatus {
     pub attested: u64,
     /// Registered devices that are not revoked.
     pub devices: usize,
+    /// How its triggers stand, by name.
+    pub triggers: Vec<TriggerStatus>,
     /// Counts since the node started, by metric name.
     pub counters: std::collections::BTreeMap<&'static str, u64>,
     /// Refusals since the node started, by reason.
@@ -137,6 +139,7 @@ impl Pipeline {
             height,
             applied,
             attested,
+            triggers: p.triggers.all(),
             devices: self.0.registries.with(p.id, live).unwrap_or_default(),
             counters: p.counters.rows().into_iter().map(|(name, _, v)| (name, v)).collect(),
             refused: self.0.refusals.of(p.name.as_str()).into_iter().map(|(k, n)| (k.code(), n)).collect(),

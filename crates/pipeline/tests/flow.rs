@@ -4,11 +4,14 @@
 
 #[path = "flow/settling.rs"]
 mod settling;
+#[path = "flow/triggers.rs"]
+mod triggers;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -21,10 +24,10 @@ use w3bstream_pipeline::{ChainParts, NoProbe, OpenWal, Options, Parts, Pipeline,
 use w3bstream_prover::{MemoryProver, Prover, TOY};
 use w3bstream_storage::{Filter, MemoryStorage, Storage as _};
 use w3bstream_types::{
-    AckMode, Algorithm, Applet, BlockRules, Control, ControlTx, DeviceRegistration, Did, Digest, Draft, Form,
-    GuestLimits, Manifest, MessageId, MessageState, Output, OutputKind, Position, ProjectId, Received,
-    Record, RefusalKind, Route, SecretKey, Sequence, Submission, SystemClock, Timestamp, TokenRegistration,
-    token_hash,
+    AckMode, Algorithm, Applet, BlockRules, Clock, Control, ControlTx, DeviceRegistration, Did, Digest,
+    Draft, Form, GuestLimits, Manifest, MessageId, MessageState, Output, OutputKind, Position, ProjectId,
+    Received, Record, RefusalKind, Route, SecretKey, Sequence, Submission, SystemClock, Timestamp,
+    TokenRegistration, token_hash,
 };
 use w3bstream_vfs::MemoryVfs;
 use w3bstream_wallet::{MemorySigner, Role, Signer as _};
@@ -105,6 +108,16 @@ impl OpenWal for Disk {
     }
 }
 
+/// The system's clock, put forward by some milliseconds.
+#[derive(Debug, Default)]
+struct ShiftedClock(AtomicU64);
+
+impl Clock for ShiftedClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(SystemClock.now().0 + self.0.load(Ordering::SeqCst))
+    }
+}
+
 /// What survives a restart.
 struct World {
     storage: MemoryStorage,
@@ -113,6 +126,7 @@ struct World {
     disk: MemoryDisk,
     signer: Arc<MemorySigner>,
     chain: Arc<DevChain>,
+    clock: Arc<ShiftedClock>,
     owner: SecretKey,
     device: SecretKey,
 }
@@ -138,6 +152,7 @@ impl World {
             disk: MemoryDisk::new(),
             signer: Arc::new(MemorySigner::from_seed([7; 32]).unwrap()),
             chain: Arc::new(DevChain::new(Settings::default())),
+            clock: Arc::default(),
             owner: key(1),
             device: key(2),
         }
@@ -171,7 +186,8 @@ impl World {
             chains: BTreeMap::from([(31_337, self.chain())]),
             provers: BTreeMap::from([(TOY.to_owned(), Arc::new(MemoryProver::new(8)) as Arc<dyn Prover>)]),
             settle_every: Duration::from_millis(5),
-            clock: Arc::new(SystemClock),
+            trigger_every: Duration::from_millis(5),
+            clock: self.clock.clone(),
             probe: Arc::new(NoProbe),
             options: Options::default(),
         };
@@ -199,6 +215,7 @@ impl World {
             env: vec![],
             applets: programs.iter().map(applet).collect(),
             settlements: vec![],
+            triggers: vec![],
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use w3bstream_sqlite::rusqlite::{self, CachedStatement, OptionalExtension, Params, Transaction};
 use w3bstream_storage::{Appended, Error, ErrorKind, Item, MAX_CONFLICTS_PER_MESSAGE};
-use w3bstream_types::{Canonical, Digest, MessageId, Position, ProjectId, Trust};
+use w3bstream_types::{Canonical, Digest, MessageId, Position, ProjectId};
 
 use crate::error::Fail;
 use crate::{ids, schema};
@@ -35,10 +35,7 @@ impl Row {
             let what = format!("message {}: the time of arrival {received_at} is out of range", record.id());
             Error::new(ErrorKind::Unsupported, what)
         })?;
-        let trust = match trust {
-            Trust::Token => 0,
-            Trust::Signature => 1,
-        };
+        let trust = i64::from(trust.number());
         let body = record.to_canonical();
         Ok(Self {
             id: record.id(),

@@ -46,11 +46,8 @@ impl Raw {
             return Err("its bytes are not those of its digest".into());
         }
         let record = Record::from_canonical(body).map_err(|e| e.to_string())?;
-        let trust = match self.trust {
-            0 => Trust::Token,
-            1 => Trust::Signature,
-            n => return Err(format!("its trust is {n}")),
-        };
+        let trust = u8::try_from(self.trust).ok().and_then(Trust::of_number);
+        let trust = trust.ok_or_else(|| format!("its trust is {}", self.trust))?;
         Ok(Some(Item { record, trust, received_at: Timestamp(self.received_at.unsigned_abs()) }))
     }
 

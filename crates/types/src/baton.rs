@@ -49,8 +49,9 @@
 use std::fmt;
 
 use crate::{
-    Attestation, Block, Digest, Entry, EventType, Form, Genesis, Invalid, Output, ProjectId, ProjectName,
-    PublicKey, PublisherName, Record, Statement, Timestamp, TokenMessage, message, output,
+    Attestation, Block, Digest, Entry, EventType, Form, Genesis, Invalid, Manifest, Output, ProjectId,
+    ProjectName, PublicKey, PublisherName, Record, Statement, Timestamp, TokenMessage, TriggerMessage,
+    message, output,
 };
 
 /// What a sender handed in, not yet judged.
@@ -99,8 +100,33 @@ pub struct Received {
 pub enum Trust {
     /// Whoever held the publisher's token, as this node says.
     Token,
+    /// What the project's nodes see of a chain or of the time, each for itself.
+    Observed,
     /// The device's signature.
     Signature,
+}
+
+impl Trust {
+    /// The number by which it is kept; the same for ever.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Token => 0,
+            Self::Signature => 1,
+            Self::Observed => 2,
+        }
+    }
+
+    /// What is kept by this number; `None` if nothing is.
+    #[must_use]
+    pub const fn of_number(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Token),
+            1 => Some(Self::Signature),
+            2 => Some(Self::Observed),
+            _ => None,
+        }
+    }
 }
 
 /// A message whose sender was checked against the project's registry.
@@ -140,6 +166,23 @@ impl Verified {
         }
         let message = TokenMessage { project, publisher, event_id, event_type, time, payload, token_hash };
         Ok(Self { record: Record::new(Form::Token(message)), trust: Trust::Token, received_at })
+    }
+
+    /// Checks that the manifest has the trigger that fired, and that the message is as that trigger's are.
+    ///
+    /// # Errors
+    /// [`Invalid`] if it has none of this name, or one of another project or event type.
+    pub fn by_trigger(
+        message: TriggerMessage,
+        manifest: &Manifest,
+        received_at: Timestamp,
+    ) -> Result<Self, Invalid> {
+        message::check_event_id(&message.event_id).map_err(|e| Invalid::new("event id", e.why))?;
+        if !manifest.allows(&message) {
+            let why = format!("{} of {} has no such trigger", message.trigger, manifest.name);
+            return Err(Invalid::new("trigger", why));
+        }
+        Ok(Self { record: Record::new(Form::Trigger(message)), trust: Trust::Observed, received_at })
     }
 
     /// The message.

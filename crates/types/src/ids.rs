@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::text::text_serde;
-use crate::{Did, Digest, Malformed};
+use crate::{Canonical as _, Did, Digest, Malformed, TriggerHeader};
 
 /// Checks the alphabet shared by project names, event types, applet names and publishers.
 fn check_label(what: &'static str, s: &str) -> Result<(), Malformed> {
@@ -82,6 +82,11 @@ label!(
     SettlementName,
     "settlement name"
 );
+label!(
+    /// A trigger's name inside its project: `[a-z0-9-]{1,63}`.
+    TriggerName,
+    "trigger name"
+);
 
 macro_rules! digest_id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -146,6 +151,12 @@ impl MessageId {
         Self(Digest::tagged("w3b/message/1", &[signing_input]))
     }
 
+    /// The id of a trigger's message.
+    #[must_use]
+    pub fn of_trigger(header: &TriggerHeader) -> Self {
+        Self(Digest::tagged("w3b/trigger-message/1", &[&header.to_canonical()]))
+    }
+
     /// The id of a message that carries a token instead of a signature.
     #[must_use]
     pub fn of_token_event(project: &ProjectId, publisher: &PublisherName, event_id: &str) -> Self {
@@ -154,13 +165,15 @@ impl MessageId {
     }
 }
 
-/// Who a message is from: a device's DID, or a publisher that holds a token.
+/// Who a message is from: a device's DID, a publisher that holds a token, or a trigger of the project.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SourceId {
     /// A device that signs.
     Device(Did),
     /// A publisher that shows a token.
     Publisher(PublisherName),
+    /// A trigger that fired.
+    Trigger(TriggerName),
 }
 
 impl fmt::Display for SourceId {
@@ -168,6 +181,7 @@ impl fmt::Display for SourceId {
         match self {
             Self::Device(did) => did.fmt(f),
             Self::Publisher(name) => write!(f, "publisher:{name}"),
+            Self::Trigger(name) => write!(f, "trigger:{name}"),
         }
     }
 }
@@ -176,9 +190,10 @@ impl FromStr for SourceId {
     type Err = Malformed;
 
     fn from_str(s: &str) -> Result<Self, Malformed> {
-        match s.strip_prefix("publisher:") {
-            Some(name) => name.parse().map(Self::Publisher),
-            None => s.parse().map(Self::Device),
+        match (s.strip_prefix("publisher:"), s.strip_prefix("trigger:")) {
+            (Some(name), _) => name.parse().map(Self::Publisher),
+            (_, Some(name)) => name.parse().map(Self::Trigger),
+            _ => s.parse().map(Self::Device),
         }
     }
 }

@@ -35,6 +35,7 @@ mod sequence;
 mod settlement;
 mod text;
 pub mod time;
+mod trigger;
 
 pub use attestation::{Attestation, DOMAIN_TYPE, STATEMENT_TYPE, Statement};
 pub use baton::{Attested, Executed, Ordered, Position, Received, Stored, Submission, Trust, Verified};
@@ -47,6 +48,7 @@ pub use error::{Disposition, Invalid, Malformed};
 pub use genesis::{Genesis, MAX_MEMBERS, Member, quorum};
 pub use ids::{
     AppletName, EventType, MessageId, ProjectId, ProjectName, PublisherName, SettlementName, SourceId,
+    TriggerName,
 };
 pub use jws::{JWS_TYPE, Jws, MAX_JWS_BYTES};
 pub use key::{Address, Algorithm, PublicKey, SecretKey, keccak256};
@@ -63,3 +65,7 @@ pub use refusal::{
 pub use sequence::{Sequence, SequenceWindow, WINDOW_BITS, WindowVerdict};
 pub use settlement::{Field, FieldKind, MAX_SETTLEMENTS, MAX_STATEMENT_FIELDS, ProofRule, Settlement};
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
+pub use trigger::{
+    CronTrigger, EventSignature, HeightTrigger, LogTrigger, MAX_CONFIRMATIONS, MAX_TRIGGERS, Missed, Topic,
+    TransactionTrigger, Trigger, TriggerHeader, TriggerMessage, TriggerOn, Word,
+};

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AckMode, AppletName, Canonical, Decoder, Did, Digest, Encoder, EventType, MAX_PAYLOAD_BYTES, Malformed,
-    ProjectId, ProjectName, Settlement,
+    ProjectId, ProjectName, Settlement, Trigger, TriggerMessage, TriggerName,
 };
 
 /// The most applets in a project.
@@ -155,6 +155,8 @@ pub struct Manifest {
     pub applets: Vec<Applet>,
     /// What guests may settle on a chain.
     pub settlements: Vec<Settlement>,
+    /// What guests are told of that no device sends.
+    pub triggers: Vec<Trigger>,
 }
 
 impl Manifest {
@@ -207,10 +209,32 @@ impl Manifest {
                 return bad(format!("the settlement {} stands twice", settlement.name));
             }
         }
+        if self.triggers.len() > crate::MAX_TRIGGERS {
+            return bad(format!("at most {} triggers", crate::MAX_TRIGGERS));
+        }
+        for (i, trigger) in self.triggers.iter().enumerate() {
+            trigger.check()?;
+            if self.triggers.iter().take(i).any(|t| t.name == trigger.name) {
+                return bad(format!("the trigger {} stands twice", trigger.name));
+            }
+        }
         if self.blocks.max_entries == 0 || self.blocks.max_entries > 65_536 {
             return bad("blocks.max-entries must be 1 to 65536".into());
         }
         Ok(())
+    }
+
+    /// The trigger of this name.
+    #[must_use]
+    pub fn trigger(&self, name: &TriggerName) -> Option<&Trigger> {
+        self.triggers.iter().find(|t| t.name == *name)
+    }
+
+    /// Whether a message is as one of this project's triggers makes them.
+    #[must_use]
+    pub fn allows(&self, message: &TriggerMessage) -> bool {
+        let trigger = self.trigger(&message.trigger);
+        message.project == self.project() && trigger.is_some_and(|t| t.event_type == message.event_type)
     }
 
     /// The (applet, route) pairs that an event type reaches, in order: all routes that name it, or, if
@@ -263,7 +287,7 @@ const ACK_MODES: [AckMode; 3] = [AckMode::Durable, AckMode::Committed, AckMode::
 impl Canonical for Manifest {
     const DOMAIN: &'static str = "w3b/manifest";
     const VERSION: u16 = 1;
-    const FIELDS: u64 = 11;
+    const FIELDS: u64 = 12;
 
     fn encode_fields(&self, e: &mut Encoder) {
         e.text(self.name.as_str()).text(self.owner.as_str()).u64(self.version).u64(self.ack as u64);
@@ -279,6 +303,9 @@ impl Canonical for Manifest {
         });
         e.list(&self.settlements, |e, s| {
             e.item(s);
+        });
+        e.list(&self.triggers, |e, t| {
+            e.item(t);
         });
     }
 
@@ -303,6 +330,7 @@ impl Canonical for Manifest {
             })?,
             applets: d.list(|d| d.item())?,
             settlements: d.list(|d| d.item())?,
+            triggers: d.list(|d| d.item())?,
         };
         manifest.check()?;
         Ok(manifest)

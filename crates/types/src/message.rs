@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Canonical, Decoder, Did, Digest, Encoder, EventType, Invalid, Jws, KeyId, Malformed, MessageId,
-    ProjectId, PublicKey, PublisherName, SecretKey, Sequence, SourceId, Timestamp,
+    ProjectId, PublicKey, PublisherName, SecretKey, Sequence, SourceId, Timestamp, TriggerMessage,
 };
 
 /// The largest payload that the formats carry, in bytes. Nodes and projects set lower limits.
@@ -241,6 +241,8 @@ pub enum Form {
     Jws(Jws),
     /// Token instead of signature.
     Token(TokenMessage),
+    /// No device: a trigger of the project.
+    Trigger(TriggerMessage),
 }
 
 /// One message as it is kept: its id and the form that it arrived in, byte for byte.
@@ -260,6 +262,7 @@ impl Record {
             Form::Envelope(e) => MessageId::of_signing_input(&e.header.to_canonical()),
             Form::Jws(j) => MessageId::of_signing_input(j.signing_input()),
             Form::Token(t) => MessageId::of_token_event(&t.project, &t.publisher, &t.event_id),
+            Form::Trigger(t) => MessageId::of_trigger(&t.header()),
         };
         Self { id, form }
     }
@@ -276,13 +279,13 @@ impl Record {
         &self.form
     }
 
-    /// The signed header; `None` for a token message.
+    /// The signed header; `None` for a message without a signature.
     #[must_use]
     pub const fn header(&self) -> Option<&MessageHeader> {
         match &self.form {
             Form::Envelope(e) => Some(&e.header),
             Form::Jws(j) => Some(j.header()),
-            Form::Token(_) => None,
+            Form::Token(_) | Form::Trigger(_) => None,
         }
     }
 
@@ -293,20 +296,22 @@ impl Record {
             Form::Envelope(e) => e.header.audience,
             Form::Jws(j) => j.header().audience,
             Form::Token(t) => t.project,
+            Form::Trigger(t) => t.project,
         }
     }
 
-    /// The device or publisher.
+    /// The device, publisher or trigger.
     #[must_use]
     pub fn source(&self) -> SourceId {
         match &self.form {
             Form::Token(t) => SourceId::Publisher(t.publisher.clone()),
+            Form::Trigger(t) => SourceId::Trigger(t.trigger.clone()),
             Form::Envelope(e) => SourceId::Device(e.header.key.did()),
             Form::Jws(j) => SourceId::Device(j.header().key.did()),
         }
     }
 
-    /// The signing device; `None` for a token message.
+    /// The signing device; `None` for a message without a signature.
     #[must_use]
     pub fn device(&self) -> Option<Did> {
         self.header().map(|h| h.key.did())
@@ -319,10 +324,11 @@ impl Record {
             Form::Envelope(e) => &e.header.event_type,
             Form::Jws(j) => &j.header().event_type,
             Form::Token(t) => &t.event_type,
+            Form::Trigger(t) => &t.event_type,
         }
     }
 
-    /// The device's sequence number; `None` for a token message.
+    /// The device's sequence number; `None` for a message without a signature.
     #[must_use]
     pub fn sequence(&self) -> Option<Sequence> {
         self.header().map(|h| h.sequence)
@@ -335,6 +341,7 @@ impl Record {
             Form::Envelope(e) => e.header.time,
             Form::Jws(j) => j.header().time,
             Form::Token(t) => t.time,
+            Form::Trigger(t) => t.time,
         }
     }
 
@@ -345,6 +352,7 @@ impl Record {
             Form::Envelope(e) => &e.payload,
             Form::Jws(j) => j.payload(),
             Form::Token(t) => &t.payload,
+            Form::Trigger(t) => &t.payload,
         }
     }
 
@@ -353,7 +361,7 @@ impl Record {
     pub const fn salt(&self) -> Option<&[u8; 16]> {
         match &self.form {
             Form::Envelope(e) => Some(&e.salt),
-            Form::Jws(_) | Form::Token(_) => None,
+            Form::Jws(_) | Form::Token(_) | Form::Trigger(_) => None,
         }
     }
 
@@ -366,6 +374,7 @@ impl Record {
             Form::Envelope(e) => key.verify(&e.header.to_canonical(), &e.signature),
             Form::Jws(j) => j.verify(key),
             Form::Token(_) => Err(Invalid::new("signature", "a token message has none")),
+            Form::Trigger(_) => Err(Invalid::new("signature", "a trigger's message has none")),
         }
     }
 }
@@ -380,6 +389,7 @@ impl Canonical for Record {
             Form::Envelope(form) => e.u64(0).item(form),
             Form::Jws(form) => e.u64(1).item(form),
             Form::Token(form) => e.u64(2).item(form),
+            Form::Trigger(form) => e.u64(3).item(form),
         };
     }
 
@@ -388,6 +398,7 @@ impl Canonical for Record {
             0 => Form::Envelope(d.item()?),
             1 => Form::Jws(d.item()?),
             2 => Form::Token(d.item()?),
+            3 => Form::Trigger(d.item()?),
             n => return Err(Malformed::new(Self::DOMAIN, format!("has the unknown form {n}"))),
         };
         Ok(Self::new(form))

@@ -47,6 +47,19 @@ pub(crate) mod hex_bytes {
     }
 }
 
+/// `Option<Vec<u8>>` as hex, left away rather than `null`, for `#[serde(with = "…")]`.
+pub(crate) mod hex_option {
+    use serde::{Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(bytes: &Option<Vec<u8>>, s: S) -> Result<S::Ok, S::Error> {
+        super::hex_bytes::serialize(&bytes.as_deref().unwrap_or_default(), s)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Vec<u8>>, D::Error> {
+        super::hex_bytes::deserialize(d).map(Some)
+    }
+}
+
 /// Signers and signatures as `[{"member": 0, "signature": "…"}]`, for `#[serde(with = "…")]`.
 pub(crate) mod signatures {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};

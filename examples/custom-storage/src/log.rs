@@ -66,7 +66,7 @@ fn frame(items: &[Item]) -> Result<Vec<u8>, Error> {
     let mut body = Vec::new();
     for item in items {
         let record = item.record.to_canonical();
-        body.push(u8::from(item.trust == Trust::Signature));
+        body.push(item.trust.number());
         body.extend(item.received_at.0.to_be_bytes());
         body.extend((record.len() as u64).to_be_bytes());
         body.extend(record);
@@ -111,7 +111,7 @@ fn items(mut body: &[u8]) -> Option<Vec<Item>> {
         let (record, rest) = rest.split_at_checked(usize::try_from(u64::from_be_bytes(*length)).ok()?)?;
         items.push(Item {
             record: Record::from_canonical(record).ok()?,
-            trust: if *trust == 1 { Trust::Signature } else { Trust::Token },
+            trust: Trust::of_number(*trust)?,
             received_at: Timestamp(u64::from_be_bytes(*time)),
         });
         body = rest;

@@ -95,6 +95,8 @@ pub async fn a_reorganisation_is_visible(place: &dyn Place) -> Result<(), Failur
         addresses: vec![contract],
         topics: vec![],
     };
+    let told = site.chain.transaction(receipt.transaction).await?;
+    ensure!(told.is_some(), "the transaction was not found before the reorganisation");
     ensure!(site.chain.logs(&in_old).await?.len() == 1, "the event was not found before the reorganisation");
     let old = site.chain.block(BlockId::Number(receipt.number)).await?;
     ensure!(old.is_some_and(|b| b.hash == receipt.block), "block {} is {old:?}", receipt.number);
@@ -116,6 +118,8 @@ pub async fn a_reorganisation_is_visible(place: &dyn Place) -> Result<(), Failur
     ensure!(now.is_some_and(|b| b.hash != receipt.block), "block {} is still {now:?}", receipt.number);
     ensure!(site.chain.block(BlockId::Hash(kept.hash)).await? == Some(kept), "a block that was kept is gone");
     ensure!(site.chain.receipt(receipt.transaction).await?.is_none(), "a lost transaction has a receipt");
+    let told = site.chain.transaction(receipt.transaction).await?;
+    ensure!(told.is_none(), "a lost transaction is still told: {told:?}");
     let status = site.chain.status(receipt.transaction).await?;
     ensure!(!matches!(status, TxStatus::Mined { .. }), "a lost transaction is {status:?}");
     ensure!(site.chain.sent(site.account, nonce).await?.is_none(), "a lost transaction still uses its nonce");

@@ -11,7 +11,7 @@ use super::{MemoryPlace, Place};
 use crate::memory::MemoryChain;
 use crate::{
     Block, BlockId, Call, CallOutcome, Chain, Error, ErrorKind, Fees, Hash, Log, LogBlocks, LogFilter,
-    Nonces, RawReceipts, Receipt, Revert, SignedTransaction, Simulation, TxStatus,
+    MinedTransaction, Nonces, RawReceipts, Receipt, Revert, SignedTransaction, Simulation, TxStatus,
 };
 
 /// In what way a chain is broken.
@@ -85,6 +85,14 @@ pub enum Fault {
     AnotherHeader,
     /// Goes on giving receipts of replaced blocks.
     RemembersReceipts,
+    /// Goes on giving transactions of replaced blocks.
+    RemembersTransactions,
+    /// Says that no transaction sent money along.
+    HidesValues,
+    /// Takes the receiver for the sender.
+    SwapsAccounts,
+    /// Takes a transaction of the pool for a mined one.
+    MinesThePool,
     /// Goes on giving logs of replaced blocks.
     RemembersLogs,
     /// Goes on giving replaced blocks by their number.
@@ -126,6 +134,10 @@ pub const FAULTS: &[(Fault, &str)] = &[
     (Fault::UntypedReceipts, "raw_receipts_make_the_receipts_root"),
     (Fault::AnotherHeader, "raw_receipts_make_the_receipts_root"),
     (Fault::RemembersReceipts, "a_reorganisation_is_visible"),
+    (Fault::RemembersTransactions, "a_reorganisation_is_visible"),
+    (Fault::HidesValues, "a_mined_transaction_is_told"),
+    (Fault::SwapsAccounts, "a_mined_transaction_is_told"),
+    (Fault::MinesThePool, "a_mined_transaction_is_told"),
     (Fault::RemembersLogs, "a_reorganisation_is_visible"),
     (Fault::RemembersBlocks, "a_reorganisation_is_visible"),
 ];
@@ -170,6 +182,7 @@ impl Place for FaultyPlace {
 #[derive(Debug, Default)]
 struct Seen {
     receipts: HashMap<Hash, Receipt>,
+    mined: HashMap<Hash, MinedTransaction>,
     logs: Vec<Log>,
     blocks: HashMap<u64, Block>,
     submitted: Vec<SignedTransaction>,
@@ -344,6 +357,26 @@ impl Chain for Faulty {
             (Fault::KeepsReplaced, TxStatus::Unknown) if submitted => TxStatus::Pending,
             (_, status) => status,
         })
+    }
+
+    async fn transaction(&self, hash: Hash) -> Result<Option<MinedTransaction>, Error> {
+        if let (Fault::RemembersTransactions, Some(known)) = (self.fault, self.seen().mined.get(&hash)) {
+            return Ok(Some(known.clone()));
+        }
+        let mut found = self.inner.transaction(hash).await?;
+        if let Some(found) = &mut found {
+            match self.fault {
+                Fault::HidesValues => found.value = [0; 32],
+                Fault::SwapsAccounts => found.from = found.to.unwrap_or(found.from),
+                _ => {}
+            }
+            self.seen().mined.insert(hash, found.clone());
+        }
+        let waiting = || self.inner.pending().into_iter().find(|t| t.hash() == hash);
+        if self.is(Fault::MinesThePool) {
+            found = found.or_else(|| waiting().map(|t| t.mined((0, Hash::ZERO, 0))));
+        }
+        Ok(found)
     }
 
     async fn sent(&self, account: Address, nonce: u64) -> Result<Option<Hash>, Error> {

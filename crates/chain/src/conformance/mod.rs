@@ -42,7 +42,8 @@ pub use pool::{
     transactions_wait_for_the_nonce_before, what_cannot_be_is_refused,
 };
 pub use receipts::{
-    a_submitted_transaction_gets_a_receipt, raw_receipts_make_the_receipts_root, what_used_a_nonce_is_found,
+    a_mined_transaction_is_told, a_submitted_transaction_gets_a_receipt, raw_receipts_make_the_receipts_root,
+    what_used_a_nonce_is_found,
 };
 
 use crate::{Error, ErrorKind};
@@ -161,6 +162,7 @@ properties! {
     simulated_gas_is_enough,
     logs_of_a_range_are_whole_and_ordered,
     logs_are_filtered,
+    a_mined_transaction_is_told,
     what_used_a_nonce_is_found,
     raw_receipts_make_the_receipts_root,
     a_reorganisation_is_visible,

@@ -35,6 +35,29 @@ pub async fn a_submitted_transaction_gets_a_receipt(place: &dyn Place) -> Result
     Ok(())
 }
 
+/// What a transaction of a block was, is told: all of it, and where it is; of one in the pool nothing.
+///
+/// # Errors
+/// [`Failure`].
+pub async fn a_mined_transaction_is_told(place: &dyn Place) -> Result<(), Failure> {
+    let site = Site::of(place).await?;
+    let contract = site.create().await?;
+    let first = site.send(site.transaction().await?).await?;
+    let second = site.send(site.calling(contract, fixture::set(3)).await?).await?;
+    let early = site.chain.transaction(first.hash()).await?;
+    ensure!(early.is_none(), "before it is mined, it is told: {early:?}");
+    place.mine().await?;
+    let head = site.head().await?;
+    for (index, sent) in (0..).zip([&first, &second]) {
+        let told = site.chain.transaction(sent.hash()).await?;
+        let expected = sent.mined((head.number, head.hash, index));
+        ensure!(told.as_ref() == Some(&expected), "sent {expected:?}, told {told:?}");
+    }
+    let nobodys = site.chain.transaction(Hash::of(b"nobody's")).await?;
+    ensure!(nobodys.is_none(), "a transaction that nobody sent is told: {nobodys:?}");
+    Ok(())
+}
+
 /// Who used a nonce is told by the transaction's hash, also if it is one of two with the same nonce; nobody for a
 /// nonce that is only in the pool.
 ///

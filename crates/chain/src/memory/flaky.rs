@@ -8,7 +8,7 @@ use w3bstream_types::Address;
 
 use crate::{
     Block, BlockId, Call, CallOutcome, Chain, Error, ErrorKind, Fees, Hash, Log, LogBlocks, LogFilter,
-    Nonces, RawReceipts, Receipt, SignedTransaction, Simulation, TxStatus,
+    MinedTransaction, Nonces, RawReceipts, Receipt, SignedTransaction, Simulation, TxStatus,
 };
 
 /// How often something goes wrong, each in percent of the calls that it can happen to.
@@ -174,6 +174,14 @@ impl Chain for FlakyChain {
             return Ok(TxStatus::Unknown);
         }
         self.chain.status(transaction).await
+    }
+
+    async fn transaction(&self, hash: Hash) -> Result<Option<MinedTransaction>, Error> {
+        self.arrives("transaction")?;
+        if self.happens(|t| t.late) {
+            return Ok(None);
+        }
+        self.chain.transaction(hash).await
     }
 
     async fn sent(&self, account: Address, nonce: u64) -> Result<Option<Hash>, Error> {

@@ -20,7 +20,7 @@ pub use world::{Effect, Env, Native, Storage};
 
 use crate::{
     Block, BlockId, Call, CallOutcome, Chain, Error, ErrorKind, Fees, Hash, Log, LogBlocks, LogFilter,
-    Nonces, RawReceipts, Receipt, SignedTransaction, Simulation, TxStatus,
+    MinedTransaction, Nonces, RawReceipts, Receipt, SignedTransaction, Simulation, TxStatus,
 };
 use state::State;
 
@@ -198,6 +198,15 @@ impl Chain for MemoryChain {
         }
         let pooled = state.pool.values().any(|t| t.hash() == transaction);
         Ok(if pooled { TxStatus::Pending } else { TxStatus::Unknown })
+    }
+
+    async fn transaction(&self, hash: Hash) -> Result<Option<MinedTransaction>, Error> {
+        let state = self.state();
+        let found = state.blocks.iter().find_map(|mined| {
+            let at = mined.transactions.iter().position(|t| t.hash() == hash)?;
+            Some(mined.transactions.get(at)?.mined((mined.block.number, mined.block.hash, at as u64)))
+        });
+        Ok(found)
     }
 
     async fn sent(&self, account: Address, nonce: u64) -> Result<Option<Hash>, Error> {

@@ -190,6 +190,9 @@ mod narrow {
         async fn status(&self, transaction: Hash) -> Result<TxStatus, Error> {
             self.0.status(transaction).await
         }
+        async fn transaction(&self, hash: Hash) -> Result<Option<MinedTransaction>, Error> {
+            self.0.transaction(hash).await
+        }
         async fn sent(&self, account: Address, nonce: u64) -> Result<Option<Hash>, Error> {
             self.0.sent(account, nonce).await
         }

@@ -41,7 +41,9 @@ pub async fn items_come_back_as_they_went_in(place: &dyn Place) -> Result<(), Fa
         Message { sequence: 2, ..plain.clone() }.jws()?,
         Message { source: 2, received_at: 0, ..plain.clone() }.envelope()?,
         plain.token()?,
-        Message { sequence: 7, payload: vec![0], event_type: "other", ..plain }.token()?,
+        Message { sequence: 7, payload: vec![0], event_type: "other", ..plain.clone() }.token()?,
+        plain.trigger()?,
+        Message { payload: vec![1], ..plain }.trigger()?,
     ];
     let positions = append_new(&*store, &items).await?;
     let ids: Vec<MessageId> = items.iter().map(|i| i.record.id()).collect();

@@ -2,7 +2,7 @@
 
 use w3bstream_types::{
     Algorithm, Did, Digest, Draft, Form, Jws, ProjectId, Record, SecretKey, Sequence, Timestamp,
-    TokenMessage, Trust, token_hash,
+    TokenMessage, TriggerMessage, Trust, token_hash,
 };
 
 use super::Failure;
@@ -88,6 +88,22 @@ impl Message {
             token_hash: token_hash("secret"),
         };
         Ok(self.item(Form::Token(message), Trust::Token))
+    }
+
+    /// Of a trigger.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn trigger(&self) -> Result<Item, Failure> {
+        let message = TriggerMessage {
+            project: project(self.project),
+            trigger: format!("trigger-{}", self.source).parse().map_err(broken)?,
+            event_id: format!("event-{}", self.sequence),
+            event_type: self.event_type.parse().map_err(broken)?,
+            time: Timestamp(1_600_000_000_000),
+            payload: self.payload.clone(),
+        };
+        Ok(self.item(Form::Trigger(message), Trust::Observed))
     }
 
     fn draft(&self) -> Result<(Draft, SecretKey), Failure> {

@@ -3,7 +3,7 @@
 use super::encoding::FormatVersion;
 use super::links::{
     EnvelopeLink, ExecutionLink, JwsLink, MessageLink, OrderingLink, OutputLink, PayloadLink, ProgramLink,
-    Receipt, RegistrationLink, TokenLink,
+    Receipt, RegistrationLink, TokenLink, TriggerLink,
 };
 use super::settled::SettlementLink;
 use crate::{
@@ -16,7 +16,8 @@ use crate::{
 pub struct ReceiptParts<'a> {
     /// The message.
     pub record: &'a Record,
-    /// The device's key as it was registered when the message was executed; `None` for a token message.
+    /// The device's key as it was registered when the message was executed; `None` for a message without a
+    /// signature.
     pub key: Option<&'a PublicKey>,
     /// Whether an envelope's payload and salt go into the file. A JWS always contains its payload.
     pub with_payload: bool,
@@ -72,6 +73,10 @@ fn message(record: &Record, with_payload: bool) -> MessageLink {
             project: t.project,
             publisher: t.publisher.clone(),
             event_id: t.event_id.clone(),
+        }),
+        Form::Trigger(t) => MessageLink::Trigger(TriggerLink {
+            header: t.header(),
+            payload: with_payload.then(|| t.payload.clone()),
         }),
     }
 }

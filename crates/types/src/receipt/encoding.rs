@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::links::{
     EnvelopeLink, ExecutionLink, JwsLink, MessageLink, OrderingLink, OutputLink, PayloadLink, ProgramLink,
-    Receipt, RegistrationLink, TokenLink,
+    Receipt, RegistrationLink, TokenLink, TriggerLink,
 };
 use crate::control::{decode_key, encode_key};
 use crate::merkle::Step;
@@ -141,6 +141,12 @@ fn encode_message(e: &mut Encoder, message: &MessageLink) {
         MessageLink::Token(m) => {
             e.array(4).u64(2).digest(&m.project.0).text(m.publisher.as_str()).text(&m.event_id);
         }
+        MessageLink::Trigger(m) => {
+            e.array(3).u64(3).item(&m.header);
+            e.option(m.payload.as_ref(), |e, p| {
+                e.bytes(p);
+            });
+        }
     }
 }
 
@@ -160,6 +166,10 @@ fn decode_message(d: &mut Decoder<'_>) -> Result<MessageLink, Malformed> {
         (2, 4) => {
             let (project, publisher) = (ProjectId(d.digest()?), d.parse()?);
             MessageLink::Token(TokenLink { project, publisher, event_id: d.text()?.to_owned() })
+        }
+        (3, 3) => {
+            let (header, payload) = (d.item()?, d.option(|d| d.bytes().map(<[u8]>::to_vec))?);
+            MessageLink::Trigger(TriggerLink { header, payload })
         }
         _ => return Err(bad()),
     })

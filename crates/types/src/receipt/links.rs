@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 use super::encoding::FormatVersion;
 use super::settled::SettlementLink;
 use crate::merkle::Step;
-use crate::text::{hex_bytes, nullable, present};
+use crate::text::{hex_bytes, hex_option, nullable, present};
 use crate::time::decimal;
 use crate::{
     Attestation, BlockHeader, Certificate, Did, Digest, Genesis, Jws, MessageHeader, MessageId, Output,
-    OutputKind, ProjectId, PublicKey, PublisherName, Timestamp,
+    OutputKind, ProjectId, PublicKey, PublisherName, Timestamp, TriggerHeader,
 };
 
 /// One file for one device message. Nothing in it is checked until [`Receipt::verify`] has done so.
@@ -22,7 +22,7 @@ pub struct Receipt {
     pub id: MessageId,
     /// What the device signed.
     pub message: MessageLink,
-    /// The device's key; `None` for a token message.
+    /// The device's key; `None` for a message without a signature.
     #[serde(deserialize_with = "nullable")]
     pub registration: Option<RegistrationLink>,
     /// The block that ordered the message.
@@ -52,6 +52,8 @@ pub enum MessageLink {
     Jws(JwsLink),
     /// A token instead of a signature.
     Token(TokenLink),
+    /// No device: a trigger of the project.
+    Trigger(TriggerLink),
 }
 
 /// An envelope without its payload, or with it.
@@ -98,6 +100,17 @@ pub struct TokenLink {
     pub publisher: PublisherName,
     /// The publisher's own id of the event.
     pub event_id: String,
+}
+
+/// What a trigger's message is made of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TriggerLink {
+    /// Everything but the payload.
+    pub header: TriggerHeader,
+    /// The payload, if it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "hex_option")]
+    pub payload: Option<Vec<u8>>,
 }
 
 /// The device's key as the project's registry held it.
@@ -166,13 +179,13 @@ pub enum MessageTime {
 }
 
 impl MessageLink {
-    /// The signed header; `None` for a token message.
+    /// The signed header; `None` for a message without a signature.
     #[must_use]
     pub fn header(&self) -> Option<&MessageHeader> {
         match self {
             Self::Envelope(e) => Some(&e.header),
             Self::Jws(j) => Some(j.compact.header()),
-            Self::Token(_) => None,
+            Self::Token(_) | Self::Trigger(_) => None,
         }
     }
 
@@ -181,6 +194,7 @@ impl MessageLink {
     pub fn project(&self) -> ProjectId {
         match self {
             Self::Token(t) => t.project,
+            Self::Trigger(t) => t.header.project,
             Self::Envelope(e) => e.header.audience,
             Self::Jws(j) => j.compact.header().audience,
         }
@@ -194,6 +208,7 @@ impl MessageLink {
             Self::Envelope(e) => MessageId::of_signing_input(&e.header.to_canonical()),
             Self::Jws(j) => MessageId::of_signing_input(j.compact.signing_input()),
             Self::Token(t) => MessageId::of_token_event(&t.project, &t.publisher, &t.event_id),
+            Self::Trigger(t) => MessageId::of_trigger(&t.header),
         }
     }
 
@@ -204,6 +219,7 @@ impl MessageLink {
             Self::Envelope(e) => e.payload.as_ref().map(|p| &p.data[..]),
             Self::Jws(j) => Some(j.compact.payload()),
             Self::Token(_) => None,
+            Self::Trigger(t) => t.payload.as_deref(),
         }
     }
 }

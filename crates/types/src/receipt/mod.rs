@@ -37,7 +37,7 @@ pub use assemble::ReceiptParts;
 pub use encoding::{FormatVersion, MAX_RECEIPT_BYTES};
 pub use links::{
     EnvelopeLink, ExecutionLink, JwsLink, MessageLink, MessageTime, OrderingLink, OutputLink, PayloadLink,
-    ProgramLink, Receipt, RegistrationLink, TokenLink,
+    ProgramLink, Receipt, RegistrationLink, TokenLink, TriggerLink,
 };
 pub use report::{Link, LinkReport, Report, Verdict};
 pub use settled::{ChainBlock, ProofFinding, ProofLink, SettlementFinding, SettlementLink, TrieNode};

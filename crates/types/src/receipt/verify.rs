@@ -6,7 +6,7 @@ use super::anchors::Anchors;
 use super::links::{MessageLink, OutputLink, Receipt, RegistrationLink};
 use super::report::{Link, LinkReport, Report, Verdict};
 use super::settled::SettlementFinding;
-use crate::{Canonical, Entry, OutputKind, ResultRecord, check_event_id, merkle, payload_digest};
+use crate::{Canonical, Digest, Entry, OutputKind, ResultRecord, check_event_id, merkle, payload_digest};
 
 /// A link's verdict, or why it is broken.
 type Checked = Result<Verdict, Cow<'static, str>>;
@@ -95,6 +95,12 @@ impl Run<'_> {
             (MessageLink::Token(_), None) => {
                 return Ok(Verdict::NotChecked("a token message has no key".into()));
             }
+            (MessageLink::Trigger(_), None) => {
+                return Ok(Verdict::NotChecked("a trigger has no key".into()));
+            }
+            (MessageLink::Trigger(_), Some(_)) => {
+                return Err("a trigger has no key, but one is given".into());
+            }
             (MessageLink::Token(_), Some(_)) => {
                 return Err("a token message has no key, but one is given".into());
             }
@@ -123,6 +129,11 @@ impl Run<'_> {
                 let by = format!("token of {}, as the ingress node says", t.publisher);
                 return Ok(Verdict::Claimed(by));
             }
+            (MessageLink::Trigger(t), _) => {
+                check_event_id(&t.header.event_id).map_err(|e| e.to_string())?;
+                let by = format!("trigger {}, as the members saw {}", t.header.trigger, t.header.event_id);
+                return Ok(Verdict::Claimed(by));
+            }
             (_, None) => return Err("there is no key to check the signature with".into()),
             (MessageLink::Envelope(e), Some(registration)) => (&e.header.key, registration),
             (MessageLink::Jws(j), Some(registration)) => (&j.compact.header().key, registration),
@@ -138,7 +149,7 @@ impl Run<'_> {
         match &receipt.message {
             MessageLink::Envelope(e) => key.verify(&e.header.to_canonical(), &e.signature),
             MessageLink::Jws(j) => j.compact.verify(key),
-            MessageLink::Token(_) => Ok(()),
+            MessageLink::Token(_) | MessageLink::Trigger(_) => Ok(()),
         }
         .map_err(|e| e.why)?;
         if !self.anchors.devices.is_empty() && !self.anchors.devices.contains(device) {
@@ -152,6 +163,13 @@ impl Run<'_> {
             MessageLink::Token(_) => {
                 Verdict::NotChecked("a token message's id does not bind its body".into())
             }
+            MessageLink::Trigger(t) => match &t.payload {
+                None => Verdict::NotChecked("the receipt has only its digest".into()),
+                Some(p) if Digest::of(p) == t.header.payload_digest => {
+                    Verdict::Proven("the message's id, which covers its digest".into())
+                }
+                Some(_) => return Err("is not the one of the digest".into()),
+            },
             MessageLink::Jws(_) => Verdict::Proven("device, inside what it signed".into()),
             MessageLink::Envelope(e) => match &e.payload {
                 None => Verdict::NotChecked("the receipt has only its salted digest".into()),

@@ -41,6 +41,13 @@ round_trips! {
     envelope: s::envelope();
     jws: s::jws();
     token: s::token();
+    trigger_message: s::trigger_message();
+    trigger_header: s::trigger_header();
+    trigger: s::trigger();
+    log_trigger: s::log_trigger();
+    height_trigger: s::height_trigger();
+    transaction_trigger: s::transaction_trigger();
+    cron_trigger: s::cron_trigger();
     record: s::record();
     window: s::window();
     entry: s::entry();
@@ -76,6 +83,13 @@ fn try_all(bytes: &[u8]) -> usize {
         Envelope,
         Jws,
         TokenMessage,
+        TriggerMessage,
+        TriggerHeader,
+        LogTrigger,
+        HeightTrigger,
+        TransactionTrigger,
+        CronTrigger,
+        Trigger,
         Record,
         SequenceWindow,
         Entry,

@@ -39,6 +39,7 @@ fn canonical() -> Value {
         "ids": {
             "project": sample::project().to_string(),
             "token-message": sample::token().id().to_string(),
+            "trigger-message": sample::trigger().id().to_string(),
             "payload-digest": payload_digest(&[7; 16], b"payload").to_string(),
             "token-hash": token_hash("secret").to_string(),
         },
@@ -49,13 +50,17 @@ fn canonical() -> Value {
 fn messages(c: &mut Cases) {
     let (envelope, _) = sample::envelope(Algorithm::EdDSA, 2);
     let (jws, _) = sample::jws(Algorithm::ES256, 3);
-    let token = sample::token();
+    let (token, trigger) = (sample::token(), sample::trigger());
     c.add("header", envelope.header().unwrap());
-    for (name, record) in [("envelope", &envelope), ("jws", &jws), ("token", &token)] {
+    for (name, record) in [("envelope", &envelope), ("jws", &jws), ("token", &token), ("trigger", &trigger)] {
         match record.form() {
             Form::Envelope(form) => c.add(name, form),
             Form::Jws(form) => c.add(name, form),
             Form::Token(form) => c.add(name, form),
+            Form::Trigger(form) => {
+                c.add(name, form);
+                c.add("header of trigger", &form.header());
+            }
         }
         c.add(&format!("record of {name}"), record);
     }
@@ -91,6 +96,7 @@ fn blocks(c: &mut Cases) {
     c.add("receipt of an envelope", &s.receipt(sample::ENVELOPE, false));
     c.add("receipt of a jws", &s.receipt(sample::JWS, false));
     c.add("receipt of a token", &s.receipt(sample::TOKEN, false));
+    c.add("receipt of a trigger", &s.receipt(sample::TRIGGER, true));
 }
 
 fn controls(c: &mut Cases) {
@@ -110,6 +116,15 @@ fn controls(c: &mut Cases) {
     let settlement = &manifest.settlements[0];
     c.add("settlement", settlement);
     c.add("proof rule", settlement.proof.as_ref().unwrap());
+    for trigger in &manifest.triggers {
+        c.add(&format!("trigger, {}", trigger.kind()), trigger);
+        match &trigger.on {
+            TriggerOn::Log(on) => c.add("log trigger", on),
+            TriggerOn::Height(on) => c.add("height trigger", on),
+            TriggerOn::Transaction(on) => c.add("transaction trigger", on),
+            TriggerOn::Cron(on) => c.add("cron trigger", on),
+        }
+    }
     c.add("manifest", &manifest);
     c.add("device", &registration);
     c.add("token registration", &token);
@@ -139,7 +154,7 @@ fn encodings_are_those_of_the_fixtures() {
     }
     assert_eq!(fixture, now);
     let domains: BTreeSet<_> = list(&now).iter().map(|c| c["domain"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(domains.len(), 31, "every type has its own domain and at least one fixture: {domains:?}");
+    assert_eq!(domains.len(), 38, "every type has its own domain and at least one fixture: {domains:?}");
 }
 
 #[test]
@@ -148,6 +163,7 @@ fn receipts_are_those_of_the_fixtures() {
         ("receipt-envelope.json", sample::ENVELOPE, true),
         ("receipt-jws.json", sample::JWS, false),
         ("receipt-token.json", sample::TOKEN, false),
+        ("receipt-trigger.json", sample::TRIGGER, true),
     ] {
         let receipt = Scenario::new(4, 3).receipt(at, with_payload);
         assert_eq!(format!("{}\n", receipt.to_json().unwrap()), read(name), "{name}");
@@ -163,6 +179,7 @@ fn write_fixtures() {
         ("receipt-envelope.json", sample::ENVELOPE, true),
         ("receipt-jws.json", sample::JWS, false),
         ("receipt-token.json", sample::TOKEN, false),
+        ("receipt-trigger.json", sample::TRIGGER, true),
     ] {
         let receipt = Scenario::new(4, 3).receipt(at, with_payload);
         std::fs::write(fixture(name), receipt.to_json().unwrap() + "\n").unwrap();

@@ -53,7 +53,9 @@ fn a_true_receipt_says_by_whom_each_link_is_proven() {
 #[test]
 fn one_member_is_one_of_one() {
     let s = Scenario::new(1, 1);
-    for at in [sample::ENVELOPE, sample::JWS, sample::TOKEN, sample::REJECTED, sample::UNROUTED] {
+    for at in
+        [sample::ENVELOPE, sample::JWS, sample::TOKEN, sample::TRIGGER, sample::REJECTED, sample::UNROUTED]
+    {
         let receipt = s.receipt(at, false);
         assert!(is_proven(&verdict(&receipt, None, Link::Ordering), "1 of 1"));
         assert!(receipt.verify(Some(&anchors(&s, at))).is_ok());
@@ -163,6 +165,28 @@ fn a_token_is_claimed_and_never_proven() {
     assert!(matches!(report.verdict(Link::Registration), Some(Verdict::NotChecked(_))));
     assert!(!receipt.to_json().unwrap().contains(&hex::encode(b"22.5")), "the body is not in the file");
     let mut with_key = receipt.clone();
+    with_key.registration = s.receipt(sample::ENVELOPE, false).registration;
+    assert_eq!(with_key.verify(None).first_broken().unwrap().0, Link::Registration);
+}
+
+#[test]
+fn a_triggers_message_is_claimed_and_its_payload_bound() {
+    let s = Scenario::new(4, 3);
+    let receipt = s.receipt(sample::TRIGGER, true);
+    let report = receipt.verify(Some(&anchors(&s, sample::TRIGGER)));
+    assert!(report.anchored(), "{report}");
+    let by_members = |by: &str| by.contains("transfers") && by.contains("4690:7:0");
+    assert!(
+        matches!(report.verdict(Link::Message), Some(Verdict::Claimed(by)) if by_members(by)),
+        "{report}"
+    );
+    assert!(matches!(report.verdict(Link::Payload), Some(Verdict::Proven(_))), "{report}");
+    assert!(matches!(report.verdict(Link::Registration), Some(Verdict::NotChecked(_))), "{report}");
+    let mut other = receipt.clone();
+    let MessageLink::Trigger(link) = &mut other.message else { unreachable!() };
+    link.payload = Some(b"{}".to_vec());
+    assert_eq!(other.verify(None).first_broken().unwrap().0, Link::Payload);
+    let mut with_key = receipt;
     with_key.registration = s.receipt(sample::ENVELOPE, false).registration;
     assert_eq!(with_key.verify(None).first_broken().unwrap().0, Link::Registration);
 }
@@ -341,7 +365,9 @@ fn a_token_messages_event_id_is_one() {
 #[test]
 fn both_forms_hold_the_same() {
     let s = Scenario::new(4, 3);
-    for at in [sample::ENVELOPE, sample::JWS, sample::TOKEN, sample::REJECTED, sample::UNROUTED] {
+    for at in
+        [sample::ENVELOPE, sample::JWS, sample::TOKEN, sample::TRIGGER, sample::REJECTED, sample::UNROUTED]
+    {
         for with_payload in [false, true] {
             let receipt = s.receipt(at, with_payload);
             let json = receipt.to_json().unwrap();

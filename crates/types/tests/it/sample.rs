@@ -2,10 +2,11 @@
 
 use w3bstream_types::receipt::{ProofLink, Receipt, ReceiptParts, SettlementLink, TrieNode};
 use w3bstream_types::{
-    Address, Algorithm, Applet, Attestation, Block, BlockRules, Canonical, Certificate, CertifiedBlock, Did,
-    Digest, Draft, Entry, Executed, Form, Genesis, GuestLimits, Invalid, Jws, Manifest, Member, Ordered,
-    Output, OutputKind, Place, Position, ProjectId, ProofRule, PublicKey, Record, ResultRecord, Route,
-    SecretKey, Sequence, Settlement, Statement, Stored, Submission, Timestamp, Verified,
+    Address, Algorithm, Applet, Attestation, Block, BlockRules, Canonical, Certificate, CertifiedBlock,
+    CronTrigger, Did, Digest, Draft, Entry, Executed, Form, Genesis, GuestLimits, HeightTrigger, Invalid,
+    Jws, LogTrigger, Manifest, Member, Missed, Ordered, Output, OutputKind, Place, Position, ProjectId,
+    ProofRule, PublicKey, Record, ResultRecord, Route, SecretKey, Sequence, Settlement, Statement, Stored,
+    Submission, Timestamp, Topic, TransactionTrigger, Trigger, TriggerMessage, TriggerOn, Verified, Word,
 };
 
 /// A key made of one repeated byte.
@@ -59,6 +60,45 @@ pub(crate) fn token() -> Record {
     Verified::by_token(submission, rule, Timestamp(5)).unwrap().record().clone()
 }
 
+pub(crate) fn trigger() -> Record {
+    let message = TriggerMessage {
+        project: project(),
+        trigger: "transfers".parse().unwrap(),
+        event_id: "4690:7:0".into(),
+        event_type: "transfer".parse().unwrap(),
+        time: Timestamp(1_700_000_000_000),
+        payload: br#"{"data":"0x"}"#.to_vec(),
+    };
+    Verified::by_trigger(message, &manifest(), Timestamp(5)).unwrap().record().clone()
+}
+
+fn triggers() -> Vec<Trigger> {
+    let log = LogTrigger {
+        chain_id: 4690,
+        contract: Address::from_bytes([0xc0; 20]),
+        event: Some("Transfer(address,address,uint256)".parse().unwrap()),
+        topics: vec![Topic(None), Topic(Some(Word([1; 32])))],
+        start_block: Some(7),
+        end_block: None,
+        confirmations: 12,
+    };
+    let height = HeightTrigger { chain_id: 4690, height: 100, every: Some(10), confirmations: 1 };
+    let transaction = TransactionTrigger { chain_id: 4690, hash: Word([2; 32]), confirmations: 3 };
+    let cron = CronTrigger { schedule: "0 * * * *".into(), missed: Missed::All };
+    let all = [
+        ("transfers", "transfer", TriggerOn::Log(log)),
+        ("heights", "height", TriggerOn::Height(height)),
+        ("payment", "paid", TriggerOn::Transaction(transaction)),
+        ("hourly", "hour", TriggerOn::Cron(cron)),
+    ];
+    let one = |(name, event, on): (&str, &str, _)| Trigger {
+        name: name.parse().unwrap(),
+        event_type: event.parse().unwrap(),
+        on,
+    };
+    all.map(one).to_vec()
+}
+
 pub(crate) fn manifest() -> Manifest {
     let route =
         |event: &str, handler: &str| Route { event_type: event.parse().unwrap(), handler: handler.into() };
@@ -90,6 +130,7 @@ pub(crate) fn manifest() -> Manifest {
                 private: "day/{device}/{day}".into(),
             }),
         }],
+        triggers: triggers(),
     }
 }
 
@@ -155,6 +196,7 @@ pub(crate) struct Scenario {
 pub(crate) const ENVELOPE: usize = 0;
 pub(crate) const JWS: usize = 1;
 pub(crate) const TOKEN: usize = 2;
+pub(crate) const TRIGGER: usize = 5;
 pub(crate) const REJECTED: usize = 3;
 pub(crate) const UNROUTED: usize = 4;
 
@@ -216,6 +258,7 @@ impl Scenario {
             (token(), None),
             some(envelope(Algorithm::ES256K, 12)),
             some(envelope(Algorithm::ES256, 13)),
+            (trigger(), None),
         ];
         let id = |at: usize| *messages[at].0.id().digest().as_bytes();
         let outputs = vec![
@@ -229,6 +272,7 @@ impl Scenario {
             settlement(),
             result(&messages[TOKEN].0, "alarm", (0, 1), 0),
             other(OutputKind::Rejected, &id(REJECTED), b"revoked"),
+            result(&messages[TRIGGER].0, "alarm", (0, 1), 0),
         ];
         Self::of(Subnet::new(members), signers, messages, outputs)
     }

@@ -7,10 +7,11 @@ use w3bstream_types::merkle::Step;
 use w3bstream_types::receipt::{OrderingLink, OutputLink};
 use w3bstream_types::{
     AckMode, Address, Algorithm, Applet, Attestation, Block, BlockHeader, BlockRules, Canonical, Certificate,
-    CertifiedBlock, Control, ControlTx, DeviceRegistration, Did, Digest, Draft, Entry, Envelope, Form,
-    Genesis, GuestLimits, Jws, MAX_PAYLOAD_BYTES, Manifest, Member, MessageHeader, MessageId, Output,
-    OutputKind, Place, ProjectId, ProofRule, PublicKey, Record, ResultRecord, Route, SecretKey, Sequence,
-    SequenceWindow, Settlement, Statement, Timestamp, TokenMessage, TokenRegistration,
+    CertifiedBlock, Control, ControlTx, CronTrigger, DeviceRegistration, Did, Digest, Draft, Entry, Envelope,
+    Form, Genesis, GuestLimits, HeightTrigger, Jws, LogTrigger, MAX_PAYLOAD_BYTES, Manifest, Member,
+    MessageHeader, MessageId, Missed, Output, OutputKind, Place, ProjectId, ProofRule, PublicKey, Record,
+    ResultRecord, Route, SecretKey, Sequence, SequenceWindow, Settlement, Statement, Timestamp, TokenMessage,
+    TokenRegistration, Topic, TransactionTrigger, Trigger, TriggerHeader, TriggerMessage, TriggerOn, Word,
 };
 
 pub(crate) fn digest() -> impl Strategy<Value = Digest> {
@@ -92,11 +93,79 @@ pub(crate) fn token() -> impl Strategy<Value = TokenMessage> {
     )
 }
 
+pub(crate) fn trigger_message() -> impl Strategy<Value = TriggerMessage> {
+    let ids = (digest(), label(), "[!-~]{1,128}", label());
+    (ids, any::<u64>(), vec(any::<u8>(), 0..100)).prop_map(
+        |((project, trigger, event_id, event_type), time, payload)| TriggerMessage {
+            project: ProjectId(project),
+            trigger,
+            event_id,
+            event_type,
+            time: Timestamp(time),
+            payload,
+        },
+    )
+}
+
+pub(crate) fn trigger_header() -> impl Strategy<Value = TriggerHeader> {
+    trigger_message().prop_map(|m| m.header())
+}
+
+pub(crate) fn trigger() -> impl Strategy<Value = Trigger> {
+    (label(), label(), trigger_on()).prop_map(|(name, event_type, on)| Trigger { name, event_type, on })
+}
+
+fn trigger_on() -> impl Strategy<Value = TriggerOn> {
+    prop_oneof![
+        log_trigger().prop_map(TriggerOn::Log),
+        height_trigger().prop_map(TriggerOn::Height),
+        transaction_trigger().prop_map(TriggerOn::Transaction),
+        cron_trigger().prop_map(TriggerOn::Cron),
+    ]
+}
+
+pub(crate) fn log_trigger() -> impl Strategy<Value = LogTrigger> {
+    let topic = option::of(any::<[u8; 32]>()).prop_map(|t| Topic(t.map(Word)));
+    let event = option::of(Just("Transfer(address,uint256)".parse().unwrap()));
+    let blocks = (option::of(0..100_u64), option::of(100..200_u64), 1..100_u32);
+    (1..9_u64, any::<[u8; 20]>(), event, vec(topic, 0..4), blocks).prop_map(
+        |(chain_id, contract, event, topics, (start_block, end_block, confirmations))| LogTrigger {
+            chain_id,
+            contract: Address::from_bytes(contract),
+            event,
+            topics,
+            start_block,
+            end_block,
+            confirmations,
+        },
+    )
+}
+
+pub(crate) fn height_trigger() -> impl Strategy<Value = HeightTrigger> {
+    (1..9_u64, any::<u64>(), option::of(1..9_u64), 1..100_u32).prop_map(
+        |(chain_id, height, every, confirmations)| HeightTrigger { chain_id, height, every, confirmations },
+    )
+}
+
+pub(crate) fn transaction_trigger() -> impl Strategy<Value = TransactionTrigger> {
+    (1..9_u64, any::<[u8; 32]>(), 1..100_u32).prop_map(|(chain_id, hash, confirmations)| TransactionTrigger {
+        chain_id,
+        hash: Word(hash),
+        confirmations,
+    })
+}
+
+pub(crate) fn cron_trigger() -> impl Strategy<Value = CronTrigger> {
+    let missed = prop_oneof![Just(Missed::Last), Just(Missed::All), Just(Missed::None)];
+    (".{1,20}", missed).prop_map(|(schedule, missed)| CronTrigger { schedule, missed })
+}
+
 pub(crate) fn record() -> impl Strategy<Value = Record> {
     prop_oneof![
         envelope().prop_map(Form::Envelope),
         jws().prop_map(Form::Jws),
         token().prop_map(Form::Token),
+        trigger_message().prop_map(Form::Trigger),
     ]
     .prop_map(Record::new)
 }
@@ -231,7 +300,7 @@ pub(crate) fn manifest() -> impl Strategy<Value = Manifest> {
     let ack = prop_oneof![Just(AckMode::Durable), Just(AckMode::Committed), Just(AckMode::Executed)];
     let rules = (any::<bool>(), 1..=65_536u32, any::<u32>(), 0..=MAX_PAYLOAD_BYTES as u64);
     let env = proptest::collection::btree_map(".{0,8}", ".{0,8}", 0..4);
-    let lists = (vec(applet(), 0..3), option::of(settlement()));
+    let lists = (vec(applet(), 0..3), option::of(settlement()), vec(trigger(), 0..2));
     (label(), did(), any::<u64>(), ack, rules, env, lists).prop_map(
         |(
             name,
@@ -240,10 +309,11 @@ pub(crate) fn manifest() -> impl Strategy<Value = Manifest> {
             ack,
             (allow_tokens, max_entries, max_delay_ms, max),
             env,
-            (mut applets, settlement),
+            (mut applets, settlement, mut triggers),
         )| {
             applets.sort_by(|a, b| a.name.cmp(&b.name));
             applets.dedup_by(|a, b| a.name == b.name);
+            triggers.dedup_by(|a, b| a.name == b.name);
             Manifest {
                 name,
                 owner,
@@ -255,6 +325,7 @@ pub(crate) fn manifest() -> impl Strategy<Value = Manifest> {
                 env: env.into_iter().collect(),
                 applets,
                 settlements: settlement.into_iter().collect(),
+                triggers,
             }
         },
     )

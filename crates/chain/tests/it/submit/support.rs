@@ -10,8 +10,8 @@ use w3bstream_chain::submit::{
     TxSigner,
 };
 use w3bstream_chain::{
-    Block, BlockId, Call, CallOutcome, Chain, Error, ErrorKind, Fees, Hash, Log, LogFilter, Nonces,
-    RawReceipts, Receipt, Revert, SignedTransaction, Simulation, Transaction, TxStatus, async_trait,
+    Block, BlockId, Call, CallOutcome, Chain, Error, ErrorKind, Fees, Hash, Log, LogFilter, MinedTransaction,
+    Nonces, RawReceipts, Receipt, Revert, SignedTransaction, Simulation, Transaction, TxStatus, async_trait,
 };
 use w3bstream_types::{Address, Algorithm, Digest, SecretKey, Timestamp, keccak256};
 
@@ -204,6 +204,10 @@ impl Chain for Watched {
 
     async fn status(&self, transaction: Hash) -> Result<TxStatus, Error> {
         self.inner.status(transaction).await
+    }
+
+    async fn transaction(&self, hash: Hash) -> Result<Option<MinedTransaction>, Error> {
+        self.inner.transaction(hash).await
     }
 
     async fn sent(&self, account: Address, nonce: u64) -> Result<Option<Hash>, Error> {
