@@ -169,6 +169,8 @@ impl Ours {
             source: Source::default(),
             env: &[],
             settlements: &[],
+            chains: &[],
+            id: w3bstream_types::Digest::ZERO,
             limits,
         };
         let outcome = self.module.call(call, &mut Empty)?;

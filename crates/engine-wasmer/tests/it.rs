@@ -44,6 +44,8 @@ fn call(
             env: &[],
             source: Source::default(),
             settlements: &[],
+            chains: &[],
+            id: w3bstream_types::Digest::ZERO,
             limits,
         },
         state,

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
 use std::sync::Arc;
 
-use w3bstream_types::{Did, Digest, EventType, GuestLimits, Output, ProjectId, Settlement};
+use w3bstream_types::{
+    ChainRule, ContractAnswer, ContractCall, Did, Digest, EventType, GuestLimits, Output, ProjectId,
+    Settlement,
+};
 
 use crate::Error;
 
@@ -25,6 +28,10 @@ pub struct Call<'a> {
     pub env: &'a [(String, String)],
     /// What the guest may settle with `ws_settle`.
     pub settlements: &'a [Settlement],
+    /// What the guest may do on chains.
+    pub chains: &'a [ChainRule],
+    /// Names this call for ever: what it asks to send is named after it.
+    pub id: Digest,
     /// Limits of this call.
     pub limits: &'a GuestLimits,
 }
@@ -34,7 +41,7 @@ pub struct Call<'a> {
 pub struct Source<'a> {
     /// The project's id.
     pub project: Option<ProjectId>,
-    /// The DID of the device that signed; `None` for a token's event.
+    /// The DID of the device that signed; `None` for an event of a token or of a trigger.
     pub device: Option<&'a Did>,
     /// The payload's salt, which sender and members know and nobody else; `None` if the form has none.
     pub salt: Option<&'a [u8; 16]>,
@@ -50,6 +57,16 @@ pub trait HostState {
     /// # Errors
     /// If the state cannot be read. The call is then abandoned without an outcome.
     fn kv_get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, Error>;
+
+    /// What a contract answers. `None` if that is not known: every node must answer alike, so this is not the place to
+    /// ask a chain, but a transcript on which they have agreed.
+    ///
+    /// # Errors
+    /// As [`Self::kv_get`].
+    fn contract(&mut self, call: &ContractCall) -> Result<Option<ContractAnswer>, Error> {
+        let _ = call;
+        Ok(None)
+    }
 }
 
 /// Why a handler did not return. The text is stable and part of what a subnet agrees on.

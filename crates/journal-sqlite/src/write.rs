@@ -222,13 +222,10 @@ fn block(
     )?;
     let mut settle = tx.prepare_cached("UPDATE control SET pending = 0 WHERE id = ?1")?;
     for (place, entry) in (0_i64..).zip(entries) {
-        let id = match entry {
-            Entry::Message(id) => &id.0,
-            Entry::Control(id) => {
-                settle.execute([id.as_bytes()])?;
-                id
-            }
-        };
+        let id = entry.id();
+        if matches!(entry, Entry::Control(_)) {
+            settle.execute([id.as_bytes()])?;
+        }
         index.execute((id.as_bytes(), number, height, place))?;
     }
     Ok(())

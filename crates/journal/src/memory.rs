@@ -180,7 +180,7 @@ impl Batch<'_> {
         if height == 0 || height > last + 1 {
             return Err(conflict(format!("the last one is {last}, and heights have no gaps")));
         }
-        let ids: Vec<Digest> = block.block.entries().iter().map(entry_id).collect();
+        let ids: Vec<Digest> = block.block.entries().iter().map(Entry::id).collect();
         self.once(|s| &mut s.blocks, (project, height), block).map_err(|why| conflict(why.into()))?;
         for (index, id) in ids.into_iter().enumerate() {
             if !self.state.ordered.contains_key(&id) {
@@ -188,13 +188,6 @@ impl Batch<'_> {
             }
         }
         Ok(())
-    }
-}
-
-const fn entry_id(entry: &Entry) -> Digest {
-    match entry {
-        Entry::Message(id) => id.0,
-        Entry::Control(id) => *id,
     }
 }
 

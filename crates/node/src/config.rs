@@ -23,7 +23,7 @@ pub struct Config {
     pub storage: StorageSettings,
     /// Consensus.
     pub consensus: ConsensusSettings,
-    /// Chains on which projects settle.
+    /// Chains on which projects settle, and of which they are told.
     pub chains: Vec<ChainSettings>,
     /// Limits of the node.
     pub limits: LimitSettings,
@@ -130,7 +130,7 @@ impl Default for ConsensusSettings {
     }
 }
 
-/// A chain on which projects settle, and how transactions are sent to it.
+/// A chain on which projects settle or of which they are told, and how transactions are sent to it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ChainSettings {

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 use w3bstream_types::{
-    AckMode, Address, Applet, AppletName, BlockRules, CronTrigger, Did, Digest, EventType, Field,
-    GuestLimits, HeightTrigger, LogTrigger, Manifest, ProjectName, ProofRule, Route, Settlement,
-    SettlementName, TransactionTrigger, Trigger, TriggerName, TriggerOn,
+    AckMode, Address, Applet, AppletName, BatchRule, BlockRules, ChainRule, CronTrigger, Did, Digest,
+    EventType, Field, GuestLimits, HeightTrigger, LogTrigger, Manifest, ProjectName, ProofRule, Route,
+    SentTrigger, Settlement, SettlementName, TransactionTrigger, Trigger, TriggerName, TriggerOn,
 };
 
 use crate::config::explain;
@@ -43,12 +43,15 @@ pub struct ManifestFile {
     /// What guests may settle on a chain.
     #[serde(default)]
     pub settlements: Vec<SettlementFile>,
+    /// What guests may do on chains, beside settling.
+    #[serde(default)]
+    pub chains: Vec<ChainRule>,
     /// What guests are told of that no device sends.
     #[serde(default)]
     pub triggers: Vec<TriggerFile>,
 }
 
-/// A trigger; see [`Trigger`]. Of `log`, `height`, `transaction` and `cron` there is one.
+/// A trigger; see [`Trigger`]. Of `log`, `height`, `transaction`, `cron` and `sent` there is one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TriggerFile {
@@ -68,22 +71,26 @@ pub struct TriggerFile {
     /// The time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cron: Option<CronTrigger>,
+    /// Transactions that the project's guests asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent: Option<SentTrigger>,
 }
 
 impl TriggerFile {
     fn trigger(self) -> anyhow::Result<Trigger> {
-        let Self { name, event_type, log, height, transaction, cron } = self;
+        let Self { name, event_type, log, height, transaction, cron, sent } = self;
         let given = [
             log.map(TriggerOn::Log),
             height.map(TriggerOn::Height),
             transaction.map(TriggerOn::Transaction),
             cron.map(TriggerOn::Cron),
+            sent.map(TriggerOn::Sent),
         ];
         let mut given = given.into_iter().flatten();
         match (given.next(), given.next()) {
             (Some(on), None) => Ok(Trigger { name, event_type, on }),
             _ => bail!(
-                "trigger {name}: give it one of log, height, transaction and cron, such as: \
+                "trigger {name}: give it one of log, height, transaction, cron and sent, such as: \
                  cron = {{ schedule = \"0 * * * *\" }}"
             ),
         }
@@ -120,6 +127,8 @@ pub struct ProofFile {
     pub key: PathBuf,
     /// The key under which the guest keeps the private inputs.
     pub private: String,
+    /// For how many statements a proof waits.
+    pub batch: Option<BatchRule>,
 }
 
 impl SettlementFile {
@@ -130,6 +139,7 @@ impl SettlementFile {
             witness: Digest::of(&circuit.witness),
             key: Digest::of(&circuit.key),
             private: proof.private,
+            batch: proof.batch,
         });
         let Self { name, chain_id, executor, contract, fields, .. } = self;
         Settlement { name, chain_id, executor, contract, fields, proof }
@@ -261,6 +271,7 @@ impl ManifestFile {
             env: self.env.into_iter().collect(),
             applets: self.applets.into_iter().zip(&digests).map(applet).collect(),
             settlements,
+            chains: self.chains,
             triggers: self.triggers.into_iter().map(TriggerFile::trigger).collect::<anyhow::Result<_>>()?,
         };
         manifest.check()?;

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use w3bstream_engine::{Call, Engine, HostState, LogLine, Module, Source};
 use w3bstream_types::{
-    Applet, AppletName, Canonical, Control, ControlTx, DeviceRegistration, Digest, Entry, EventType, Form,
-    GuestLimits, Manifest, MessageId, Ordered, Output, OutputKind, ProjectId, Record, RefusalKind,
-    ResultRecord, Route, SequenceWindow, SourceId, Timestamp, TokenRegistration, TriggerOn, WindowVerdict,
+    Applet, AppletName, Canonical, ContractAnswer, ContractCall, Control, ControlTx, DeviceRegistration,
+    Digest, Entry, EventType, Form, GuestLimits, Manifest, MessageId, Ordered, Output, OutputKind, ProjectId,
+    Record, RefusalKind, ResultRecord, Route, SequenceWindow, SourceId, Timestamp, TokenRegistration,
+    Transcript, TriggerOn, WindowVerdict,
 };
 use w3bstream_vfs::{Applied, Writes, key};
 use w3bstream_wallet::DeviceStatus;
@@ -20,6 +21,8 @@ use crate::{Error, ErrorKind};
 pub(crate) trait StateReader {
     fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, Error>;
     fn program(&mut self, digest: Digest) -> Result<Vec<u8>, Error>;
+    /// What a contract answers; `None` if the block does not say.
+    fn contract(&mut self, call: &ContractCall) -> Result<Option<ContractAnswer>, Error>;
 }
 
 /// Everything that an application needs.
@@ -68,6 +71,8 @@ impl<'a> Applier<'a> {
         for (place, (_, resolved)) in (1..).zip(entries) {
             match resolved {
                 Resolved::Control(tx) => work.control(tx),
+                // What it says is asked for by the handlers.
+                Resolved::Transcript(_) => {}
                 Resolved::Message(ordered) => work.message(place, ordered.record())?,
             }
         }
@@ -80,6 +85,7 @@ impl<'a> Applier<'a> {
 pub(crate) enum Resolved {
     Message(Box<Ordered>),
     Control(Box<ControlTx>),
+    Transcript(Box<Transcript>),
 }
 
 impl Work<'_> {
@@ -294,6 +300,8 @@ impl Work<'_> {
             },
             env: &manifest.env,
             settlements: &manifest.settlements,
+            chains: &manifest.chains,
+            id: call_id(record.id(), &applet.name, &route.handler),
             limits: &limits,
         };
         let mut view = GuestView { applet: &applet.name, writes: &self.writes, state: &mut *self.base.state };
@@ -326,6 +334,12 @@ impl Work<'_> {
     }
 }
 
+/// Names a handler's call: a message reaches each handler of an applet once.
+fn call_id(message: MessageId, applet: &AppletName, handler: &str) -> Digest {
+    let parts = [&message.0.as_bytes()[..], applet.as_str().as_bytes(), handler.as_bytes()];
+    Digest::tagged("w3b/handler-call/1", &parts)
+}
+
 /// A guest's view of the state: what this block has written already, then what was there before.
 struct GuestView<'a> {
     applet: &'a AppletName,
@@ -341,6 +355,13 @@ impl HostState for GuestView<'_> {
         }
         self.state.get(&key).map_err(|e| {
             w3bstream_engine::Error::new(w3bstream_engine::ErrorKind::State, "state of the applet")
+                .with_source(e)
+        })
+    }
+
+    fn contract(&mut self, call: &ContractCall) -> Result<Option<ContractAnswer>, w3bstream_engine::Error> {
+        self.state.contract(call).map_err(|e| {
+            w3bstream_engine::Error::new(w3bstream_engine::ErrorKind::State, "answers of contracts")
                 .with_source(e)
         })
     }

@@ -25,6 +25,7 @@ mod node;
 mod parts;
 mod probe;
 mod project;
+mod reading;
 mod recent;
 mod registry;
 mod settle;

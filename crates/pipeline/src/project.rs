@@ -45,6 +45,8 @@ pub(crate) struct Project {
     pub(crate) applied: watch::Sender<u64>,
     /// The last attested height.
     pub(crate) attested: watch::Sender<u64>,
+    /// What its next batch waits for; empty if for nothing.
+    pub(crate) waits: watch::Sender<String>,
     /// Why the project is halted.
     pub(crate) halted: watch::Sender<Option<String>>,
     /// What came last, for people who look.
@@ -81,6 +83,7 @@ impl Project {
             journaled: watch::Sender::new(at.journaled),
             applied: watch::Sender::new(at.applied),
             attested: watch::Sender::new(at.attested),
+            waits: watch::Sender::default(),
             halted: watch::Sender::new(halted),
             recent: Recent::default(),
             triggers: Board::default(),

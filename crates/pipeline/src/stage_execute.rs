@@ -6,8 +6,9 @@ use std::sync::Arc;
 use w3bstream_consensus::DriverInput;
 use w3bstream_tasks::Shutdown;
 use w3bstream_types::{
-    AckMode, Block, Canonical, CertifiedBlock, Digest, Entry, Executed, HandlerResult, MessageId, Ordered,
-    Output, OutputKind, ProjectId, Refusal, RefusalKind, ResultRecord,
+    AckMode, Block, Canonical, CertifiedBlock, ContractAnswer, ContractCall, Digest, Entry, Executed,
+    HandlerResult, MessageId, Ordered, Output, OutputKind, ProjectId, Refusal, RefusalKind, ResultRecord,
+    Transcript,
 };
 use w3bstream_vfs::Vfs;
 
@@ -15,6 +16,7 @@ use crate::apply::{Applier, Effects, Resolved, StateReader};
 use crate::counters::Counters;
 use crate::node::Shared;
 use crate::project::{GuestLog, Project};
+use crate::reading::Asking;
 use crate::registry::Image;
 use crate::stage_order::message_ids;
 use crate::{Error, ErrorKind};
@@ -66,7 +68,9 @@ async fn execute(shared: &Arc<Shared>, project: &Project, height: u64) -> Result
     let (certified, entries) = load(shared, project.id, height).await?;
     parts.probe.at("execute.started");
     let image = shared.registries.image(project.id);
-    let effects = compute(shared.clone(), project.id, (&certified.block, image), entries.clone()).await?;
+    let contracts = Contracts::Agreed(transcript_of(&entries));
+    let (effects, _) =
+        compute(shared.clone(), project.id, (&certified.block, image), (entries.clone(), contracts)).await?;
     parts.probe.at("execute.ran");
     let Effects { applied, draft, logs } = effects;
     let (outputs, manifest, index) = (applied.outputs.clone(), applied.manifest, applied.index.clone());
@@ -96,7 +100,7 @@ fn baton(
 ) -> Result<Executed, Error> {
     let ordered = entries.into_iter().filter_map(|(_, resolved)| match resolved {
         Resolved::Message(ordered) => Some(*ordered),
-        Resolved::Control(_) => None,
+        Resolved::Control(_) | Resolved::Transcript(_) => None,
     });
     Ok(Executed::new(block, ordered.collect(), manifest, state_root, outputs)?)
 }
@@ -124,23 +128,36 @@ async fn load(
                 let tx = parts.journal.control(*id).await?;
                 Resolved::Control(Box::new(tx.ok_or_else(|| gone(format!("control transaction {id}")))?))
             }
+            Entry::Transcript(id) => {
+                let transcript = crate::reading::find(&*parts.journal, project, *id).await?;
+                Resolved::Transcript(Box::new(transcript.ok_or_else(|| gone(format!("transcript {id}")))?))
+            }
         };
         entries.push((*entry, resolved));
     }
     Ok((certified, entries))
 }
 
-/// Runs the block's handlers on a thread that may block.
-async fn compute(
+/// The answers on which a block's members have agreed; none if it names no transcript.
+fn transcript_of(entries: &[(Entry, Resolved)]) -> Transcript {
+    let found = entries.iter().find_map(|(_, resolved)| match resolved {
+        Resolved::Transcript(transcript) => Some((**transcript).clone()),
+        Resolved::Message(_) | Resolved::Control(_) => None,
+    });
+    found.unwrap_or_default()
+}
+
+/// Runs a block's handlers on a thread that may block. Gives the contracts' answers back.
+pub(crate) async fn compute(
     shared: Arc<Shared>,
     project: ProjectId,
     (block, image): (&Block, Arc<Image>),
-    entries: Vec<(Entry, Resolved)>,
-) -> Result<Effects, Error> {
+    (entries, contracts): (Vec<(Entry, Resolved)>, Contracts),
+) -> Result<(Effects, Contracts), Error> {
     let runtime = tokio::runtime::Handle::current();
     let (height, time) = (block.header().height, block.header().time);
     let work = move || {
-        let mut state = VfsReader { runtime, vfs: shared.parts.vfs.clone(), project };
+        let mut state = VfsReader { runtime, vfs: shared.parts.vfs.clone(), project, contracts };
         let applier = Applier {
             project,
             time,
@@ -149,16 +166,26 @@ async fn compute(
             caps: &shared.parts.options.guest_caps,
             state: &mut state,
         };
-        applier.apply(height, &entries)
+        let effects = applier.apply(height, &entries)?;
+        Ok((effects, state.contracts))
     };
     let joined = tokio::task::spawn_blocking(work).await;
     joined.map_err(|_| Error::new(ErrorKind::Fatal, format!("executing block {height} panicked")))?
+}
+
+/// Where contracts' answers come from.
+pub(crate) enum Contracts {
+    /// From the block's transcript.
+    Agreed(Transcript),
+    /// From the chains, for a block that is being built.
+    Asking(Asking),
 }
 
 struct VfsReader {
     runtime: tokio::runtime::Handle,
     vfs: Arc<dyn Vfs>,
     project: ProjectId,
+    contracts: Contracts,
 }
 
 impl StateReader for VfsReader {
@@ -168,6 +195,13 @@ impl StateReader for VfsReader {
 
     fn program(&mut self, digest: Digest) -> Result<Vec<u8>, Error> {
         Ok(self.runtime.block_on(self.vfs.program(digest))?)
+    }
+
+    fn contract(&mut self, call: &ContractCall) -> Result<Option<ContractAnswer>, Error> {
+        match &mut self.contracts {
+            Contracts::Agreed(transcript) => Ok(transcript.answer(call).cloned()),
+            Contracts::Asking(asking) => asking.ask(call),
+        }
     }
 }
 

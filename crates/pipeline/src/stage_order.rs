@@ -12,13 +12,17 @@ use w3bstream_journal::{OutboxId, Write};
 use w3bstream_storage::Filter;
 use w3bstream_tasks::Shutdown;
 use w3bstream_types::{
-    AckMode, Attestation, CertifiedBlock, Entry, MessageId, OutputKind, Position, Statement, Timestamp,
+    AckMode, Attestation, Block, CertifiedBlock, Control, Digest, Disposition, Entry, Manifest, MessageId,
+    Ordered, OutputKind, Place, Position, Statement, Stored, Timestamp, Transcript,
 };
 use w3bstream_wallet::Role;
 
+use crate::apply::Resolved;
 use crate::counters::Counters;
 use crate::node::Shared;
 use crate::project::Project;
+use crate::reading::{self, Asking};
+use crate::stage_execute::{Contracts, compute};
 use crate::{Error, ErrorKind};
 
 /// Journal cursor: the store's position up to which every message of the project is in a block.
@@ -38,7 +42,24 @@ pub(crate) struct Sequencer {
     wake: Option<Timestamp>,
     // Every message of the project up to here is in a block.
     ordered_to: Position,
+    reading: Reading,
 }
+
+/// How the next batch of a project stands whose handlers read chains.
+#[derive(Debug, Default)]
+struct Reading {
+    /// A batch waits for the block before it to be applied.
+    behind: bool,
+    /// Since when a chain does not answer.
+    since: Option<Timestamp>,
+    /// When it is asked again.
+    again: Option<Timestamp>,
+}
+
+/// How long a batch waits for a chain that does not answer, in milliseconds. Then its calls fail, and the data go on.
+const MOST_PATIENCE_MS: u64 = 30_000;
+/// How long it waits before it asks again, in milliseconds.
+const ASK_AGAIN_MS: u64 = 500;
 
 impl Sequencer {
     pub(crate) async fn new(
@@ -49,7 +70,15 @@ impl Sequencer {
         let attested = *project.attested.borrow();
         let pool = AttestationPool::new(project.genesis.clone(), attested)?;
         let ordered_to = Position(shared.parts.journal.cursor(project.id, ORDERED).await?);
-        Ok(Self { shared, project, driver: Some(driver), pool, wake: None, ordered_to })
+        Ok(Self {
+            shared,
+            project,
+            driver: Some(driver),
+            pool,
+            wake: None,
+            ordered_to,
+            reading: Reading::default(),
+        })
     }
 
     /// Runs until the node stops or the project halts.
@@ -69,7 +98,8 @@ impl Sequencer {
         let mut batch = Vec::new();
         let project = self.project.clone();
         loop {
-            let wake = self.wake.map(|at| at.0.saturating_sub(self.shared.parts.clock.now().0));
+            let wake = self.wake.into_iter().chain(self.reading.again).min();
+            let wake = wake.map(|at| at.0.saturating_sub(self.shared.parts.clock.now().0));
             tokio::select! {
                 () = shutdown.requested() => return Ok(()),
                 n = inputs.recv_many(&mut batch, 32) => {
@@ -83,8 +113,22 @@ impl Sequencer {
                 }
                 () = sleep(wake) => batch.push(DriverInput::Tick),
             }
+            if self.read_on() {
+                batch.push(DriverInput::Pending);
+            }
             self.handle(std::mem::take(&mut batch)).await?;
         }
+    }
+
+    /// Whether a batch that could not be built because of what its handlers read should be tried again.
+    fn read_on(&mut self) -> bool {
+        let caught_up = *self.project.applied.borrow() >= *self.project.journaled.borrow();
+        let now = self.shared.parts.clock.now();
+        if self.reading.behind && caught_up || self.reading.again.is_some_and(|at| at <= now) {
+            (self.reading.behind, self.reading.again) = (false, None);
+            return true;
+        }
+        false
     }
 
     /// Lets the first message wait a little for company, unless a full block is there.
@@ -157,16 +201,101 @@ impl Sequencer {
     /// which they were stored. Says whether more is waiting.
     async fn build(&mut self, request: BuildRequest) -> Result<(Built, bool), Error> {
         let parts = &self.shared.parts;
-        let rules = self.shared.manifest(self.project.id).map(|m| m.blocks).unwrap_or_default();
+        let manifest = self.shared.manifest(self.project.id);
+        let rules = manifest.as_ref().map(|m| m.blocks).unwrap_or_default();
         let limit = rules.max_entries as usize;
+        let time = parts.clock.now().max(request.parent_time);
         let controls = parts.journal.pending_controls(self.project.id, CONTROLS_PER_BLOCK).await?;
         let mut entries: Vec<Entry> = controls.iter().map(|tx| Entry::Control(tx.id())).collect();
+        let manifest = manifest.filter(|m| m.reads());
+        let deploys = controls.iter().any(|tx| matches!(tx.change, Control::Deploy(_)));
+        if deploys || manifest.is_some() && !entries.is_empty() {
+            // What handlers may read is known for the block after it.
+            return Ok((Built { slot: request.slot, entries, time }, true));
+        }
         let filter = Filter { project: Some(self.project.id), ..Filter::default() };
         let mut stored = self.shared.store.scan(&filter, self.ordered_to, limit).await?;
         let more = stored.len() == limit;
         in_order_of_each_device(&mut stored);
         entries.extend(stored.iter().map(|s| Entry::Message(s.record().id())));
-        Ok((Built { slot: request.slot, entries, time: parts.clock.now() }, more))
+        if let Some(manifest) = manifest
+            && !stored.is_empty()
+        {
+            let built = self.build_reading(&request, (entries, stored, time), &manifest).await?;
+            let more = more && !built.entries.is_empty();
+            return Ok((built, more));
+        }
+        Ok((Built { slot: request.slot, entries, time }, more))
+    }
+
+    /// Runs the batch to learn what its handlers read, and adds the transcript. Nothing, if it has to wait: for the block
+    /// before it, or for a chain.
+    async fn build_reading(
+        &mut self,
+        request: &BuildRequest,
+        (mut entries, stored, time): (Vec<Entry>, Vec<Stored>, Timestamp),
+        manifest: &Manifest,
+    ) -> Result<Built, Error> {
+        let nothing = Built { slot: request.slot, entries: vec![], time };
+        if *self.project.applied.borrow() < *self.project.journaled.borrow() {
+            self.reading.behind = true;
+            return Ok(nothing);
+        }
+        let now = self.shared.parts.clock.now();
+        let resigned =
+            self.reading.since.is_some_and(|since| now.0 >= since.0.saturating_add(MOST_PATIENCE_MS));
+        let height = *self.project.journaled.borrow() + 1;
+        let place = Place {
+            genesis: request.genesis,
+            epoch: request.epoch,
+            height,
+            // Nothing that a handler sees depends on it.
+            parent: Digest::ZERO,
+            time,
+            proposer: request.proposer,
+        };
+        let asking = Asking::new(&self.shared, manifest, resigned);
+        match self.ask(Block::new(place, entries.clone()), stored, asking).await {
+            Ok(transcript) => {
+                self.reading = Reading::default();
+                self.project.waits.send_replace(String::new());
+                if let Some(transcript) = transcript {
+                    let write = reading::keep(self.project.id, &transcript);
+                    self.shared.parts.journal.commit(vec![write]).await?;
+                    entries.push(Entry::Transcript(transcript.id()));
+                }
+                Ok(Built { entries, ..nothing })
+            }
+            Err(e) if e.disposition() == Disposition::Retry => {
+                tracing::warn!(project = %self.project.name, "a batch waits for what its handlers read: {e}");
+                self.project.waits.send_replace(format!("waits for what handlers read: {e}"));
+                self.reading.since.get_or_insert(now);
+                self.reading.again = Some(Timestamp(now.0.saturating_add(ASK_AGAIN_MS)));
+                Ok(nothing)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Executes a block that is not one yet, for what its handlers ask.
+    async fn ask(
+        &mut self,
+        block: Block,
+        stored: Vec<Stored>,
+        asking: Asking,
+    ) -> Result<Option<Transcript>, Error> {
+        let ordered = (0..).zip(stored).map(|(index, stored)| {
+            let ordered = Ordered::new(stored, &block, index)?;
+            Ok((Entry::Message(ordered.record().id()), Resolved::Message(Box::new(ordered))))
+        });
+        let entries = ordered.collect::<Result<Vec<_>, Error>>()?;
+        let image = self.shared.registries.image(self.project.id);
+        let work = (entries, Contracts::Asking(asking));
+        let (_, contracts) = compute(self.shared.clone(), self.project.id, (&block, image), work).await?;
+        match contracts {
+            Contracts::Asking(asking) => Ok(asking.transcript()),
+            Contracts::Agreed(_) => Ok(None),
+        }
     }
 
     async fn committed(&mut self, certified: CertifiedBlock) -> Result<(), Error> {
@@ -280,7 +409,7 @@ async fn sleep(millis: Option<u64>) {
 pub(crate) fn message_ids(certified: &CertifiedBlock) -> Vec<MessageId> {
     let messages = certified.block.entries().iter().filter_map(|e| match e {
         Entry::Message(id) => Some(*id),
-        Entry::Control(_) => None,
+        Entry::Control(_) | Entry::Transcript(_) => None,
     });
     messages.collect()
 }

@@ -122,6 +122,7 @@ impl Pipeline {
         let (state, reason) = match p.halt_reason() {
             Some(why) => ("Halted", why),
             None if manifest.is_none() => ("Idle", "the first deployment is being ordered".to_owned()),
+            None if !p.waits.borrow().is_empty() => ("Busy", p.waits.borrow().clone()),
             None if attested < height => ("Busy", format!("height {height} is final, {attested} attested")),
             None => ("Ready", format!("1 of {} members ready", p.genesis.members.len())),
         };

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "flow/reading.rs"]
+mod reading;
 #[path = "flow/settling.rs"]
 mod settling;
 #[path = "flow/triggers.rs"]
@@ -15,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use w3bstream_chain::memory::{FlakyChain, Troubles};
 use w3bstream_chain_dev::{DevChain, Settings};
 use w3bstream_consensus::{ConsensusFactory, MemoryDisk, Solo, Wal, factory};
 use w3bstream_endpoint::{Answer, MemoryClient, MemoryEndpoint, Query as _};
@@ -24,10 +27,10 @@ use w3bstream_pipeline::{ChainParts, NoProbe, OpenWal, Options, Parts, Pipeline,
 use w3bstream_prover::{MemoryProver, Prover, TOY};
 use w3bstream_storage::{Filter, MemoryStorage, Storage as _};
 use w3bstream_types::{
-    AckMode, Algorithm, Applet, BlockRules, Clock, Control, ControlTx, DeviceRegistration, Did, Digest,
-    Draft, Form, GuestLimits, Manifest, MessageId, MessageState, Output, OutputKind, Position, ProjectId,
-    Received, Record, RefusalKind, Route, SecretKey, Sequence, Submission, SystemClock, Timestamp,
-    TokenRegistration, token_hash,
+    AckMode, Algorithm, Applet, BlockRules, Clock, ContractAnswer, ContractCall, Control, ControlTx,
+    DeviceRegistration, Did, Digest, Draft, Form, GuestLimits, Manifest, MessageId, MessageState, Output,
+    OutputKind, Position, ProjectId, Received, Record, RefusalKind, Route, SecretKey, Sequence, Submission,
+    SystemClock, Timestamp, TokenRegistration, token_hash,
 };
 use w3bstream_vfs::MemoryVfs;
 use w3bstream_wallet::{MemorySigner, Role, Signer as _};
@@ -87,6 +90,16 @@ impl Module for NativeModule {
             outcome.outputs = vec![Output { kind: OutputKind::Settlement, chain_id, target, data }];
             outcome.writes.insert(b"private".to_vec(), b"{}".to_vec());
         }
+        if let ("reads", Some(rule)) = (self.0.as_str(), call.chains.first()) {
+            let to = call.env[0].1.parse().unwrap();
+            let asked = ContractCall { chain_id: rule.chain_id, to, data: call.payload.to_vec() };
+            let value = match state.contract(&asked)? {
+                Some(ContractAnswer::Returned(data)) => data,
+                Some(ContractAnswer::Reverted(_)) => b"reverts".to_vec(),
+                None => b"unknown".to_vec(),
+            };
+            outcome.writes.insert(b"answer".to_vec(), value);
+        }
         if self.0 == "fails" {
             outcome = Outcome {
                 result: Err(GuestError::Trap),
@@ -126,6 +139,8 @@ struct World {
     disk: MemoryDisk,
     signer: Arc<MemorySigner>,
     chain: Arc<DevChain>,
+    /// The way to the chain.
+    line: Arc<FlakyChain>,
     clock: Arc<ShiftedClock>,
     owner: SecretKey,
     device: SecretKey,
@@ -145,13 +160,15 @@ fn key(seed: u8) -> SecretKey {
 
 impl World {
     fn new() -> Self {
+        let chain = Arc::new(DevChain::new(Settings::default()));
         Self {
+            line: Arc::new(FlakyChain::new(chain.clone(), 1, Troubles::default())),
             storage: MemoryStorage::new(),
             journal: MemoryJournal::new(),
             vfs: MemoryVfs::new(),
             disk: MemoryDisk::new(),
             signer: Arc::new(MemorySigner::from_seed([7; 32]).unwrap()),
-            chain: Arc::new(DevChain::new(Settings::default())),
+            chain,
             clock: Arc::default(),
             owner: key(1),
             device: key(2),
@@ -163,7 +180,7 @@ impl World {
             confirmations: 1,
             ..w3bstream_chain::submit::Settings::default()
         };
-        ChainParts { chain: self.chain.clone(), settings }
+        ChainParts { chain: self.line.clone(), settings }
     }
 
     #[allow(clippy::disallowed_methods, reason = "the test owns this task and joins it")]
@@ -215,6 +232,7 @@ impl World {
             env: vec![],
             applets: programs.iter().map(applet).collect(),
             settlements: vec![],
+            chains: vec![],
             triggers: vec![],
         }
     }

@@ -81,7 +81,7 @@ impl Source {
         self.array(1)?.ok_or_else(|| Error::new(Error::HOST, "the host does not name the project"))
     }
 
-    /// The DID of the device that signed; `None` for an event that came with a token.
+    /// The DID of the device that signed; `None` for an event that came with a token or of a trigger.
     ///
     /// # Errors
     /// [`Error::HOST`] if the host refuses.

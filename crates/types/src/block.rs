@@ -13,9 +13,19 @@ pub enum Entry {
     Message(MessageId),
     /// A control transaction, by its id.
     Control(Digest),
+    /// What handlers of this block read of chains, by the digest of the [`Transcript`](crate::Transcript).
+    Transcript(Digest),
 }
 
 impl Entry {
+    /// The digest by which it is named.
+    #[must_use]
+    pub const fn id(&self) -> Digest {
+        match self {
+            Self::Message(MessageId(id)) | Self::Control(id) | Self::Transcript(id) => *id,
+        }
+    }
+
     /// The leaf of this entry in the entries' tree.
     #[must_use]
     pub fn leaf(&self) -> Digest {
@@ -32,6 +42,7 @@ impl Canonical for Entry {
         match self {
             Self::Message(id) => e.u64(0).digest(&id.0),
             Self::Control(id) => e.u64(1).digest(id),
+            Self::Transcript(id) => e.u64(2).digest(id),
         };
     }
 
@@ -39,6 +50,7 @@ impl Canonical for Entry {
         match d.u64()? {
             0 => Ok(Self::Message(MessageId(d.digest()?))),
             1 => Ok(Self::Control(d.digest()?)),
+            2 => Ok(Self::Transcript(d.digest()?)),
             n => Err(Malformed::new(Self::DOMAIN, format!("has the unknown kind {n}"))),
         }
     }

@@ -83,6 +83,11 @@ label!(
     "settlement name"
 );
 label!(
+    /// The name of an account from which a project sends transactions: `[a-z0-9-]{1,63}`.
+    OperatorName,
+    "operator name"
+);
+label!(
     /// A trigger's name inside its project: `[a-z0-9-]{1,63}`.
     TriggerName,
     "trigger name"

@@ -17,6 +17,7 @@ pub mod baton;
 mod attestation;
 mod block;
 mod canonical;
+mod contract;
 mod control;
 mod did;
 mod digest;
@@ -41,14 +42,18 @@ pub use attestation::{Attestation, DOMAIN_TYPE, STATEMENT_TYPE, Statement};
 pub use baton::{Attested, Executed, Ordered, Position, Received, Stored, Submission, Trust, Verified};
 pub use block::{Block, BlockHeader, Certificate, CertifiedBlock, Entry, Place};
 pub use canonical::{Canonical, Decoder, Encoder, MAX_CANONICAL_BYTES};
+pub use contract::{
+    ChainRule, ContractAnswer, ContractCall, ContractRead, MAX_ANSWER_BYTES, MAX_CALL_DATA_BYTES, MAX_CHAINS,
+    MAX_READS, TransactionRequest, Transcript,
+};
 pub use control::{Control, ControlTx, DeviceRegistration, TokenRegistration};
 pub use did::{Did, KeyId, MAX_DID_BYTES, MAX_KEY_ID_BYTES};
 pub use digest::Digest;
 pub use error::{Disposition, Invalid, Malformed};
 pub use genesis::{Genesis, MAX_MEMBERS, Member, quorum};
 pub use ids::{
-    AppletName, EventType, MessageId, ProjectId, ProjectName, PublisherName, SettlementName, SourceId,
-    TriggerName,
+    AppletName, EventType, MessageId, OperatorName, ProjectId, ProjectName, PublisherName, SettlementName,
+    SourceId, TriggerName,
 };
 pub use jws::{JWS_TYPE, Jws, MAX_JWS_BYTES};
 pub use key::{Address, Algorithm, PublicKey, SecretKey, keccak256};
@@ -63,9 +68,11 @@ pub use refusal::{
     SettlementStep, SettlingTransaction, StateChange,
 };
 pub use sequence::{Sequence, SequenceWindow, WINDOW_BITS, WindowVerdict};
-pub use settlement::{Field, FieldKind, MAX_SETTLEMENTS, MAX_STATEMENT_FIELDS, ProofRule, Settlement};
+pub use settlement::{
+    BatchRule, Field, FieldKind, MAX_SETTLEMENTS, MAX_STATEMENT_FIELDS, ProofRule, Settlement,
+};
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
 pub use trigger::{
-    CronTrigger, EventSignature, HeightTrigger, LogTrigger, MAX_CONFIRMATIONS, MAX_TRIGGERS, Missed, Topic,
-    TransactionTrigger, Trigger, TriggerHeader, TriggerMessage, TriggerOn, Word,
+    CronTrigger, EventSignature, HeightTrigger, LogTrigger, MAX_CONFIRMATIONS, MAX_TRIGGERS, Missed,
+    SentTrigger, Topic, TransactionTrigger, Trigger, TriggerHeader, TriggerMessage, TriggerOn, Word,
 };

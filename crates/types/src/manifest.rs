@@ -6,8 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AckMode, AppletName, Canonical, Decoder, Did, Digest, Encoder, EventType, MAX_PAYLOAD_BYTES, Malformed,
-    ProjectId, ProjectName, Settlement, Trigger, TriggerMessage, TriggerName,
+    AckMode, AppletName, Canonical, ChainRule, Decoder, Did, Digest, Encoder, EventType, MAX_PAYLOAD_BYTES,
+    Malformed, ProjectId, ProjectName, Settlement, Trigger, TriggerMessage, TriggerName,
 };
 
 /// The most applets in a project.
@@ -155,6 +155,8 @@ pub struct Manifest {
     pub applets: Vec<Applet>,
     /// What guests may settle on a chain.
     pub settlements: Vec<Settlement>,
+    /// What guests may do on chains, beside settling.
+    pub chains: Vec<ChainRule>,
     /// What guests are told of that no device sends.
     pub triggers: Vec<Trigger>,
 }
@@ -209,6 +211,15 @@ impl Manifest {
                 return bad(format!("the settlement {} stands twice", settlement.name));
             }
         }
+        if self.chains.len() > crate::MAX_CHAINS {
+            return bad(format!("at most {} chains", crate::MAX_CHAINS));
+        }
+        for (i, chain) in self.chains.iter().enumerate() {
+            chain.check()?;
+            if self.chains.iter().take(i).any(|c| c.chain_id == chain.chain_id) {
+                return bad(format!("the chain {} stands twice", chain.chain_id));
+            }
+        }
         if self.triggers.len() > crate::MAX_TRIGGERS {
             return bad(format!("at most {} triggers", crate::MAX_TRIGGERS));
         }
@@ -222,6 +233,12 @@ impl Manifest {
             return bad("blocks.max-entries must be 1 to 65536".into());
         }
         Ok(())
+    }
+
+    /// Whether handlers may read contracts.
+    #[must_use]
+    pub fn reads(&self) -> bool {
+        self.chains.iter().any(|c| c.read)
     }
 
     /// The trigger of this name.
@@ -287,7 +304,7 @@ const ACK_MODES: [AckMode; 3] = [AckMode::Durable, AckMode::Committed, AckMode::
 impl Canonical for Manifest {
     const DOMAIN: &'static str = "w3b/manifest";
     const VERSION: u16 = 1;
-    const FIELDS: u64 = 12;
+    const FIELDS: u64 = 13;
 
     fn encode_fields(&self, e: &mut Encoder) {
         e.text(self.name.as_str()).text(self.owner.as_str()).u64(self.version).u64(self.ack as u64);
@@ -303,6 +320,9 @@ impl Canonical for Manifest {
         });
         e.list(&self.settlements, |e, s| {
             e.item(s);
+        });
+        e.list(&self.chains, |e, c| {
+            e.item(c);
         });
         e.list(&self.triggers, |e, t| {
             e.item(t);
@@ -330,6 +350,7 @@ impl Canonical for Manifest {
             })?,
             applets: d.list(|d| d.item())?,
             settlements: d.list(|d| d.item())?,
+            chains: d.list(|d| d.item())?,
             triggers: d.list(|d| d.item())?,
         };
         manifest.check()?;

@@ -22,13 +22,24 @@ pub enum OutputKind {
     /// A statement for a contract to act on, of one of the manifest's settlements: target is the executor's
     /// address followed by the contract's, data the statement's ABI encoding; see [`Settlement`](crate::Settlement).
     Settlement = 6,
+    /// A transaction to send: target is the account or contract, data a canonical
+    /// [`TransactionRequest`](crate::TransactionRequest).
+    Transaction = 7,
 }
 
 impl OutputKind {
     fn from_u64(v: u64) -> Option<Self> {
-        [Self::Result, Self::Rejected, Self::Control, Self::Mqtt, Self::Metric, Self::Settlement]
-            .into_iter()
-            .find(|k| *k as u64 == v)
+        [
+            Self::Result,
+            Self::Rejected,
+            Self::Control,
+            Self::Mqtt,
+            Self::Metric,
+            Self::Settlement,
+            Self::Transaction,
+        ]
+        .into_iter()
+        .find(|k| *k as u64 == v)
     }
 }
 

@@ -48,6 +48,33 @@ pub struct ProofRule {
     /// The key under which the guest stored the private inputs, a JSON object by signal names. `{field}` stands for
     /// the hex of that field's word.
     pub private: String,
+    /// For how many statements a proof waits; without it, for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchRule>,
+}
+
+/// When statements are proven together: as soon as so many wait, or the first of them has waited so long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct BatchRule {
+    /// How many statements make a batch.
+    pub count: u32,
+    /// How long the first one waits for the others, in milliseconds.
+    pub max_delay_ms: u64,
+}
+
+impl Canonical for BatchRule {
+    const DOMAIN: &'static str = "w3b/batch-rule";
+    const VERSION: u16 = 1;
+    const FIELDS: u64 = 2;
+
+    fn encode_fields(&self, e: &mut Encoder) {
+        e.u64(self.count.into()).u64(self.max_delay_ms);
+    }
+
+    fn decode_fields(d: &mut Decoder<'_>) -> Result<Self, Malformed> {
+        Ok(Self { count: d.u32()?, max_delay_ms: d.u64()? })
+    }
 }
 
 /// One field of a statement, written as in Solidity: `uint32 day`.
@@ -238,6 +265,9 @@ impl Settlement {
         if rule.system.is_empty() || rule.system.len() > 63 {
             return bad("proof.system must have 1 to 63 bytes".into());
         }
+        if rule.batch.is_some_and(|b| b.count == 0 || b.count > 10_000) {
+            return bad("proof.batch.count must be 1 to 10000".into());
+        }
         if rule.private.is_empty() || rule.private.len() > MAX_TEMPLATE_BYTES {
             return bad(format!("proof.private must have 1 to {MAX_TEMPLATE_BYTES} bytes"));
         }
@@ -258,10 +288,13 @@ impl Settlement {
 impl Canonical for ProofRule {
     const DOMAIN: &'static str = "w3b/proof-rule";
     const VERSION: u16 = 1;
-    const FIELDS: u64 = 4;
+    const FIELDS: u64 = 5;
 
     fn encode_fields(&self, e: &mut Encoder) {
         e.text(&self.system).digest(&self.witness).digest(&self.key).text(&self.private);
+        e.option(self.batch.as_ref(), |e, rule| {
+            e.item(rule);
+        });
     }
 
     fn decode_fields(d: &mut Decoder<'_>) -> Result<Self, Malformed> {
@@ -270,6 +303,7 @@ impl Canonical for ProofRule {
             witness: d.digest()?,
             key: d.digest()?,
             private: d.text()?.to_owned(),
+            batch: d.option(|d| d.item())?,
         })
     }
 }
@@ -324,6 +358,7 @@ mod tests {
                 witness: Digest::of(b"wasm"),
                 key: Digest::of(b"zkey"),
                 private: "w/{device}/{n}".into(),
+                batch: None,
             }),
         }
     }

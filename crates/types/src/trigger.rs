@@ -1,18 +1,16 @@
 //! Triggers: what a project wants to be told of that no device sends. An event of a chain or a moment becomes a
 //! message, which is ordered and executed as a device's is.
 
-use std::fmt;
-use std::str::FromStr;
+mod event;
+mod message;
 
 use serde::{Deserialize, Serialize};
 
+pub use event::{EventSignature, Topic, Word};
+pub use message::{TriggerHeader, TriggerMessage};
+
 use crate::ids::TriggerName;
-use crate::message::check_payload;
-use crate::text::text_serde;
-use crate::{
-    Address, Canonical, Decoder, Digest, Encoder, EventType, Malformed, ProjectId, Timestamp, check_event_id,
-    keccak256,
-};
+use crate::{Address, Canonical, Decoder, Encoder, EventType, Malformed};
 
 /// The most triggers in a project.
 pub const MAX_TRIGGERS: usize = 64;
@@ -45,6 +43,8 @@ pub enum TriggerOn {
     Transaction(TransactionTrigger),
     /// The time.
     Cron(CronTrigger),
+    /// Transactions that the project's guests asked for.
+    Sent(SentTrigger),
 }
 
 /// Events of a contract: one message for each.
@@ -101,6 +101,11 @@ pub struct TransactionTrigger {
     pub confirmations: u32,
 }
 
+/// Transactions that the project's guests asked for: a message when one is sent, and one when it came to an end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SentTrigger {}
+
 /// The time: a message at each moment of a schedule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -131,157 +136,6 @@ const fn confirmations() -> u32 {
     12
 }
 
-/// An event's signature as Solidity hashes it: `Transfer(address,address,uint256)`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct EventSignature(Box<str>);
-
-impl EventSignature {
-    /// The first topic of such events: the Keccak-256 of the text.
-    #[must_use]
-    pub fn topic(&self) -> [u8; 32] {
-        keccak256(self.0.as_bytes())
-    }
-}
-
-impl fmt::Display for EventSignature {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl FromStr for EventSignature {
-    type Err = Malformed;
-
-    fn from_str(s: &str) -> Result<Self, Malformed> {
-        let bad = |why: String| {
-            Malformed::new(
-                "event",
-                format!("{why}; write it as in Transfer(address,address,uint256), without blanks and names"),
-            )
-        };
-        if s.len() > MAX_TEXT_BYTES {
-            return Err(bad(format!("has {} bytes, {MAX_TEXT_BYTES} is the most", s.len())));
-        }
-        let (name, types) = s.split_once('(').ok_or_else(|| bad(format!("{s:?} has no arguments")))?;
-        let types = types.strip_suffix(')').ok_or_else(|| bad(format!("{s:?} does not end with ')'")))?;
-        let word = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-        if !word(name) || name.starts_with(|c: char| c.is_ascii_digit()) {
-            return Err(bad(format!("{name:?} is no name")));
-        }
-        check_types(types).map_err(bad)?;
-        Ok(Self(s.into()))
-    }
-}
-
-text_serde!(EventSignature);
-
-/// Arguments' types, tuples included, in the form that is hashed (Solidity ABI specification).
-fn check_types(types: &str) -> Result<(), String> {
-    if types.is_empty() {
-        return Ok(());
-    }
-    // Tuples count for their members: what is left are the types and the commas between them.
-    let (mut depth, mut plain) = (0_i32, String::new());
-    for c in types.chars() {
-        match c {
-            '(' => depth += 1,
-            ')' => depth -= 1,
-            _ => plain.push(c),
-        }
-        if depth < 0 {
-            break;
-        }
-    }
-    if depth != 0 {
-        return Err(format!("the brackets of {types:?} do not match"));
-    }
-    for part in plain.split(',') {
-        let (base, dims) = part.split_at(part.find('[').unwrap_or(part.len()));
-        if !known_type(base) || !known_dims(dims) {
-            let full = if matches!(base, "uint" | "int") { " (uint is written uint256)" } else { "" };
-            return Err(format!("{part:?} is no type{full}"));
-        }
-    }
-    Ok(())
-}
-
-fn known_type(base: &str) -> bool {
-    let sized = |prefix: &str, fits: fn(u32) -> bool| {
-        base.strip_prefix(prefix)
-            .filter(|d| !d.starts_with(['0', '+']))
-            .and_then(|d| d.parse().ok())
-            .is_some_and(fits)
-    };
-    let bits = |n: u32| (8..=256).contains(&n) && n.is_multiple_of(8);
-    // What is left of a tuple in an array is its dimensions alone.
-    matches!(base, "address" | "bool" | "string" | "bytes" | "function" | "")
-        || sized("uint", bits)
-        || sized("int", bits)
-        || sized("bytes", |n| (1..=32).contains(&n))
-}
-
-fn known_dims(mut dims: &str) -> bool {
-    while let Some(rest) = dims.strip_prefix('[') {
-        let Some((count, after)) = rest.split_once(']') else { return false };
-        if !count.bytes().all(|b| b.is_ascii_digit()) {
-            return false;
-        }
-        dims = after;
-    }
-    dims.is_empty()
-}
-
-/// 32 bytes of a chain, written as `0x` and 64 hex digits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Word(pub [u8; 32]);
-
-impl fmt::Display for Word {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "0x{}", hex::encode(self.0))
-    }
-}
-
-impl fmt::Debug for Word {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl FromStr for Word {
-    type Err = Malformed;
-
-    fn from_str(s: &str) -> Result<Self, Malformed> {
-        let bad = || Malformed::new("word", format!("{s:?} must be 0x and 64 lower-case hex digits"));
-        let digits = s.strip_prefix("0x").ok_or_else(bad)?;
-        let mut bytes = [0; 32];
-        hex::decode_to_slice(digits, &mut bytes).map_err(|_| bad())?;
-        let word = Self(bytes);
-        if word.to_string() == s { Ok(word) } else { Err(bad()) }
-    }
-}
-
-text_serde!(Word);
-
-/// What an indexed argument must be; empty for anything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Topic(pub Option<Word>);
-
-impl fmt::Display for Topic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.map_or(Ok(()), |word| word.fmt(f))
-    }
-}
-
-impl FromStr for Topic {
-    type Err = Malformed;
-
-    fn from_str(s: &str) -> Result<Self, Malformed> {
-        if s.is_empty() { Ok(Self(None)) } else { s.parse().map(|word| Self(Some(word))) }
-    }
-}
-
-text_serde!(Topic);
-
 impl Trigger {
     /// The chain that it watches; `None` if it watches none.
     #[must_use]
@@ -290,7 +144,7 @@ impl Trigger {
             TriggerOn::Log(on) => Some(on.chain_id),
             TriggerOn::Height(on) => Some(on.chain_id),
             TriggerOn::Transaction(on) => Some(on.chain_id),
-            TriggerOn::Cron(_) => None,
+            TriggerOn::Cron(_) | TriggerOn::Sent(_) => None,
         }
     }
 
@@ -302,6 +156,7 @@ impl Trigger {
             TriggerOn::Height(_) => "height",
             TriggerOn::Transaction(_) => "transaction",
             TriggerOn::Cron(_) => "cron",
+            TriggerOn::Sent(_) => "sent",
         }
     }
 
@@ -337,6 +192,7 @@ impl Trigger {
                 }
                 1
             }
+            TriggerOn::Sent(_) => 1,
         };
         if confirmations == 0 || confirmations > MAX_CONFIRMATIONS {
             return bad(format!("confirmations must be 1 to {MAX_CONFIRMATIONS}"));
@@ -362,7 +218,7 @@ impl Canonical for LogTrigger {
     fn encode_fields(&self, e: &mut Encoder) {
         e.u64(self.chain_id).bytes(self.contract.as_bytes());
         e.option(self.event.as_ref(), |e, event| {
-            e.text(&event.0);
+            e.text(&event.to_string());
         });
         e.list(&self.topics, |e, topic| {
             e.text(&topic.to_string());
@@ -442,6 +298,18 @@ impl Canonical for CronTrigger {
     }
 }
 
+impl Canonical for SentTrigger {
+    const DOMAIN: &'static str = "w3b/trigger-sent";
+    const VERSION: u16 = 1;
+    const FIELDS: u64 = 0;
+
+    fn encode_fields(&self, _: &mut Encoder) {}
+
+    fn decode_fields(_: &mut Decoder<'_>) -> Result<Self, Malformed> {
+        Ok(Self {})
+    }
+}
+
 impl Canonical for Trigger {
     const DOMAIN: &'static str = "w3b/trigger";
     const VERSION: u16 = 1;
@@ -454,6 +322,7 @@ impl Canonical for Trigger {
             TriggerOn::Height(on) => e.u64(1).item(on),
             TriggerOn::Transaction(on) => e.u64(2).item(on),
             TriggerOn::Cron(on) => e.u64(3).item(on),
+            TriggerOn::Sent(on) => e.u64(4).item(on),
         };
     }
 
@@ -464,145 +333,16 @@ impl Canonical for Trigger {
             1 => TriggerOn::Height(d.item()?),
             2 => TriggerOn::Transaction(d.item()?),
             3 => TriggerOn::Cron(d.item()?),
+            4 => TriggerOn::Sent(d.item()?),
             n => return Err(Malformed::new(Self::DOMAIN, format!("watches the unknown thing {n}"))),
         };
         Ok(Self { name, event_type, on })
     }
 }
 
-/// A message that no device sent: a trigger of the project has fired. Every node that sees the same makes the same
-/// bytes of it, so that it is one message however often it is found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TriggerMessage {
-    /// The project that the message is for.
-    pub project: ProjectId,
-    /// The trigger.
-    pub trigger: TriggerName,
-    /// Names what happened: an event by its block, transaction and place, a moment by its time.
-    pub event_id: String,
-    /// What kind of event it is.
-    pub event_type: EventType,
-    /// When it happened, by the chain's or the schedule's time.
-    pub time: Timestamp,
-    /// The bytes that an applet gets.
-    pub payload: Vec<u8>,
-}
-
-impl TriggerMessage {
-    /// What names the message: everything of it, the payload by its digest.
-    #[must_use]
-    pub fn header(&self) -> TriggerHeader {
-        TriggerHeader {
-            project: self.project,
-            trigger: self.trigger.clone(),
-            event_id: self.event_id.clone(),
-            event_type: self.event_type.clone(),
-            time: self.time,
-            payload_digest: Digest::of(&self.payload),
-        }
-    }
-}
-
-impl Canonical for TriggerMessage {
-    const DOMAIN: &'static str = "w3b/trigger-message";
-    const VERSION: u16 = 1;
-    const FIELDS: u64 = 6;
-
-    fn encode_fields(&self, e: &mut Encoder) {
-        e.digest(&self.project.0).text(self.trigger.as_str()).text(&self.event_id);
-        e.text(self.event_type.as_str()).u64(self.time.0).bytes(&self.payload);
-    }
-
-    fn decode_fields(d: &mut Decoder<'_>) -> Result<Self, Malformed> {
-        let message = Self {
-            project: ProjectId(d.digest()?),
-            trigger: d.parse()?,
-            event_id: d.text()?.to_owned(),
-            event_type: d.parse()?,
-            time: Timestamp(d.u64()?),
-            payload: d.bytes()?.to_vec(),
-        };
-        check_event_id(&message.event_id)?;
-        check_payload(&message.payload)?;
-        Ok(message)
-    }
-}
-
-/// A trigger's message without its payload: what its id is made of.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TriggerHeader {
-    /// The project that the message is for.
-    pub project: ProjectId,
-    /// The trigger.
-    pub trigger: TriggerName,
-    /// Names what happened.
-    pub event_id: String,
-    /// What kind of event it is.
-    pub event_type: EventType,
-    /// When it happened, by the chain's or the schedule's time.
-    pub time: Timestamp,
-    /// SHA-256 of the payload.
-    pub payload_digest: Digest,
-}
-
-impl Canonical for TriggerHeader {
-    const DOMAIN: &'static str = "w3b/trigger-header";
-    const VERSION: u16 = 1;
-    const FIELDS: u64 = 6;
-
-    fn encode_fields(&self, e: &mut Encoder) {
-        e.digest(&self.project.0).text(self.trigger.as_str()).text(&self.event_id);
-        e.text(self.event_type.as_str()).u64(self.time.0).digest(&self.payload_digest);
-    }
-
-    fn decode_fields(d: &mut Decoder<'_>) -> Result<Self, Malformed> {
-        Ok(Self {
-            project: ProjectId(d.digest()?),
-            trigger: d.parse()?,
-            event_id: d.text()?.to_owned(),
-            event_type: d.parse()?,
-            time: Timestamp(d.u64()?),
-            payload_digest: d.digest()?,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_events_signature_is_what_is_hashed() {
-        let known: EventSignature = "Transfer(address,address,uint256)".parse().unwrap();
-        // The topic of every ERC-20 transfer.
-        assert_eq!(
-            Word(known.topic()).to_string(),
-            "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
-        );
-        for good in ["Done()", "A(bytes32[],uint8[4][])", "B((address,uint256)[],bool)", "C((uint8))"] {
-            assert!(good.parse::<EventSignature>().is_ok(), "{good}");
-        }
-        for bad in [
-            "Transfer",
-            "Transfer(address",
-            "(address)",
-            "1T()",
-            "T(address to)",
-            "T(uint)",
-            "T(uint7)",
-            "T(bytes33)",
-            "T(uint256,)x",
-            "T(address[)",
-            "T((address)",
-            "T(address))",
-            "T(strin)",
-        ] {
-            assert!(bad.parse::<EventSignature>().is_err(), "{bad}");
-        }
-        let error = "T(uint)".parse::<EventSignature>().unwrap_err().to_string();
-        assert!(error.contains("uint256"), "{error}");
-    }
 
     #[test]
     fn a_trigger_that_could_never_fire_is_refused() {
@@ -630,30 +370,6 @@ mod tests {
         ];
         for on in bad {
             assert!(trigger(on.clone()).check().is_err(), "{on:?}");
-        }
-    }
-
-    #[test]
-    fn every_field_of_a_message_is_in_its_header() {
-        let message = TriggerMessage {
-            project: ProjectId(Digest::of(b"p")),
-            trigger: "t".parse().unwrap(),
-            event_id: "1".into(),
-            event_type: "e".parse().unwrap(),
-            time: Timestamp(7),
-            payload: vec![1],
-        };
-        let header = message.header().to_canonical();
-        let others = [
-            TriggerMessage { project: ProjectId(Digest::of(b"q")), ..message.clone() },
-            TriggerMessage { trigger: "u".parse().unwrap(), ..message.clone() },
-            TriggerMessage { event_id: "2".into(), ..message.clone() },
-            TriggerMessage { event_type: "f".parse().unwrap(), ..message.clone() },
-            TriggerMessage { time: Timestamp(8), ..message.clone() },
-            TriggerMessage { payload: vec![2], ..message },
-        ];
-        for other in others {
-            assert_ne!(other.header().to_canonical(), header, "{other:?}");
         }
     }
 }

@@ -10,7 +10,7 @@ use w3bstream_chain::conformance::{MemoryPlace, Place, block_on};
 use w3bstream_chain::memory::MemoryChain;
 use w3bstream_chain::{
     Block, BlockId, Call, CallOutcome, Chain, Error, ErrorKind, Hash, Log, LogBlocks, LogFilter, Receipt,
-    SignedTransaction, Simulation, TxStatus, async_trait,
+    SignedTransaction, Simulation, async_trait,
 };
 use w3bstream_chain_evm::{EvmChain, EvmSettings};
 use w3bstream_types::{Address, SecretKey};
@@ -184,20 +184,31 @@ impl Node {
     }
 
     fn transaction(&self, transaction: Hash) -> Reply {
-        let at = match block_on(self.0.status(transaction)).unwrap() {
-            TxStatus::Unknown => return Reply::Result(Value::Null),
-            TxStatus::Pending => json!({"blockHash": null, "blockNumber": null}),
-            TxStatus::Mined { number, block } => {
-                json!({"blockHash": block.to_string(), "blockNumber": quantity(number)})
-            }
+        let mined = block_on(self.0.transaction(transaction)).unwrap();
+        let pending = || self.0.pending().into_iter().find(|t| t.hash() == transaction);
+        let Some(t) = mined.clone().or_else(|| pending().map(|t| t.mined((0, Hash::ZERO, 0)))) else {
+            return Reply::Result(Value::Null);
         };
-        let mut fields = json!({
-            "hash": transaction.to_string(),
-            "from": Address::from_bytes([0; 20]).to_string(),
-            "nonce": "0x0",
-        });
-        fields.as_object_mut().unwrap().extend(at.as_object().unwrap().clone());
-        Reply::Result(fields)
+        let data = |bytes: &[u8]| format!("0x{}", hex::encode(bytes));
+        let value = u128::from_be_bytes(t.value[16..].try_into().unwrap());
+        let place = |text: String| mined.as_ref().map(|_| text);
+        Reply::Result(json!({
+            "hash": t.hash.to_string(),
+            "type": "0x2",
+            "from": t.from.to_string(),
+            "to": t.to.map(|to| to.to_string()),
+            "nonce": quantity(t.nonce),
+            "value": format!("0x{value:x}"),
+            "gas": quantity(t.gas_limit),
+            // What was paid, as nodes give it for this type too.
+            "gasPrice": "0x1",
+            "maxFeePerGas": format!("0x{:x}", t.max_fee),
+            "maxPriorityFeePerGas": t.priority_fee.map(|fee| format!("0x{fee:x}")),
+            "input": data(&t.data),
+            "blockHash": place(t.block.to_string()),
+            "blockNumber": place(quantity(t.number)),
+            "transactionIndex": place(quantity(t.index)),
+        }))
     }
 
     fn submit(&self, raw: &[u8]) -> Reply {

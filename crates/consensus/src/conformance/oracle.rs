@@ -75,7 +75,7 @@ impl Oracle {
             return Err(format!("height {height} does not continue height {}: {header:?}", before.height));
         }
         for entry in block.block.entries() {
-            if let Some(other) = self.entries.insert(entry_key(entry), height) {
+            if let Some(other) = self.entries.insert(entry.id(), height) {
                 return Err(format!("{entry:?} is ordered at height {other} and again at {height}"));
             }
         }
@@ -94,13 +94,6 @@ impl Oracle {
             }
         }
         Ok(())
-    }
-}
-
-fn entry_key(entry: &Entry) -> Digest {
-    match entry {
-        Entry::Message(id) => id.0,
-        Entry::Control(id) => *id,
     }
 }
 

@@ -310,11 +310,7 @@ impl<'b> World<'b> {
                 Ok(())
             }
             Some(Action::Validate(block)) => {
-                let id = |e: &Entry| match e {
-                    Entry::Message(id) => id.0,
-                    Entry::Control(id) => *id,
-                };
-                let known = |e: &Entry| self.pool.contains(&id(e)) && !this.ordered.contains(&id(e));
+                let known = |e: &Entry| self.pool.contains(&e.id()) && !this.ordered.contains(&e.id());
                 let good = block.entries().iter().all(known);
                 let verdict = if good { Verdict::Accept } else { Verdict::Refuse };
                 self.give(node, DriverInput::Validated { block: block.id(), verdict })

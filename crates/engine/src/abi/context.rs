@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use w3bstream_types::{Digest, Output};
+use w3bstream_types::{ChainRule, ContractAnswer, ContractCall, Digest, Output, TransactionRequest};
 
 use super::Stop;
 use crate::{Call, Error, GuestError, HostState, LogLine};
@@ -33,6 +33,8 @@ pub(crate) struct Context<'a> {
     /// What random numbers of this call come from, once one was drawn.
     seed: Option<Digest>,
     drawn: u64,
+    /// Transactions that it asked for.
+    requests: u64,
 }
 
 impl<'a> Context<'a> {
@@ -55,6 +57,7 @@ impl<'a> Context<'a> {
             streams: [Vec::new(), Vec::new()],
             seed: None,
             drawn: 0,
+            requests: 0,
         }
     }
 
@@ -122,6 +125,29 @@ impl<'a> Context<'a> {
         }
         self.outputs.push(output);
         Ok(())
+    }
+
+    /// The rule for a chain; why there is none, in words for who wrote the manifest.
+    pub(super) fn chain(&mut self, id: i32, allows: fn(&ChainRule) -> bool, what: &str) -> Option<u64> {
+        let id = u64::from(id.cast_unsigned());
+        let found = self.call.chains.iter().any(|rule| rule.chain_id == id && allows(rule));
+        if !found {
+            let why = format!("the manifest's [[chains]] has no chain-id = {id} with {what} = true");
+            self.log(3, why.as_bytes(), false);
+        }
+        found.then_some(id)
+    }
+
+    /// What a contract answers, by the block's transcript.
+    pub(super) fn contract(&mut self, call: &ContractCall) -> Result<Option<ContractAnswer>, Error> {
+        self.state.contract(call)
+    }
+
+    /// The id of the next transaction that this call asks for.
+    pub(super) fn next_request(&mut self) -> Digest {
+        let n = self.requests;
+        self.requests += 1;
+        TransactionRequest::id_of(&self.call.id, n)
     }
 
     /// Bytes that may still be logged.

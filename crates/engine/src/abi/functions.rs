@@ -59,6 +59,9 @@ functions! {
     "env" "ws_get_event_type" (I I I) -> I, Ws ws::Action::GetEventType;
     "env" "ws_get_context" (I I I I) -> I, Ws ws::Action::GetContext;
     "env" "ws_settle" (I I I I) -> I, Ws ws::Action::Settle;
+    "env" "ws_call_contract" (I I I I I) -> I, Ws ws::Action::CallContract;
+    "env" "ws_send_tx" (I I I I I) -> I, Ws ws::Action::SendTx;
+    "env" "ws_send_tx_with_operator" (I I I I I) -> I, Ws ws::Action::SendTxWithOperator;
     "stat" "ws_submit_metrics" (I I) -> I, Ws ws::Action::SubmitMetrics;
     "env" "abort" (I I I I), AssemblyScript As::Abort;
     "env" "trace" (I I D D D D D), AssemblyScript As::Trace;
@@ -115,9 +118,6 @@ functions! {
 const NOT_OFFERED: &[(&str, &str)] = &[
     ("ws_set_sql_db", "a project database"),
     ("ws_get_sql_db", "a project database"),
-    ("ws_send_tx", "a chain"),
-    ("ws_send_tx_with_operator", "a chain"),
-    ("ws_call_contract", "a chain"),
     ("ws_api_call", "the system API"),
 ];
 

@@ -15,7 +15,7 @@
 //!
 //! # Functions
 //! Module `env`: `ws_log`, `ws_get_data`, `ws_set_data`, `ws_get_db`, `ws_set_db`, `ws_get_env`,
-//! `ws_send_mqtt_msg`, `ws_get_event_type`, our own `ws_get_context` and `ws_settle`, and AssemblyScript's `abort`, `trace`, `seed`. Module `stat`:
+//! `ws_send_mqtt_msg`, `ws_get_event_type`, `ws_call_contract`, `ws_send_tx`, `ws_send_tx_with_operator`, our own `ws_get_context` and `ws_settle`, and AssemblyScript's `abort`, `trace`, `seed`. Module `stat`:
 //! `ws_submit_metrics`. Module `wasi_snapshot_preview1`: all 46 functions, denying everything but standard
 //! output and error, which go to the log. Answers are those of [`code`].
 //!
@@ -26,6 +26,7 @@
 mod assemblyscript;
 mod call;
 mod context;
+mod contract;
 mod functions;
 pub mod price;
 mod program;

@@ -13,6 +13,10 @@ pub const KV_SET_BYTE: u64 = 4;
 pub const OUTPUT: u64 = 5_000;
 /// Each byte of an output.
 pub const OUTPUT_BYTE: u64 = 4;
+/// Reading a contract, beside the bytes: every member asks its own node of the chain.
+pub const CONTRACT_CALL: u64 = 100_000;
+/// A transaction to send, beside its bytes as an output.
+pub const TRANSACTION: u64 = 50_000;
 /// Each byte that becomes a random number, a seed or a check of JSON.
 pub const COMPUTE_BYTE: u64 = 8;
 /// Bytes per unit of gas where they are only copied.

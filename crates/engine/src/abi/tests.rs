@@ -98,6 +98,8 @@ fn run(
         env: &[],
         source: Source::default(),
         settlements: &[],
+        chains: &[],
+        id: w3bstream_types::Digest::ZERO,
         limits: &limits,
     };
     execute(&program, call, state, || Ok(Closure(handler, 0)))

@@ -2,7 +2,7 @@
 
 use w3bstream_types::{Digest, MAX_STATEMENT_FIELDS, Output, OutputKind, Settlement};
 
-use super::{Args, Context, Guest, Span, Stop, Value, code, give, pay, price, scope};
+use super::{Args, Context, Guest, Span, Stop, Value, code, contract, give, pay, price, scope};
 
 /// Longest MQTT topic, in bytes.
 const MAX_TOPIC_BYTES: u32 = 1_024;
@@ -22,6 +22,9 @@ pub(super) enum Action {
     SubmitMetrics,
     GetContext,
     Settle,
+    CallContract,
+    SendTx,
+    SendTxWithOperator,
 }
 
 pub(super) fn run<G: Guest + ?Sized>(guest: &mut G, action: Action, args: Args<'_>) -> Result<Value, Stop> {
@@ -37,6 +40,9 @@ pub(super) fn run<G: Guest + ?Sized>(guest: &mut G, action: Action, args: Args<'
         Action::SubmitMetrics => submit_metrics(guest, args),
         Action::GetContext => get_context(guest, args),
         Action::Settle => settle(guest, args),
+        Action::CallContract => contract::call(guest, args),
+        Action::SendTx => contract::send(guest, args, false),
+        Action::SendTxWithOperator => contract::send(guest, args, true),
     };
     answer.map(Value::I32)
 }

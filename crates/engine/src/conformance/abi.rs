@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use w3bstream_types::{Address, Did, Digest, Field, OutputKind, Settlement};
+use w3bstream_types::{
+    Address, Canonical as _, ChainRule, Did, Digest, Field, Output, OutputKind, Settlement,
+    TransactionRequest,
+};
 
 use super::Checked;
 use super::rig::{Rig, ensure, handler, same, saving};
@@ -227,6 +230,104 @@ pub(super) fn settlements_become_outputs(engine: &Arc<dyn Engine>) -> Checked {
     rig.settlements =
         vec![Settlement { fields: vec![field("bytes32 device")?, field("uint8 low")?], ..settlement }];
     rig.returns("good", code::FAILED)?;
+    Ok(())
+}
+
+/// The text of a request to a contract, as data of a module at an address, and its length.
+fn request(at: u32, members: &str) -> (String, usize) {
+    let json = format!(r#"{{"to":"0x00000000000000000000000000000000000000c0",{members}}}"#);
+    (format!(r#"(data (i32.const {at}) "{}")"#, json.replace('"', "\\\"")), json.len())
+}
+
+fn chain_rule(read: bool, send: bool) -> ChainRule {
+    ChainRule { chain_id: 5, read, send, confirmations: 1 }
+}
+
+pub(super) fn contracts_answer_by_what_was_agreed_on(engine: &Arc<dyn Engine>) -> Checked {
+    let ask = |name: &str, chain: u32, (at, len): (u32, usize)| {
+        saving(
+            name,
+            &format!(
+                "(call $call_contract (i32.const {chain}) (i32.const {at}) (i32.const {len})
+                   (i32.const 16) (i32.const 20))"
+            ),
+        )
+    };
+    let (good, good_len) = request(1000, r#""data":"616263""#);
+    let (reverts, reverts_len) = request(1200, r#""data":"0x7265""#);
+    let (unknown, unknown_len) = request(1400, r#""data":"6e""#);
+    let fields = [
+        good,
+        reverts,
+        unknown,
+        ask("good", 5, (1000, good_len)),
+        ask("elsewhere", 6, (1000, good_len)),
+        ask("reverts", 5, (1200, reverts_len)),
+        ask("unknown", 5, (1400, unknown_len)),
+        ask("cut", 5, (1000, good_len - 1)),
+        ask("outside", 5, (65_530, 100)),
+    ];
+    let mut rig = Rig::new(engine, &fields.concat())?;
+    rig.returns("good", code::FAILED)?;
+    rig.chains = vec![chain_rule(false, true)];
+    rig.returns("good", code::FAILED)?;
+    rig.chains = vec![chain_rule(true, false)];
+    let outcome = rig.returns("good", code::OK)?;
+    same("what a contract answered", &outcome.writes.get(&b"out"[..]), &Some(&b"cba".to_vec()))?;
+    ensure(outcome.outputs.is_empty(), || "a read became an output".into())?;
+    for bad in ["elsewhere", "reverts", "unknown", "cut", "outside"] {
+        let outcome = rig.returns(bad, code::FAILED)?;
+        ensure(outcome.writes.is_empty(), || format!("{bad} gave something"))?;
+    }
+    Ok(())
+}
+
+pub(super) fn transactions_become_outputs_with_ids(engine: &Arc<dyn Engine>) -> Checked {
+    let send = |function: &str, (at, len): (u32, usize)| {
+        format!(
+            "(call ${function} (i32.const 5) (i32.const {at}) (i32.const {len}) (i32.const 16) (i32.const 20))"
+        )
+    };
+    let (plain, plain_len) = request(1000, r#""value":"7","data":"0aff""#);
+    let (named, named_len) = request(1200, r#""operatorName":"payments""#);
+    let (misnamed, misnamed_len) = request(1400, r#""operatorName":"Pay Ments""#);
+    let fields = [
+        plain,
+        named,
+        misnamed,
+        saving("plain", &send("send_tx", (1000, plain_len))),
+        saving("named", &send("send_tx_as", (1200, named_len))),
+        saving("twice", &format!("(drop {0}) {0}", send("send_tx", (1000, plain_len)))),
+        saving("nameless", &send("send_tx_as", (1000, plain_len))),
+        saving("misnamed", &send("send_tx_as", (1400, misnamed_len))),
+        saving("cut", &send("send_tx", (1000, plain_len - 1))),
+    ];
+    let mut rig = Rig::new(engine, &fields.concat())?;
+    rig.returns("plain", code::FAILED)?;
+    rig.chains = vec![chain_rule(true, false)];
+    rig.returns("plain", code::FAILED)?;
+    rig.chains = vec![chain_rule(false, true)];
+    let id = |n| TransactionRequest::id_of(&Digest::of(b"call"), n);
+    let asked = |n, operator: Option<&str>, value, data: &[u8]| -> Result<Output, String> {
+        let operator = operator.map(str::parse).transpose().map_err(|e| format!("{e}"))?;
+        let request = TransactionRequest { id: id(n), operator, value, data: data.to_vec() };
+        let mut target = vec![0; 20];
+        target[19] = 0xc0;
+        Ok(Output { kind: OutputKind::Transaction, chain_id: 5, target, data: request.to_canonical() })
+    };
+    let mut check = |name: &str, last, outputs: Vec<Output>| -> Checked {
+        let outcome = rig.returns(name, code::OK)?;
+        same(name, &outcome.outputs, &outputs)?;
+        let told = format!("0x{}", id(last)).into_bytes();
+        same("the id that the guest got", &outcome.writes.get(&b"out"[..]), &Some(&told))
+    };
+    check("plain", 0, vec![asked(0, None, 7, &[0x0a, 0xff])?])?;
+    check("named", 0, vec![asked(0, Some("payments"), 0, &[])?])?;
+    check("twice", 1, vec![asked(0, None, 7, &[0x0a, 0xff])?, asked(1, None, 7, &[0x0a, 0xff])?])?;
+    for bad in ["nameless", "misnamed", "cut"] {
+        let outcome = rig.returns(bad, code::FAILED)?;
+        ensure(outcome.outputs.is_empty(), || format!("{bad} became an output"))?;
+    }
     Ok(())
 }
 

@@ -123,6 +123,8 @@ fn run_block(
                 env: &[],
                 source: Source::default(),
                 settlements: &[],
+                chains: &[],
+                id: w3bstream_types::Digest::ZERO,
                 limits: &limits,
             };
             let outcome = module

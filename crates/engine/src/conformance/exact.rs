@@ -219,6 +219,8 @@ pub(super) fn unreadable_state_is_no_outcome(engine: &Arc<dyn Engine>) -> Checke
         env: &[],
         source: Source::default(),
         settlements: &[],
+        chains: &[],
+        id: w3bstream_types::Digest::ZERO,
         limits: &rig.limits,
     };
     match rig.module.call(call("get"), &mut Unreadable) {

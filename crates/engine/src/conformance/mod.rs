@@ -80,6 +80,8 @@ properties! {
     abi::mqtt_messages_become_outputs,
     abi::the_source_is_the_hosts_word,
     abi::settlements_become_outputs,
+    abi::contracts_answer_by_what_was_agreed_on,
+    abi::transactions_become_outputs_with_ids,
     abi::metrics_must_be_objects,
     abi::assemblyscript_functions_answer,
     abi::wasi_denies_all_but_output,

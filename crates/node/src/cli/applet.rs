@@ -70,6 +70,8 @@ pub(crate) fn run(registry: &Registry, command: &Command, json: bool) -> anyhow:
         env: &env,
         source: Source::default(),
         settlements: &[],
+        chains: &[],
+        id: w3bstream_types::Digest::ZERO,
         limits: &limits,
     };
     let keys = kv.iter().map(|(k, v)| (k.clone().into_bytes(), v.clone().into_bytes()));

@@ -44,9 +44,9 @@ impl Watch {
             Ok(batch) => batch,
             Err(e) if e.kind() == w3bstream_chain::ErrorKind::Reorganised => {
                 tracing::warn!(project = %self.project.name, trigger = %self.trigger.name, "{e}");
-                return self.go_back(&*chain, progress, on).await;
+                return self.go_back(&*chain, progress).await;
             }
-            Err(e) => return Err(e.into()),
+            Err(e) => return Err(of_chain(e)),
         };
         if batch.cursor == cursor {
             return Ok(false);
@@ -69,7 +69,10 @@ impl Watch {
             progress.expect(told.iter().map(|(place, _)| place.clone()));
             self.keep(progress.clone()).await?;
             progress.told += told.len() as u64;
-            self.tell(told.into_iter().map(|(_, message)| message).collect()).await?;
+            let messages: Vec<TriggerMessage> = told.into_iter().map(|(_, message)| message).collect();
+            for part in messages.chunks(BATCH) {
+                self.tell(part.to_vec()).await?;
+            }
         }
         progress.reach(batch.cursor.next, batch.cursor.last.map(word));
         progress.done = batch.cursor.next > end;
@@ -91,7 +94,8 @@ impl Watch {
                 times.insert(at.block, block(chain, BlockId::Hash(at.block)).await?.time);
             }
             if !places.contains_key(&at.transaction) {
-                let receipt = chain.receipt(at.transaction).await?.filter(|r| r.block == at.block);
+                let receipt =
+                    chain.receipt(at.transaction).await.map_err(of_chain)?.filter(|r| r.block == at.block);
                 let moved =
                     || unavailable(format!("transaction {} is no longer in its block", at.transaction));
                 places.insert(at.transaction, receipt.ok_or_else(moved)?.index);
@@ -108,12 +112,7 @@ impl Watch {
 
     /// After a reorganisation that was deeper than the confirmations: takes back what was told of blocks that are no
     /// more, and goes on behind the last one that is still there.
-    async fn go_back(
-        &mut self,
-        chain: &dyn Chain,
-        mut progress: Progress,
-        on: &LogTrigger,
-    ) -> Result<bool, Error> {
+    async fn go_back(&mut self, chain: &dyn Chain, mut progress: Progress) -> Result<bool, Error> {
         let mut fork = None;
         for (number, hash) in progress.trail.iter().rev() {
             if stands(chain, *number, *hash).await? {
@@ -131,7 +130,7 @@ impl Watch {
         self.tell(back).await?;
         progress.recent = kept;
         let oldest = progress.trail.first().map_or(progress.next, |(number, _)| *number);
-        let start = oldest.saturating_sub(DEEPEST).max(on.start_block.unwrap_or_default());
+        let start = oldest.saturating_sub(DEEPEST).max(progress.first);
         let (next, last) = fork.map_or((start, None), |(number, hash)| (number + 1, Some(hash)));
         progress.trail.retain(|(number, _)| *number < next);
         (progress.next, progress.last) = (next, last);
@@ -188,7 +187,7 @@ impl Watch {
             Some(progress) => progress,
             None => Progress::begin(&self.trigger, 0),
         };
-        let found = chain.transaction(Hash::from_bytes(on.hash.0)).await?;
+        let found = chain.transaction(Hash::from_bytes(on.hash.0)).await.map_err(of_chain)?;
         let safe = safe(&*chain, on.confirmations).await?;
         let found = found.filter(|t| safe.is_some_and(|safe| t.number <= safe));
         if let Some(found) = &found {
@@ -210,6 +209,11 @@ impl Watch {
 
 fn unavailable(why: impl Into<String>) -> Error {
     Error::new(ErrorKind::Unavailable, why)
+}
+
+/// Whatever is wrong with a chain, it is nothing that makes the project's state doubtful: it is tried again.
+fn of_chain(e: w3bstream_chain::Error) -> Error {
+    unavailable(format!("chain: {e}")).with_source(e)
 }
 
 fn word(hash: Hash) -> Word {
@@ -237,7 +241,7 @@ fn rules(on: &LogTrigger) -> Rules {
 }
 
 async fn block(chain: &dyn Chain, id: BlockId) -> Result<Block, Error> {
-    let found = chain.block(id).await?;
+    let found = chain.block(id).await.map_err(of_chain)?;
     found.ok_or_else(|| unavailable(format!("the chain's node does not know block {id} (any more)")))
 }
 
@@ -253,5 +257,6 @@ async fn safe(chain: &dyn Chain, confirmations: u32) -> Result<Option<u64>, Erro
 
 /// Whether the block of this height and hash is in the chain.
 async fn stands(chain: &dyn Chain, number: u64, hash: Word) -> Result<bool, Error> {
-    Ok(chain.block(BlockId::Number(number)).await?.is_some_and(|b| b.hash.as_bytes() == &hash.0))
+    let found = chain.block(BlockId::Number(number)).await.map_err(of_chain)?;
+    Ok(found.is_some_and(|b| b.hash.as_bytes() == &hash.0))
 }

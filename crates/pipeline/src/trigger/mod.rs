@@ -34,7 +34,7 @@ use progress::Progress;
 pub(crate) use progress::Board;
 pub(crate) use schedule::check as check_schedules;
 
-/// The most messages that one trigger makes before the others have had their turn.
+/// The most messages that are stored at once.
 const BATCH: usize = 256;
 /// The longest pause before a trigger that did not work is tried again, in milliseconds.
 const MAX_PAUSE_MS: u64 = 60_000;
@@ -81,7 +81,7 @@ pub(crate) async fn run(shared: Arc<Shared>, project: Arc<Project>, kind: Kind, 
     let mut watches =
         Watches { shared: shared.clone(), project: project.clone(), kind, of: None, all: vec![] };
     let mut applied = project.applied.subscribe();
-    loop {
+    while project.halt_reason().is_none() {
         let busy = tokio::select! {
             () = shutdown.requested() => return,
             busy = watches.round() => busy,
@@ -202,6 +202,9 @@ impl Watch {
     async fn step(&mut self) -> Result<bool, Error> {
         if self.progress.is_none() {
             self.progress = self.load().await?;
+            if self.progress.as_ref().is_some_and(|p| p.done) {
+                return Ok(false);
+            }
         }
         let backlog = self.project.counters.backlog.load(Ordering::Relaxed);
         if backlog >= self.shared.parts.options.max_backlog {
@@ -212,6 +215,8 @@ impl Watch {
             TriggerOn::Height(on) => self.heights(&on).await,
             TriggerOn::Transaction(on) => self.transaction(&on).await,
             TriggerOn::Cron(on) => self.moments(&on).await,
+            // Told of by who sends.
+            TriggerOn::Sent(_) => Ok(false),
         }
     }
 

@@ -1,6 +1,6 @@
 //! How far a trigger has come.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use w3bstream_types::{Canonical as _, Digest, MessageId, ProjectId, Trigger, Tri
 use super::TriggerStatus;
 use crate::{Error, ErrorKind};
 
-/// One record for each trigger, by its name.
+/// One record for each trigger, by its kind and name.
 const SPACE: &str = "triggers";
 /// How many blocks' hashes are kept, to find where a reorganisation began.
 const TRAIL: usize = 64;
@@ -26,7 +26,9 @@ pub(super) struct Progress {
     pub(super) next: u64,
     /// The hash of the block before it.
     pub(super) last: Option<Word>,
-    /// How many messages it has made.
+    /// Where it began: it never looks before it.
+    pub(super) first: u64,
+    /// How many messages it has made, repeats included.
     pub(super) told: u64,
     /// Whether it will never make another one.
     pub(super) done: bool,
@@ -53,6 +55,7 @@ impl Progress {
             definition: trigger.digest(),
             next,
             last: None,
+            first: next,
             told: 0,
             done: false,
             trail: vec![],
@@ -72,11 +75,8 @@ impl Progress {
 
     /// Notes what is about to be told.
     pub(super) fn expect(&mut self, events: impl IntoIterator<Item = Told>) {
-        for event in events {
-            if self.recent.iter().all(|known| known.message != event.message) {
-                self.recent.push(event);
-            }
-        }
+        let known: HashSet<MessageId> = self.recent.iter().map(|event| event.message).collect();
+        self.recent.extend(events.into_iter().filter(|event| !known.contains(&event.message)));
         let over = self.recent.len().saturating_sub(TOLD);
         self.recent.drain(..over);
     }
@@ -89,7 +89,8 @@ impl Progress {
 }
 
 fn id(project: ProjectId, trigger: &Trigger) -> RecordId {
-    RecordId { project, space: SPACE, key: trigger.name.as_str().as_bytes().to_vec() }
+    // With its kind, since chains and the clock are watched by two tasks.
+    RecordId { project, space: SPACE, key: format!("{}:{}", trigger.kind(), trigger.name).into_bytes() }
 }
 
 /// How far the trigger has come; `None` if it begins.

@@ -32,6 +32,7 @@ impl World {
                 witness: Digest::of(b"settles"),
                 key: Digest::of(b"settles"),
                 private: "private".into(),
+                batch: None,
             }),
         }];
         run.pipeline.put_program(b"settles".to_vec()).await.unwrap();

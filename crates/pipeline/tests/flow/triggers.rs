@@ -161,7 +161,7 @@ async fn events_of_a_contract_are_messages_each_once_also_those_of_a_downtime() 
 /// Removes the record that says how far a trigger is.
 async fn forget(world: &World, project: ProjectId, name: &str) {
     use w3bstream_journal::{Journal as _, RecordId, Write};
-    let id = RecordId { project, space: "triggers", key: name.as_bytes().to_vec() };
+    let id = RecordId { project, space: "triggers", key: format!("log:{name}").into_bytes() };
     let journal = world.journal.reopen();
     assert!(journal.record(&id).await.unwrap().is_some());
     journal.commit(vec![Write::Record(id, None)]).await.unwrap();

@@ -64,6 +64,7 @@ pub(crate) fn settlement() -> Settlement {
             witness: Digest::of(&WASM_BYTES),
             key: Digest::of(&ZKEY_BYTES),
             private: "witness/{commitment}".into(),
+            batch: None,
         }),
     }
 }

@@ -16,6 +16,7 @@ fn settlement(fields: &[&str]) -> Settlement {
             witness: Digest::of(b"wasm"),
             key: Digest::of(b"zkey"),
             private: "witness".into(),
+            batch: None,
         }),
     }
 }

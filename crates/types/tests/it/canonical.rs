@@ -48,6 +48,11 @@ round_trips! {
     height_trigger: s::height_trigger();
     transaction_trigger: s::transaction_trigger();
     cron_trigger: s::cron_trigger();
+    chain_rule: s::chain_rule();
+    contract_read: s::contract_read();
+    transcript: s::transcript();
+    request: s::request();
+    batch_rule: s::batch_rule();
     record: s::record();
     window: s::window();
     entry: s::entry();
@@ -89,6 +94,12 @@ fn try_all(bytes: &[u8]) -> usize {
         HeightTrigger,
         TransactionTrigger,
         CronTrigger,
+        SentTrigger,
+        ChainRule,
+        ContractRead,
+        Transcript,
+        TransactionRequest,
+        BatchRule,
         Trigger,
         Record,
         SequenceWindow,

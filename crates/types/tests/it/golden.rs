@@ -123,8 +123,16 @@ fn controls(c: &mut Cases) {
             TriggerOn::Height(on) => c.add("height trigger", on),
             TriggerOn::Transaction(on) => c.add("transaction trigger", on),
             TriggerOn::Cron(on) => c.add("cron trigger", on),
+            TriggerOn::Sent(on) => c.add("sent trigger", on),
         }
     }
+    let transcript = sample::transcript();
+    c.add("contract read", &transcript.reads()[0]);
+    c.add("transcript", &transcript);
+    c.add("entry, transcript", &Entry::Transcript(transcript.id()));
+    c.add("transaction request", &sample::request());
+    c.add("chain rule", &manifest.chains[0]);
+    c.add("batch rule", &settlement.proof.as_ref().unwrap().batch.unwrap());
     c.add("manifest", &manifest);
     c.add("device", &registration);
     c.add("token registration", &token);
@@ -154,7 +162,7 @@ fn encodings_are_those_of_the_fixtures() {
     }
     assert_eq!(fixture, now);
     let domains: BTreeSet<_> = list(&now).iter().map(|c| c["domain"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(domains.len(), 38, "every type has its own domain and at least one fixture: {domains:?}");
+    assert_eq!(domains.len(), 44, "every type has its own domain and at least one fixture: {domains:?}");
 }
 
 #[test]

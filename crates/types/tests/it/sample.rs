@@ -2,11 +2,13 @@
 
 use w3bstream_types::receipt::{ProofLink, Receipt, ReceiptParts, SettlementLink, TrieNode};
 use w3bstream_types::{
-    Address, Algorithm, Applet, Attestation, Block, BlockRules, Canonical, Certificate, CertifiedBlock,
-    CronTrigger, Did, Digest, Draft, Entry, Executed, Form, Genesis, GuestLimits, HeightTrigger, Invalid,
-    Jws, LogTrigger, Manifest, Member, Missed, Ordered, Output, OutputKind, Place, Position, ProjectId,
-    ProofRule, PublicKey, Record, ResultRecord, Route, SecretKey, Sequence, Settlement, Statement, Stored,
-    Submission, Timestamp, Topic, TransactionTrigger, Trigger, TriggerMessage, TriggerOn, Verified, Word,
+    Address, Algorithm, Applet, Attestation, BatchRule, Block, BlockRules, Canonical, Certificate,
+    CertifiedBlock, ChainRule, ContractAnswer, ContractCall, ContractRead, CronTrigger, Did, Digest, Draft,
+    Entry, Executed, Form, Genesis, GuestLimits, HeightTrigger, Invalid, Jws, LogTrigger, Manifest, Member,
+    Missed, Ordered, Output, OutputKind, Place, Position, ProjectId, ProofRule, PublicKey, Record,
+    ResultRecord, Route, SecretKey, SentTrigger, Sequence, Settlement, Statement, Stored, Submission,
+    Timestamp, Topic, TransactionRequest, TransactionTrigger, Transcript, Trigger, TriggerMessage, TriggerOn,
+    Verified, Word,
 };
 
 /// A key made of one repeated byte.
@@ -72,6 +74,26 @@ pub(crate) fn trigger() -> Record {
     Verified::by_trigger(message, &manifest(), Timestamp(5)).unwrap().record().clone()
 }
 
+/// What a handler read, and what it asked to send.
+pub(crate) fn transcript() -> Transcript {
+    let read = |to: u8, answer| ContractRead {
+        call: ContractCall { chain_id: 4690, to: Address::from_bytes([to; 20]), data: vec![1, 2] },
+        block: Word([3; 32]),
+        answer,
+    };
+    let returned = read(0xc0, ContractAnswer::Returned(vec![7; 32]));
+    Transcript::new(vec![returned, read(0xc1, ContractAnswer::Reverted(vec![]))])
+}
+
+pub(crate) fn request() -> TransactionRequest {
+    TransactionRequest {
+        id: TransactionRequest::id_of(&Digest::of(b"call"), 0),
+        operator: Some("payments".parse().unwrap()),
+        value: 5,
+        data: vec![9],
+    }
+}
+
 fn triggers() -> Vec<Trigger> {
     let log = LogTrigger {
         chain_id: 4690,
@@ -90,6 +112,7 @@ fn triggers() -> Vec<Trigger> {
         ("heights", "height", TriggerOn::Height(height)),
         ("payment", "paid", TriggerOn::Transaction(transaction)),
         ("hourly", "hour", TriggerOn::Cron(cron)),
+        ("sent", "transaction", TriggerOn::Sent(SentTrigger {})),
     ];
     let one = |(name, event, on): (&str, &str, _)| Trigger {
         name: name.parse().unwrap(),
@@ -128,8 +151,10 @@ pub(crate) fn manifest() -> Manifest {
                 witness: Digest::of(b"day.wasm"),
                 key: Digest::of(b"day.zkey"),
                 private: "day/{device}/{day}".into(),
+                batch: Some(BatchRule { count: 8, max_delay_ms: 60_000 }),
             }),
         }],
+        chains: vec![ChainRule { chain_id: 4690, read: true, send: true, confirmations: 2 }],
         triggers: triggers(),
     }
 }

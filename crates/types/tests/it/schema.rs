@@ -62,11 +62,12 @@ fn schema() -> Value {
     serde_json::from_str(include_str!("../../../../schemas/receipt.schema.json")).unwrap()
 }
 
-fn receipts() -> [Value; 3] {
+fn receipts() -> [Value; 4] {
     [
         include_str!("../fixtures/receipt-envelope.json"),
         include_str!("../fixtures/receipt-jws.json"),
         include_str!("../fixtures/receipt-token.json"),
+        include_str!("../fixtures/receipt-trigger.json"),
     ]
     .map(|text| serde_json::from_str(text).unwrap())
 }

@@ -6,12 +6,14 @@ use proptest::prelude::*;
 use w3bstream_types::merkle::Step;
 use w3bstream_types::receipt::{OrderingLink, OutputLink};
 use w3bstream_types::{
-    AckMode, Address, Algorithm, Applet, Attestation, Block, BlockHeader, BlockRules, Canonical, Certificate,
-    CertifiedBlock, Control, ControlTx, CronTrigger, DeviceRegistration, Did, Digest, Draft, Entry, Envelope,
-    Form, Genesis, GuestLimits, HeightTrigger, Jws, LogTrigger, MAX_PAYLOAD_BYTES, Manifest, Member,
-    MessageHeader, MessageId, Missed, Output, OutputKind, Place, ProjectId, ProofRule, PublicKey, Record,
-    ResultRecord, Route, SecretKey, Sequence, SequenceWindow, Settlement, Statement, Timestamp, TokenMessage,
-    TokenRegistration, Topic, TransactionTrigger, Trigger, TriggerHeader, TriggerMessage, TriggerOn, Word,
+    AckMode, Address, Algorithm, Applet, Attestation, BatchRule, Block, BlockHeader, BlockRules, Canonical,
+    Certificate, CertifiedBlock, ChainRule, ContractAnswer, ContractCall, ContractRead, Control, ControlTx,
+    CronTrigger, DeviceRegistration, Did, Digest, Draft, Entry, Envelope, Form, Genesis, GuestLimits,
+    HeightTrigger, Jws, LogTrigger, MAX_PAYLOAD_BYTES, Manifest, Member, MessageHeader, MessageId, Missed,
+    Output, OutputKind, Place, ProjectId, ProofRule, PublicKey, Record, ResultRecord, Route, SecretKey,
+    SentTrigger, Sequence, SequenceWindow, Settlement, Statement, Timestamp, TokenMessage, TokenRegistration,
+    Topic, TransactionRequest, TransactionTrigger, Transcript, Trigger, TriggerHeader, TriggerMessage,
+    TriggerOn, Word,
 };
 
 pub(crate) fn digest() -> impl Strategy<Value = Digest> {
@@ -121,6 +123,7 @@ fn trigger_on() -> impl Strategy<Value = TriggerOn> {
         height_trigger().prop_map(TriggerOn::Height),
         transaction_trigger().prop_map(TriggerOn::Transaction),
         cron_trigger().prop_map(TriggerOn::Cron),
+        Just(TriggerOn::Sent(SentTrigger {})),
     ]
 }
 
@@ -139,6 +142,40 @@ pub(crate) fn log_trigger() -> impl Strategy<Value = LogTrigger> {
             confirmations,
         },
     )
+}
+
+pub(crate) fn chain_rule() -> impl Strategy<Value = ChainRule> {
+    (1..9_u64, any::<bool>(), 1..100_u32).prop_map(|(chain_id, read, confirmations)| ChainRule {
+        chain_id,
+        read,
+        send: !read,
+        confirmations,
+    })
+}
+
+pub(crate) fn contract_read() -> impl Strategy<Value = ContractRead> {
+    let call = (1..9_u64, any::<[u8; 20]>(), vec(any::<u8>(), 0..9));
+    let call =
+        call.prop_map(|(chain_id, to, data)| ContractCall { chain_id, to: Address::from_bytes(to), data });
+    let answer = (any::<bool>(), vec(any::<u8>(), 0..40)).prop_map(|(returned, data)| match returned {
+        true => ContractAnswer::Returned(data),
+        false => ContractAnswer::Reverted(data),
+    });
+    let read = |(call, block, answer)| ContractRead { call, block: Word(block), answer };
+    (call, any::<[u8; 32]>(), answer).prop_map(read)
+}
+
+pub(crate) fn transcript() -> impl Strategy<Value = Transcript> {
+    vec(contract_read(), 0..5).prop_map(Transcript::new)
+}
+
+pub(crate) fn request() -> impl Strategy<Value = TransactionRequest> {
+    (digest(), option::of(label()), any::<u128>(), vec(any::<u8>(), 0..40))
+        .prop_map(|(id, operator, value, data)| TransactionRequest { id, operator, value, data })
+}
+
+pub(crate) fn batch_rule() -> impl Strategy<Value = BatchRule> {
+    (1..9_u32, any::<u64>()).prop_map(|(count, max_delay_ms)| BatchRule { count, max_delay_ms })
 }
 
 pub(crate) fn height_trigger() -> impl Strategy<Value = HeightTrigger> {
@@ -182,7 +219,11 @@ pub(crate) fn window() -> impl Strategy<Value = SequenceWindow> {
 }
 
 pub(crate) fn entry() -> impl Strategy<Value = Entry> {
-    prop_oneof![digest().prop_map(|d| Entry::Message(MessageId(d))), digest().prop_map(Entry::Control),]
+    prop_oneof![
+        digest().prop_map(|d| Entry::Message(MessageId(d))),
+        digest().prop_map(Entry::Control),
+        digest().prop_map(Entry::Transcript)
+    ]
 }
 
 pub(crate) fn block() -> impl Strategy<Value = Block> {
@@ -287,8 +328,13 @@ pub(crate) fn settlement() -> impl Strategy<Value = Settlement> {
     (label(), 1..=u64::MAX, addresses, vec(kinds, 1..5), option::of(rule)).prop_map(
         |(name, chain_id, (executor, contract), kinds, rule)| {
             let field = |(i, kind): (usize, &&str)| format!("{kind} f{i}").parse().unwrap();
-            let proof =
-                rule.map(|(system, witness, key, private)| ProofRule { system, witness, key, private });
+            let proof = rule.map(|(system, witness, key, private)| ProofRule {
+                system,
+                witness,
+                key,
+                private,
+                batch: None,
+            });
             let (executor, contract) = (Address::from_bytes(executor), Address::from_bytes(contract));
             let fields = kinds.iter().enumerate().map(field).collect();
             Settlement { name, chain_id, executor, contract, fields, proof }
@@ -300,7 +346,8 @@ pub(crate) fn manifest() -> impl Strategy<Value = Manifest> {
     let ack = prop_oneof![Just(AckMode::Durable), Just(AckMode::Committed), Just(AckMode::Executed)];
     let rules = (any::<bool>(), 1..=65_536u32, any::<u32>(), 0..=MAX_PAYLOAD_BYTES as u64);
     let env = proptest::collection::btree_map(".{0,8}", ".{0,8}", 0..4);
-    let lists = (vec(applet(), 0..3), option::of(settlement()), vec(trigger(), 0..2));
+    let lists =
+        (vec(applet(), 0..3), option::of(settlement()), option::of(chain_rule()), vec(trigger(), 0..2));
     (label(), did(), any::<u64>(), ack, rules, env, lists).prop_map(
         |(
             name,
@@ -309,7 +356,7 @@ pub(crate) fn manifest() -> impl Strategy<Value = Manifest> {
             ack,
             (allow_tokens, max_entries, max_delay_ms, max),
             env,
-            (mut applets, settlement, mut triggers),
+            (mut applets, settlement, chains, mut triggers),
         )| {
             applets.sort_by(|a, b| a.name.cmp(&b.name));
             applets.dedup_by(|a, b| a.name == b.name);
@@ -325,6 +372,7 @@ pub(crate) fn manifest() -> impl Strategy<Value = Manifest> {
                 env: env.into_iter().collect(),
                 applets,
                 settlements: settlement.into_iter().collect(),
+                chains: chains.into_iter().collect(),
                 triggers,
             }
         },

@@ -27,6 +27,7 @@ fn manifest(name: &str) -> Manifest {
         env: vec![],
         applets: vec![],
         settlements: vec![],
+        chains: vec![],
         triggers: vec![],
     }
 }
