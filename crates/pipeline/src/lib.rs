@@ -44,6 +44,8 @@ pub use parts::{ChainParts, OpenWal, Options, Parts};
 pub use probe::{NoProbe, POINTS, Probe};
 pub use project::GuestLog;
 pub use recent::{RecentMessage, RecentRefusal};
-pub use settle::{FeeAccount, Landed, ProofProgress, Settlement, SettlementState};
+pub use settle::{
+    FeeAccount, GuestTransaction, Landed, ProofProgress, SendState, Settlement, SettlementState,
+};
 pub use trigger::TriggerStatus;
 pub use view::{BlockView, DeviceView, ProjectStatus, ReceiptContent};

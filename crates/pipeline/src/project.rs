@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Notify, mpsc, watch};
 use w3bstream_consensus::DriverInput;
 use w3bstream_engine::LogLine;
-use w3bstream_types::{AppletName, Genesis, MessageId, ProjectId, ProjectName, Stored};
+use w3bstream_types::{AppletName, Genesis, MessageId, OperatorName, ProjectId, ProjectName, Stored};
 
 use crate::counters::Counters;
 use crate::recent::Recent;
@@ -54,7 +54,7 @@ pub(crate) struct Project {
     /// How its triggers stand.
     pub(crate) triggers: Board,
     logs: Mutex<VecDeque<GuestLog>>,
-    accounts: Mutex<BTreeMap<u64, FeeAccount>>,
+    accounts: Mutex<BTreeMap<(u64, Option<OperatorName>), FeeAccount>>,
 }
 
 /// Where a project stood when the node started.
@@ -128,10 +128,11 @@ impl Project {
     /// Notes how the account stands that pays on a chain. A balance that the chain did not say is the one before.
     pub(crate) fn paid(&self, mut account: FeeAccount) {
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (account.chain, account.operator.clone());
         if account.balance.is_none() {
-            account.balance = accounts.get(&account.chain).and_then(|a| a.balance.clone());
+            account.balance = accounts.get(&key).and_then(|a| a.balance.clone());
         }
-        accounts.insert(account.chain, account);
+        accounts.insert(key, account);
     }
 
     pub(crate) fn accounts(&self) -> Vec<FeeAccount> {

@@ -362,8 +362,7 @@ impl Sequencer {
         let effects: Vec<OutboxId> =
             effects.map(|(index, _)| OutboxId { project: id, height, index }).collect();
         let manifest = self.shared.manifest(id);
-        let mut batch = crate::settle::open_records(id, height, &outputs, manifest.as_deref())?;
-        let opened = batch.len() as u64;
+        let (mut batch, opened) = crate::settle::open_records(id, height, &outputs, manifest.as_deref())?;
         batch.extend([
             Write::Attestation(id, Box::new(attestation)),
             Write::Outbox(effects),

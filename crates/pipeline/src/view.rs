@@ -4,15 +4,15 @@ use async_trait::async_trait;
 use serde::Serialize;
 use w3bstream_endpoint::{MessageLife, Query};
 use w3bstream_types::{
-    AckMode, Address, Did, HandlerResult, MessageId, MessageSettlement, MessageState, Output, ProjectId,
-    ProjectName, PublicKey, StateChange, Stored, Timestamp,
+    AckMode, Address, Did, Digest, HandlerResult, MessageId, MessageSettlement, MessageState, OperatorName,
+    Output, ProjectId, ProjectName, PublicKey, StateChange, Stored, Timestamp,
     receipt::{Receipt, ReceiptParts},
 };
 use w3bstream_wallet::DeviceStatus;
 
 use crate::project::{GuestLog, Project};
 use crate::settle::{self, Settlement};
-use crate::{Error, ErrorKind, Pipeline, TriggerStatus, counters, stage_execute};
+use crate::{Error, ErrorKind, GuestTransaction, Pipeline, TriggerStatus, counters, stage_execute};
 
 /// How many conflicts per project are searched for a message that is not stored.
 const CONFLICTS: usize = 1000;
@@ -235,7 +235,46 @@ impl Pipeline {
     /// # Errors
     /// [`Error`] if the wallet has no key for it.
     pub fn fee_account(&self, project: ProjectId) -> Result<Address, Error> {
-        Ok(Address::of_key(&self.0.parts.signer.fee_key(project)?)?)
+        self.operator_account(project, None)
+    }
+
+    /// The account from which a project's operator sends, on every chain; the project's own without a name. Whoever runs the
+    /// node gives it money.
+    ///
+    /// # Errors
+    /// [`Error`] if the key cannot be had.
+    pub fn operator_account(
+        &self,
+        project: ProjectId,
+        operator: Option<&OperatorName>,
+    ) -> Result<Address, Error> {
+        Ok(Address::of_key(&self.0.parts.signer.fee_key(crate::settle::payer(project, operator))?)?)
+    }
+
+    /// What became of a transaction that a guest of the project asked for, by the id that the guest got.
+    ///
+    /// # Errors
+    /// [`Error`] if the journal cannot be read.
+    pub async fn transaction(
+        &self,
+        project: ProjectId,
+        id: Digest,
+    ) -> Result<Option<GuestTransaction>, Error> {
+        crate::settle::find_transaction(&*self.0.parts.journal, project, id).await
+    }
+
+    /// Transactions that guests of the project asked for: those under way, or those that ended, behind `after` (height,
+    /// index), at most `limit`.
+    ///
+    /// # Errors
+    /// [`Error`] if the journal cannot be read.
+    pub async fn transactions(
+        &self,
+        project: ProjectId,
+        place: (bool, Option<(u64, u64)>),
+        limit: usize,
+    ) -> Result<Vec<GuestTransaction>, Error> {
+        crate::settle::transactions(&*self.0.parts.journal, project, place, limit).await
     }
 
     async fn outputs_about(

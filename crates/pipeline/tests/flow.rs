@@ -4,6 +4,8 @@
 
 #[path = "flow/reading.rs"]
 mod reading;
+#[path = "flow/sending.rs"]
+mod sending;
 #[path = "flow/settling.rs"]
 mod settling;
 #[path = "flow/triggers.rs"]
@@ -27,10 +29,10 @@ use w3bstream_pipeline::{ChainParts, NoProbe, OpenWal, Options, Parts, Pipeline,
 use w3bstream_prover::{MemoryProver, Prover, TOY};
 use w3bstream_storage::{Filter, MemoryStorage, Storage as _};
 use w3bstream_types::{
-    AckMode, Algorithm, Applet, BlockRules, Clock, ContractAnswer, ContractCall, Control, ControlTx,
-    DeviceRegistration, Did, Digest, Draft, Form, GuestLimits, Manifest, MessageId, MessageState, Output,
-    OutputKind, Position, ProjectId, Received, Record, RefusalKind, Route, SecretKey, Sequence, Submission,
-    SystemClock, Timestamp, TokenRegistration, token_hash,
+    AckMode, Address, Algorithm, Applet, BlockRules, Canonical as _, Clock, ContractAnswer, ContractCall,
+    Control, ControlTx, DeviceRegistration, Did, Digest, Draft, Form, GuestLimits, Manifest, MessageId,
+    MessageState, Output, OutputKind, Position, ProjectId, Received, Record, RefusalKind, Route, SecretKey,
+    Sequence, Submission, SystemClock, Timestamp, TokenRegistration, TransactionRequest, token_hash,
 };
 use w3bstream_vfs::MemoryVfs;
 use w3bstream_wallet::{MemorySigner, Role, Signer as _};
@@ -99,6 +101,19 @@ impl Module for NativeModule {
                 None => b"unknown".to_vec(),
             };
             outcome.writes.insert(b"answer".to_vec(), value);
+        }
+        // What a transaction says of itself is not answered by another one.
+        if let ("sends", Some(rule), "reading") =
+            (self.0.as_str(), call.chains.first(), call.event_type.as_str())
+        {
+            let to: Address = call.env[0].1.parse().unwrap();
+            let operator = call.env.get(1).map(|(_, name)| name.parse().unwrap());
+            let id = TransactionRequest::id_of(&call.id, 0);
+            let request = TransactionRequest { id, operator, value: 0, data: call.payload.to_vec() };
+            let (target, data) = (to.as_bytes().to_vec(), request.to_canonical());
+            let kind = OutputKind::Transaction;
+            outcome.outputs = vec![Output { kind, chain_id: rule.chain_id, target, data }];
+            outcome.writes.insert(b"id".to_vec(), id.as_bytes().to_vec());
         }
         if self.0 == "fails" {
             outcome = Outcome {

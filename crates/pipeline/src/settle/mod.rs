@@ -8,12 +8,15 @@ mod books;
 mod link;
 mod prove;
 mod record;
+mod send;
 mod stage;
 mod view;
 
 pub(crate) use link::links;
 pub use record::{Landed, Settlement, SettlementState};
 pub(crate) use record::{count_live, find, open_records, page};
-pub(crate) use stage::run;
+pub use send::{GuestTransaction, SendState};
+pub(crate) use send::{find as find_transaction, page as transactions};
+pub(crate) use stage::{payer, run};
 pub(crate) use view::of_message;
 pub use view::{FeeAccount, ProofProgress};

@@ -109,15 +109,17 @@ impl Settlement {
     }
 }
 
-/// The records with which a block's settlements begin.
+/// The records with which a block's settlements and transactions begin, and how many settlements they are.
 pub(crate) fn open_records(
     project: ProjectId,
     height: u64,
     outputs: &[Output],
     manifest: Option<&Manifest>,
-) -> Result<Vec<Write>, Error> {
-    let mut writes = Vec::new();
+) -> Result<(Vec<Write>, u64), Error> {
+    let (mut writes, mut settlements) = (Vec::new(), 0);
     let mut asked = None;
+    let nobodys =
+        |index| Error::new(ErrorKind::Fatal, format!("output {index} of height {height} is nobody's"));
     for (index, output) in (0..).zip(outputs) {
         match output.kind {
             OutputKind::Result => {
@@ -131,9 +133,7 @@ pub(crate) fn open_records(
                         && r.target() == output.target
                         && r.words(&output.data).is_ok()
                 });
-                let (applet, message) = asked.clone().ok_or_else(|| {
-                    Error::new(ErrorKind::Fatal, format!("output {index} of height {height} is nobody's"))
-                })?;
+                let (applet, message) = asked.clone().ok_or_else(|| nobodys(index))?;
                 let record = Settlement {
                     height,
                     index,
@@ -147,11 +147,16 @@ pub(crate) fn open_records(
                     not_before: Timestamp(0),
                 };
                 writes.extend(record.writes(project)?);
+                settlements += 1;
+            }
+            OutputKind::Transaction => {
+                let asked = asked.clone().ok_or_else(|| nobodys(index))?;
+                writes.extend(super::send::open(project, (height, index), output, asked)?);
             }
             _ => {}
         }
     }
-    Ok(writes)
+    Ok((writes, settlements))
 }
 
 /// A page of records: those under way, or those that ended, behind `after` (height, index).

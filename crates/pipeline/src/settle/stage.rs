@@ -7,7 +7,9 @@ use std::sync::Arc;
 use w3bstream_chain::submit::{Intent, IntentId, Offered, Outcome, Ports, Refusal, Submitter};
 use w3bstream_contracts::{Execution, ExecutionError, OutputRef};
 use w3bstream_tasks::Shutdown;
-use w3bstream_types::{Attestation, Digest, Output, Timestamp, merkle, output_leaves};
+use w3bstream_types::{
+    Attestation, Digest, OperatorName, Output, ProjectId, Timestamp, merkle, output_leaves,
+};
 
 use super::books::{Books, FeeKey};
 use super::prove::{Progress, Proofs};
@@ -30,7 +32,7 @@ pub(crate) async fn run(shared: Arc<Shared>, project: Arc<Project>, shutdown: Sh
     let mut stage = Stage::new(shared.clone(), project.clone());
     let mut attested = project.attested.subscribe();
     loop {
-        let busy = match stage.round().await {
+        let busy = match stage.both().await {
             Ok(busy) => busy,
             Err(e) => {
                 shared.halt(&project, &format!("settlement stopped: {e}")).await;
@@ -58,31 +60,42 @@ struct AttestedBlock {
     leaves: Vec<Digest>,
 }
 
-struct Stage {
-    shared: Arc<Shared>,
-    project: Arc<Project>,
-    /// By chain; opened when first needed.
-    submitters: BTreeMap<u64, Submitter>,
+/// Who sends on which chain: the project itself, or an operator of it.
+pub(super) type Account = (u64, Option<OperatorName>);
+
+pub(super) struct Stage {
+    pub(super) shared: Arc<Shared>,
+    pub(super) project: Arc<Project>,
+    /// Opened when first needed.
+    submitters: BTreeMap<Account, Submitter>,
     proofs: Proofs,
     blocks: BTreeMap<u64, Arc<AttestedBlock>>,
     /// Where the last round ended.
     after: Option<(u64, u64)>,
+    /// The same of the guests' transactions.
+    pub(super) sent_after: Option<(u64, u64)>,
 }
 
 impl Stage {
     fn new(shared: Arc<Shared>, project: Arc<Project>) -> Self {
         let proofs = Proofs::new(shared.clone(), project.id);
         let (submitters, blocks) = (BTreeMap::new(), BTreeMap::new());
-        Self { shared, project, submitters, proofs, blocks, after: None }
+        Self { shared, project, submitters, proofs, blocks, after: None, sent_after: None }
     }
 
-    fn now(&self) -> Timestamp {
+    pub(super) fn now(&self) -> Timestamp {
         self.shared.parts.clock.now()
+    }
+
+    /// A round of settlements, and one of guests' transactions: they share the project's account.
+    async fn both(&mut self) -> Result<bool, Error> {
+        self.tick().await?;
+        let settling = self.round().await?;
+        Ok(self.send_round().await? || settling)
     }
 
     /// Takes a page of settlements further. True if there is more to do, or to wait for.
     async fn round(&mut self) -> Result<bool, Error> {
-        self.tick().await?;
         let journal = self.shared.parts.journal.clone();
         let mut page = record::live(&*journal, self.project.id, self.after, PAGE).await?;
         if page.is_empty() && self.after.take().is_some() {
@@ -121,16 +134,32 @@ impl Stage {
 
     /// Notes why it does not go on, and when it is tried again. What says that state is no longer trusted halts.
     fn postpone(&self, settlement: &mut Settlement, e: Error) -> Result<(), Error> {
-        if e.kind() == ErrorKind::Fatal {
-            return Err(e);
-        }
+        settlement.reason = self.pause(e, settlement.attempts, &mut settlement.not_before)?;
         settlement.attempts = settlement.attempts.saturating_add(1);
-        settlement.reason = e.to_string();
-        let pause = 500_u64.saturating_mul(1 << settlement.attempts.min(12)).min(MAX_PAUSE_MS);
-        settlement.not_before = Timestamp(self.now().0.saturating_add(pause));
         tracing::warn!(project = %self.project.name, height = settlement.height, index = settlement.index,
             "not settled yet: {}", settlement.reason);
         Ok(())
+    }
+
+    /// The reason why something waits, and until when it does, after so many tries in vain.
+    pub(super) fn pause(&self, e: Error, attempts: u32, until: &mut Timestamp) -> Result<String, Error> {
+        if e.kind() == ErrorKind::Fatal {
+            return Err(e);
+        }
+        let pause = 500_u64.saturating_mul(2 << attempts.min(11)).min(MAX_PAUSE_MS);
+        *until = Timestamp(self.now().0.saturating_add(pause));
+        Ok(e.to_string())
+    }
+
+    /// How many transactions of one account may be under way on a chain.
+    pub(super) fn most_in_flight(&self, chain_id: u64) -> Result<usize, Error> {
+        let chain = self.shared.parts.chains.get(&chain_id);
+        chain.map(|c| c.settings.max_in_flight.max(1)).ok_or_else(|| {
+            let why = format!(
+                "this node has no chain {chain_id}: add [[chains]] with id = {chain_id} to node.toml"
+            );
+            Error::new(ErrorKind::Unavailable, why)
+        })
     }
 
     /// One step of one settlement.
@@ -140,12 +169,7 @@ impl Stage {
             .rule
             .clone()
             .ok_or_else(|| wait("the manifest has no settlement for this statement any more".to_owned()))?;
-        if !self.shared.parts.chains.contains_key(&rule.chain_id) {
-            let id = rule.chain_id;
-            return Err(wait(format!(
-                "this node has no chain {id}: add [[chains]] with id = {id} to node.toml"
-            )));
-        }
+        self.most_in_flight(rule.chain_id)?;
         let block = self.block(settlement.height).await?;
         if let (Some(proof), SettlementState::Waiting) = (&rule.proof, &settlement.state) {
             let output = usize::try_from(settlement.index).ok().and_then(|i| block.outputs.get(i));
@@ -176,9 +200,8 @@ impl Stage {
             _ => (String::new(), 0),
         };
         let id = intent_id(settlement, block);
-        let (now, most) =
-            (self.now(), self.shared.parts.chains.get(&chain_id).map(|c| c.settings.max_in_flight));
-        let submitter = self.submitter(chain_id).await?;
+        let (now, most) = (self.now(), self.most_in_flight(chain_id)?);
+        let submitter = self.submitter(&(chain_id, None)).await?;
         if let Some((_, outcome)) = submitter.finished().into_iter().find(|(done, _)| *done == id) {
             return self.end(settlement, (chain_id, id), (&outcome, (proof, millis))).await;
         }
@@ -187,7 +210,7 @@ impl Stage {
             return Ok(());
         }
         // Before the call is built: most of those that wait, wait for this.
-        if most.is_some_and(|most| submitter.in_flight() >= most.max(1)) {
+        if submitter.in_flight() >= most {
             "waits for the transactions before it".clone_into(&mut settlement.reason);
             return Ok(());
         }
@@ -229,7 +252,7 @@ impl Stage {
             }
             Err(why) => Some(why),
         };
-        if let Some(submitter) = self.submitters.get_mut(&chain_id) {
+        if let Some(submitter) = self.submitters.get_mut(&(chain_id, None)) {
             submitter.forget(id).await?;
         }
         failed.map_or(Ok(()), |why| Err(Error::new(ErrorKind::Refused, why)))
@@ -238,20 +261,28 @@ impl Stage {
     /// Lets every submitter look at its chain. Outcomes are found when their settlements are offered again.
     async fn tick(&mut self) -> Result<(), Error> {
         let now = self.now();
-        for (chain_id, submitter) in &mut self.submitters {
+        for ((chain_id, operator), submitter) in &mut self.submitters {
             let report = submitter.tick(now).await?;
             for warning in &report.warnings {
                 tracing::warn!(project = %self.project.name, chain = chain_id, "{warning}");
             }
             let (balance, in_flight) = (report.balance.map(|b| b.to_string()), submitter.in_flight());
             let warnings = report.warnings.iter().map(ToString::to_string).collect();
-            self.project.paid(FeeAccount { chain: *chain_id, balance, in_flight, warnings, time: now });
+            self.project.paid(FeeAccount {
+                chain: *chain_id,
+                operator: operator.clone(),
+                balance,
+                in_flight,
+                warnings,
+                time: now,
+            });
         }
         Ok(())
     }
 
-    async fn submitter(&mut self, chain_id: u64) -> Result<&mut Submitter, Error> {
-        match self.submitters.entry(chain_id) {
+    pub(super) async fn submitter(&mut self, account: &Account) -> Result<&mut Submitter, Error> {
+        let (chain_id, operator) = (account.0, account.1.as_ref());
+        match self.submitters.entry(account.clone()) {
             Entry::Occupied(known) => Ok(known.into_mut()),
             Entry::Vacant(place) => {
                 let parts = &self.shared.parts;
@@ -261,7 +292,7 @@ impl Stage {
                 let ports = Ports {
                     chain: chain.chain.clone(),
                     journal: Arc::new(Books { journal: parts.journal.clone(), project: self.project.id }),
-                    signer: Arc::new(FeeKey::new(parts.signer.clone(), self.project.id)?),
+                    signer: Arc::new(FeeKey::new(parts.signer.clone(), payer(self.project.id, operator))?),
                 };
                 let mut submitter = Submitter::open(ports, chain_id, chain.settings.clone()).await?;
                 submitter.tick(parts.clock.now()).await?;
@@ -286,6 +317,14 @@ impl Stage {
         self.blocks.insert(height, block.clone());
         Ok(block)
     }
+}
+
+/// The id under which an account's key is made: the project's, or one of its own for each operator.
+pub(crate) fn payer(project: ProjectId, operator: Option<&OperatorName>) -> ProjectId {
+    let own = |name: &OperatorName| {
+        Digest::tagged("w3b/operator/1", &[project.0.as_bytes(), name.as_str().as_bytes()])
+    };
+    operator.map_or(project, |name| ProjectId(own(name)))
 }
 
 /// The intent of an output, named by it for ever.

@@ -4,8 +4,8 @@ use serde::Serialize;
 use w3bstream_endpoint::MessageLife;
 use w3bstream_prover::{JobState, Step};
 use w3bstream_types::{
-    MessageSettlement, Output, OutputKind, ProjectId, ProofStep, SettlementStep, SettlingTransaction,
-    Timestamp,
+    MessageSettlement, OperatorName, Output, OutputKind, ProjectId, ProofStep, SettlementStep,
+    SettlingTransaction, Timestamp,
 };
 
 use super::prove::job_id;
@@ -18,6 +18,8 @@ use crate::{Error, Pipeline};
 pub struct FeeAccount {
     /// The chain's id.
     pub chain: u64,
+    /// Whose account it is; `None` for the project's own.
+    pub operator: Option<OperatorName>,
     /// What it has, in wei, in decimal; `None` if the chain did not say.
     pub balance: Option<String>,
     /// Transactions that are not final yet.

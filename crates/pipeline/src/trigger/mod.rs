@@ -258,42 +258,49 @@ impl Watch {
 
     /// Stores messages.
     async fn tell(&self, messages: Vec<TriggerMessage>) -> Result<(), Error> {
-        let now = self.now();
-        let mut verified = Vec::with_capacity(messages.len());
-        for message in messages {
-            if message.payload.len() > MAX_PAYLOAD_BYTES {
-                let detail = format!("event {} has {} bytes", message.event_id, message.payload.len());
-                tracing::error!(project = %self.project.name, trigger = %self.trigger.name, "left away: {detail}");
-                self.shared.refusals.count(Some(&self.project.name), RefusalKind::TooLarge);
-                self.project.recent.refused(now, RefusalKind::TooLarge, &detail);
-                continue;
-            }
-            verified.push(Verified::by_trigger(message, &self.manifest, now)?);
-        }
-        if verified.is_empty() {
-            return Ok(());
-        }
-        let outcomes = self.shared.store.append(verified).await.inspect_err(|e| {
-            if e.disposition() == Disposition::Halt {
-                self.shared.fail(&format!("storage: {e}"));
-            }
-        })?;
-        self.shared.parts.probe.at("trigger.stored");
-        for outcome in &outcomes {
-            match outcome {
-                Outcome::Stored(stored, new) => self.project.took(stored, *new),
-                // The id names the whole message, so that no other one can have it.
-                Outcome::Conflict(kept) => {
-                    let why = format!(
-                        "the store says that an event of {} is another message, {kept}",
-                        self.trigger.name
-                    );
-                    return Err(Error::new(ErrorKind::Fatal, why));
-                }
-            }
-        }
-        Counters::add(&self.project.counters.triggered, outcomes.len() as u64);
-        self.project.arrived.notify_one();
-        Ok(())
+        tell(&self.shared, &self.project, &self.manifest, messages).await
     }
+}
+
+/// Stores messages of triggers, which the ordering stage then takes as it takes those of devices.
+pub(crate) async fn tell(
+    shared: &Shared,
+    project: &Project,
+    manifest: &Manifest,
+    messages: Vec<TriggerMessage>,
+) -> Result<(), Error> {
+    let now = shared.parts.clock.now();
+    let mut verified = Vec::with_capacity(messages.len());
+    for message in messages {
+        if message.payload.len() > MAX_PAYLOAD_BYTES {
+            let detail = format!("event {} has {} bytes", message.event_id, message.payload.len());
+            tracing::error!(project = %project.name, trigger = %message.trigger, "left away: {detail}");
+            shared.refusals.count(Some(&project.name), RefusalKind::TooLarge);
+            project.recent.refused(now, RefusalKind::TooLarge, &detail);
+            continue;
+        }
+        verified.push(Verified::by_trigger(message, manifest, now)?);
+    }
+    if verified.is_empty() {
+        return Ok(());
+    }
+    let outcomes = shared.store.append(verified).await.inspect_err(|e| {
+        if e.disposition() == Disposition::Halt {
+            shared.fail(&format!("storage: {e}"));
+        }
+    })?;
+    shared.parts.probe.at("trigger.stored");
+    for outcome in &outcomes {
+        match outcome {
+            Outcome::Stored(stored, new) => project.took(stored, *new),
+            // The id names the whole message, so that no other one can have it.
+            Outcome::Conflict(kept) => {
+                let why = format!("the store says that a trigger's event is another message, {kept}");
+                return Err(Error::new(ErrorKind::Fatal, why));
+            }
+        }
+    }
+    Counters::add(&project.counters.triggered, outcomes.len() as u64);
+    project.arrived.notify_one();
+    Ok(())
 }
