@@ -328,6 +328,13 @@ async fn a_trigger_that_the_manifest_loses_tells_nothing_more() {
     world.emit(contract, 1);
     world.told_at_least(1).await;
     world.deploy_triggers(&run, 2, vec![]).await;
+    // Until the deployment is applied, events are stored, and rejected by the block that has them.
+    for _ in 0..500 {
+        if run.pipeline.projects()[0].triggers.is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     world.emit(contract, 2);
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(bytes(&world.told().await), [1]);
