@@ -6,6 +6,9 @@
 //! | `GET /v1/projects`, `GET /v1/projects/{name}` | projects |
 //! | `GET /v1/projects/{name}/genesis` | the genesis of its subnet, which contracts are told of |
 //! | `GET /v1/projects/{name}/settlements?ended=BOOL&after=HEIGHT.INDEX` | settlements under way, or those that ended; up to 1000 behind `after`, and who pays |
+//! | `GET /v1/projects/{name}/transactions?ended=BOOL&after=HEIGHT.INDEX` | transactions that guests asked for, likewise |
+//! | `GET /v1/projects/{name}/transactions/{id}` | one of them, by the id that the guest got |
+//! | `GET /v1/projects/{name}/account?operator=NAME` | the account that pays: the project's, or an operator's |
 //! | `POST /v1/circuits` | uploads a file of a circuit, gives its digest |
 //! | `POST /v1/programs` | uploads a module, gives its digest |
 //! | `POST /v1/control` | a signed control transaction, canonical bytes |
@@ -36,7 +39,7 @@ use tokio::sync::Semaphore;
 use w3bstream_endpoint::Query as _;
 use w3bstream_pipeline::{Error, ErrorKind, Pipeline, ReceiptContent};
 use w3bstream_tasks::Tasks;
-use w3bstream_types::{Canonical as _, ControlTx, Digest, MessageId, ProjectId, ProjectName};
+use w3bstream_types::{Canonical as _, ControlTx, Digest, MessageId, OperatorName, ProjectId, ProjectName};
 
 use crate::{Paths, Running};
 
@@ -120,6 +123,9 @@ fn router(state: AdminState) -> Router {
         .route("/v1/projects/{name}/state/{applet}/{key}", get(value))
         .route("/v1/projects/{name}/genesis", get(genesis))
         .route("/v1/projects/{name}/settlements", get(settlements))
+        .route("/v1/projects/{name}/transactions", get(transactions))
+        .route("/v1/projects/{name}/transactions/{id}", get(transaction))
+        .route("/v1/projects/{name}/account", get(account))
         .route("/v1/programs", post(put_program))
         .route("/v1/circuits", post(put_circuit))
         .route("/v1/control", post(control))
@@ -277,15 +283,67 @@ fn place(text: &str) -> Option<(u64, u64)> {
     Some((height.parse().ok()?, index.parse().ok()?))
 }
 
+/// Behind which output a page begins.
+fn behind(of: &SettlementsOf) -> Result<Option<(u64, u64)>, Response> {
+    let wrong = || problem(StatusCode::BAD_REQUEST, "malformed", "after must be HEIGHT.INDEX, such as 12.3");
+    of.after.as_deref().map(|text| place(text).ok_or_else(wrong)).transpose()
+}
+
+async fn transactions(
+    State(state): State<AdminState>,
+    Path(name): Path<String>,
+    UrlQuery(of): UrlQuery<SettlementsOf>,
+) -> Answer {
+    let id = find(&state, &name)?;
+    let found = state.0.pipeline.transactions(id, (of.ended, behind(&of)?), 1000).await.map_err(fail)?;
+    Ok(Json(json!({ "transactions": found })))
+}
+
+async fn transaction(
+    State(state): State<AdminState>,
+    Path((name, request)): Path<(String, String)>,
+) -> Answer {
+    let id = find(&state, &name)?;
+    let request: Digest = request.strip_prefix("0x").unwrap_or(&request).parse().map_err(|_| {
+        problem(
+            StatusCode::BAD_REQUEST,
+            "malformed",
+            "a transaction's id is 64 hex digits, with or without 0x",
+        )
+    })?;
+    let found = state.0.pipeline.transaction(id, request).await.map_err(fail)?;
+    let unknown = || {
+        let why = format!(
+            "no guest of {name} has asked for a transaction {request}, or its block is not attested yet"
+        );
+        problem(StatusCode::NOT_FOUND, "not-found", &why)
+    };
+    Ok(Json(json!(found.ok_or_else(unknown)?)))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AccountOf {
+    operator: Option<OperatorName>,
+}
+
+async fn account(
+    State(state): State<AdminState>,
+    Path(name): Path<String>,
+    UrlQuery(of): UrlQuery<AccountOf>,
+) -> Answer {
+    let id = find(&state, &name)?;
+    let account = state.0.pipeline.operator_account(id, of.operator.as_ref()).map_err(fail)?;
+    Ok(Json(json!({ "account": account, "operator": of.operator })))
+}
+
 async fn settlements(
     State(state): State<AdminState>,
     Path(name): Path<String>,
     UrlQuery(of): UrlQuery<SettlementsOf>,
 ) -> Answer {
     let id = find(&state, &name)?;
-    let wrong = || problem(StatusCode::BAD_REQUEST, "malformed", "after must be HEIGHT.INDEX, such as 12.3");
-    let after = of.after.as_deref().map(|text| place(text).ok_or_else(wrong)).transpose()?;
-    let found = state.0.pipeline.settlements(id, (of.ended, after), 1000).await.map_err(fail)?;
+    let found = state.0.pipeline.settlements(id, (of.ended, behind(&of)?), 1000).await.map_err(fail)?;
     let payer = state.0.pipeline.fee_account(id).map_err(fail)?;
     Ok(Json(json!({ "payer": payer, "settlements": found })))
 }

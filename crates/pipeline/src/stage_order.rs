@@ -362,7 +362,8 @@ impl Sequencer {
         let effects: Vec<OutboxId> =
             effects.map(|(index, _)| OutboxId { project: id, height, index }).collect();
         let manifest = self.shared.manifest(id);
-        let (mut batch, opened) = crate::settle::open_records(id, height, &outputs, manifest.as_deref())?;
+        let (mut batch, opened) =
+            crate::settle::open_records(id, height, &outputs, (manifest.as_deref(), parts.clock.now()))?;
         batch.extend([
             Write::Attestation(id, Box::new(attestation)),
             Write::Outbox(effects),

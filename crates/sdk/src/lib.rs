@@ -3,7 +3,7 @@
 //! An applet is a set of *handlers*, functions `fn(Event) -> Result<(), Error>`. The project's manifest says
 //! which event type goes to which handler. A handler reads its [`Event`], keeps state in [`kv`], and asks for
 //! side effects, which the node performs after the block has been agreed on: [`mqtt::publish`],
-//! [`metrics::submit`], [`settle::submit`].
+//! [`metrics::submit`], [`settle::submit`], [`contract::send`]. Contracts are read with [`contract::call`].
 //!
 //! ```
 //! use w3bstream_sdk::{Error, Event, json::Object, kv, log};
@@ -47,6 +47,7 @@ extern crate alloc;
 
 #[cfg(target_arch = "wasm32")]
 mod bump;
+pub mod contract;
 pub mod env;
 mod error;
 mod event;

@@ -4,7 +4,7 @@
 //! call wrote, a handler that panics changes nothing, one that returns an error keeps what it wrote.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::{Error, Event, event};
@@ -68,6 +68,8 @@ pub struct Outcome {
     pub published: Vec<Published>,
     /// The statements that it asked to settle, in order.
     pub settled: Vec<Settled>,
+    /// The transactions that it asked for, in order, as the JSON that the node gets: chain first.
+    pub sent: Vec<(u32, String)>,
     /// The metrics that it submitted, in order.
     pub metrics: Vec<String>,
     /// What it logged.
@@ -83,6 +85,8 @@ pub struct Host {
     kv: Arc<BTreeMap<Vec<u8>, Vec<u8>>>,
     env: Arc<BTreeMap<String, String>>,
     settlements: Arc<BTreeMap<String, usize>>,
+    contracts: Arc<BTreeMap<(u32, String), Vec<u8>>>,
+    sending: Arc<BTreeSet<u32>>,
     sender: Sender,
     calls: i32,
 }
@@ -105,6 +109,20 @@ impl Host {
     #[must_use]
     pub fn settlement(mut self, name: &str, words: usize) -> Self {
         Arc::make_mut(&mut self.settlements).insert(name.into(), words);
+        self
+    }
+
+    /// Adds what a contract returns to a call, by the JSON of the call as the SDK writes it: `{"to":"0x…","data":"…"}`.
+    #[must_use]
+    pub fn contract(mut self, chain: u32, json: &str, returns: impl Into<Vec<u8>>) -> Self {
+        Arc::make_mut(&mut self.contracts).insert((chain, json.into()), returns.into());
+        self
+    }
+
+    /// Lets transactions be sent to a chain.
+    #[must_use]
+    pub fn chain(mut self, chain: u32) -> Self {
+        Arc::make_mut(&mut self.sending).insert(chain);
         self
     }
 
@@ -152,6 +170,8 @@ impl Host {
             kv: self.kv.clone(),
             env: self.env.clone(),
             settlements: self.settlements.clone(),
+            contracts: self.contracts.clone(),
+            sending: self.sending.clone(),
             sender: self.sender.clone(),
             outcome: Outcome::default(),
         };
@@ -173,6 +193,8 @@ struct Call {
     kv: Arc<BTreeMap<Vec<u8>, Vec<u8>>>,
     env: Arc<BTreeMap<String, String>>,
     settlements: Arc<BTreeMap<String, usize>>,
+    contracts: Arc<BTreeMap<(u32, String), Vec<u8>>>,
+    sending: Arc<BTreeSet<u32>>,
     sender: Sender,
     outcome: Outcome,
 }
@@ -304,6 +326,28 @@ pub(crate) mod host {
         }))
     }
 
+    pub(crate) fn call_contract(chain: i32, json: &[u8]) -> Result<Vec<u8>, i32> {
+        current(|call| {
+            let json = std::str::from_utf8(json).map_err(|_| FAILED)?;
+            call.contracts.get(&(chain.cast_unsigned(), json.into())).cloned().ok_or(FAILED)
+        })
+    }
+
+    pub(crate) fn send_tx(chain: i32, json: &[u8]) -> Result<Vec<u8>, i32> {
+        current(|call| {
+            let (chain, json) = (chain.cast_unsigned(), std::str::from_utf8(json).map_err(|_| FAILED)?);
+            if !call.sending.contains(&chain) {
+                return Err(FAILED);
+            }
+            call.outcome.sent.push((chain, json.into()));
+            Ok(format!("0x{:064x}", call.outcome.sent.len()).into())
+        })
+    }
+
+    pub(crate) fn send_tx_with_operator(chain: i32, json: &[u8]) -> Result<Vec<u8>, i32> {
+        send_tx(chain, json)
+    }
+
     pub(crate) fn submit_metrics(object: &[u8]) -> i32 {
         code(current(|call| {
             crate::json::Object::parse(object).map_err(|_| FAILED)?;
@@ -369,6 +413,34 @@ mod tests {
         assert_eq!(outcome.metrics, [r#"{"opened":1}"#]);
         assert_eq!(outcome.host_calls, 10);
         assert!(outcome.writes.is_empty());
+    }
+
+    #[test]
+    fn contracts_answer_what_they_were_given_and_transactions_are_kept() {
+        use crate::contract;
+        let mut host = Host::new().contract(5, r#"{"to":"0xab","data":"01"}"#, [7]).chain(6);
+        let outcome = host.deliver(
+            |_| {
+                assert_eq!(contract::call(5, "0xab", &[1])?, [7]);
+                assert!(contract::call(5, "0xab", &[2]).is_err());
+                assert!(contract::call(6, "0xab", &[1]).is_err());
+                let ids = [contract::send(6, "0xab", 3, &[])?, contract::send_as("pay", 6, "0xab", 0, &[4])?];
+                assert!(ids[0] != ids[1] && ids[0].len() == 66);
+                assert!(contract::send(5, "0xab", 3, &[]).is_err());
+                Ok(())
+            },
+            "e",
+            b"",
+        );
+        assert_eq!(outcome.code, 0);
+        let sent: Vec<_> = outcome.sent.iter().map(|(chain, json)| (*chain, json.as_str())).collect();
+        assert_eq!(
+            sent,
+            [
+                (6, r#"{"to":"0xab","data":"","value":"3"}"#),
+                (6, r#"{"to":"0xab","data":"04","value":"0","operatorName":"pay"}"#)
+            ]
+        );
     }
 
     #[test]

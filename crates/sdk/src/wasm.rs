@@ -18,6 +18,21 @@ unsafe extern "C" {
     fn ws_get_env(key: *const u8, key_size: usize, out: *mut *mut u8, out_size: *mut usize) -> i32;
     fn ws_get_context(rid: i32, item: i32, out: *mut *mut u8, out_size: *mut usize) -> i32;
     fn ws_settle(name: *const u8, name_size: usize, statement: *const u8, statement_size: usize) -> i32;
+    fn ws_call_contract(
+        chain: i32,
+        json: *const u8,
+        size: usize,
+        out: *mut *mut u8,
+        out_size: *mut usize,
+    ) -> i32;
+    fn ws_send_tx(chain: i32, json: *const u8, size: usize, out: *mut *mut u8, out_size: *mut usize) -> i32;
+    fn ws_send_tx_with_operator(
+        chain: i32,
+        json: *const u8,
+        size: usize,
+        out: *mut *mut u8,
+        out_size: *mut usize,
+    ) -> i32;
     fn ws_send_mqtt_msg(topic: *const u8, topic_size: usize, payload: *const u8, payload_size: usize) -> i32;
 }
 
@@ -83,6 +98,21 @@ pub(crate) fn get_context(rid: i32, item: i32) -> Result<Vec<u8>, i32> {
 pub(crate) fn settle(name: &[u8], statement: &[u8]) -> i32 {
     // SAFETY: both are only read.
     unsafe { ws_settle(name.as_ptr(), name.len(), statement.as_ptr(), statement.len()) }
+}
+
+pub(crate) fn call_contract(chain: i32, json: &[u8]) -> Result<Vec<u8>, i32> {
+    // SAFETY: as in `get_data`; the JSON is only read.
+    answer(|out, size| unsafe { ws_call_contract(chain, json.as_ptr(), json.len(), out, size) })
+}
+
+pub(crate) fn send_tx(chain: i32, json: &[u8]) -> Result<Vec<u8>, i32> {
+    // SAFETY: as in `call_contract`.
+    answer(|out, size| unsafe { ws_send_tx(chain, json.as_ptr(), json.len(), out, size) })
+}
+
+pub(crate) fn send_tx_with_operator(chain: i32, json: &[u8]) -> Result<Vec<u8>, i32> {
+    // SAFETY: as in `call_contract`.
+    answer(|out, size| unsafe { ws_send_tx_with_operator(chain, json.as_ptr(), json.len(), out, size) })
 }
 
 pub(crate) fn submit_metrics(object: &[u8]) -> i32 {

@@ -7,6 +7,7 @@ mod doctor;
 mod message;
 mod project;
 mod receipt;
+mod transaction;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -100,6 +101,9 @@ enum Command {
     /// Receipts.
     #[command(subcommand)]
     Receipt(receipt::Command),
+    /// Transactions that guests asked for.
+    #[command(subcommand)]
+    Transaction(transaction::Command),
     /// A module alone.
     #[command(subcommand)]
     Applet(applet::Command),
@@ -228,6 +232,7 @@ async fn dispatch(registry: Registry, command: Command, json: bool) -> anyhow::R
         Command::Send(args) => message::send(args, json).await,
         Command::Message(args) => message::show(args, json).await,
         Command::Receipt(command) => receipt::run(command, json).await,
+        Command::Transaction(command) => transaction::run(command, json).await,
         Command::Applet(command) => applet::run(&registry, &command, json),
         Command::Config(command) => config(&command),
         Command::Doctor(at) => doctor::run(&registry, &at, json).await,

@@ -1,11 +1,11 @@
-//! `project new|deploy|list|status`.
+//! `project new|deploy|list|account|status`.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Subcommand as ClapSubcommand;
 use serde_json::{Value, json};
-use w3bstream_types::{Control, Did, ProjectName};
+use w3bstream_types::{Control, Did, OperatorName, ProjectName};
 
 use super::{Where, print, print_value};
 use crate::ManifestFile;
@@ -33,6 +33,16 @@ pub(crate) enum Command {
         #[command(flatten)]
         at: Where,
     },
+    /// The account that pays for a project's transactions on every chain.
+    Account {
+        #[command(flatten)]
+        at: Where,
+        /// The project.
+        name: ProjectName,
+        /// The account of one of its operators instead.
+        #[arg(long)]
+        operator: Option<OperatorName>,
+    },
     /// How a project is doing, and what it waits for.
     Status {
         #[command(flatten)]
@@ -57,6 +67,16 @@ pub(crate) async fn run(command: Command, json: bool) -> anyhow::Result<()> {
                 print("No project yet. Deploy one: w3bstream project deploy PATH");
             }
             rows.iter().for_each(|p| print(line(p)));
+            Ok(())
+        }
+        Command::Account { at, name, operator } => {
+            let query = operator.map(|name| format!("?operator={name}")).unwrap_or_default();
+            let account = at.admin()?.get(&format!("/v1/projects/{name}/account{query}")).await?;
+            if json {
+                print_value(&account)
+            } else {
+                print(account["account"].as_str().unwrap_or("-"))
+            }
             Ok(())
         }
         Command::Status { at, name } => {
@@ -91,6 +111,20 @@ fn details(p: &Value) {
     }
     for name in ["version", "members", "devices", "height", "applied", "attested"] {
         print(format!("  {name:12} {}", p[name]));
+    }
+    for trigger in p["triggers"].as_array().into_iter().flatten() {
+        let text = |name: &str| trigger[name].as_str().unwrap_or("-").to_owned();
+        let reason = match (trigger["done"] == true, trigger["reason"].as_str().unwrap_or("")) {
+            (true, _) => "done".to_owned(),
+            (_, "") => format!("next {}", trigger["next"]),
+            (_, why) => why.to_owned(),
+        };
+        print(format!(
+            "  trigger {:24} {:11} {:>8} told  {reason}",
+            text("name"),
+            text("kind"),
+            trigger["told"]
+        ));
     }
     for group in ["counters", "refused"] {
         for (name, value) in p[group].as_object().into_iter().flatten() {

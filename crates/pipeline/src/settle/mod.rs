@@ -4,6 +4,7 @@
 //! from *waiting* to *proven* (if the manifest asks for a proof) and ends as *settled*; the transactions on the way
 //! are in the submitter's books. What cannot be done now keeps its reason and is tried again: nothing is dropped.
 
+mod batch;
 mod books;
 mod link;
 mod prove;

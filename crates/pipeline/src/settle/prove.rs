@@ -1,5 +1,6 @@
 //! The proofs that settlements need, asked for as far as the prover has room.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -22,11 +23,11 @@ pub(super) enum Progress {
     /// It is there; how many milliseconds it took, waiting included.
     Done(Box<[u8; PROOF_BYTES]>, u64),
     /// For people: what it waits for. The words are few, since each change is journalled.
-    Waits(&'static str),
+    Waits(Cow<'static, str>),
 }
 
-const QUEUED: Progress = Progress::Waits("waits in the prover's queue");
-const FULL: Progress = Progress::Waits("waits for the proofs before it");
+const QUEUED: Progress = Progress::Waits(Cow::Borrowed("waits in the prover's queue"));
+const FULL: Progress = Progress::Waits(Cow::Borrowed("waits for the proofs before it"));
 
 /// The job that proves the statement of an output.
 pub(super) fn job_id(project: ProjectId, (height, index): (u64, u64)) -> Digest {
@@ -69,7 +70,7 @@ impl Proofs {
                 return Ok(Progress::Done(Box::new(*proof.as_bytes()), millis));
             }
             Some(JobState::Queued { .. }) => return Ok(QUEUED),
-            Some(JobState::Running { .. }) => return Ok(Progress::Waits("is being proven")),
+            Some(JobState::Running { .. }) => return Ok(Progress::Waits("is being proven".into())),
             Some(JobState::Failed { reason, retry }) => {
                 self.jobs.remove(&id);
                 prover.forget(id).await?;

@@ -39,6 +39,9 @@ pub struct Settlement {
     pub reason: String,
     /// It is not tried before this time.
     pub not_before: Timestamp,
+    /// When its block was attested; 0 in records of before this was kept.
+    #[serde(default)]
+    pub since: Timestamp,
 }
 
 /// How far a settlement is.
@@ -114,7 +117,7 @@ pub(crate) fn open_records(
     project: ProjectId,
     height: u64,
     outputs: &[Output],
-    manifest: Option<&Manifest>,
+    (manifest, now): (Option<&Manifest>, Timestamp),
 ) -> Result<(Vec<Write>, u64), Error> {
     let (mut writes, mut settlements) = (Vec::new(), 0);
     let mut asked = None;
@@ -145,6 +148,7 @@ pub(crate) fn open_records(
                     attempts: 0,
                     reason: String::new(),
                     not_before: Timestamp(0),
+                    since: now,
                 };
                 writes.extend(record.writes(project)?);
                 settlements += 1;

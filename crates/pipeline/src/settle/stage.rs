@@ -11,6 +11,7 @@ use w3bstream_types::{
     Attestation, Digest, OperatorName, Output, ProjectId, Timestamp, merkle, output_leaves,
 };
 
+use super::batch::Batches;
 use super::books::{Books, FeeKey};
 use super::prove::{Progress, Proofs};
 use super::record::{self, Landed, Settlement, SettlementState};
@@ -69,6 +70,7 @@ pub(super) struct Stage {
     /// Opened when first needed.
     submitters: BTreeMap<Account, Submitter>,
     proofs: Proofs,
+    batches: Batches,
     blocks: BTreeMap<u64, Arc<AttestedBlock>>,
     /// Where the last round ended.
     after: Option<(u64, u64)>,
@@ -80,7 +82,16 @@ impl Stage {
     fn new(shared: Arc<Shared>, project: Arc<Project>) -> Self {
         let proofs = Proofs::new(shared.clone(), project.id);
         let (submitters, blocks) = (BTreeMap::new(), BTreeMap::new());
-        Self { shared, project, submitters, proofs, blocks, after: None, sent_after: None }
+        Self {
+            shared,
+            project,
+            submitters,
+            proofs,
+            batches: Batches::default(),
+            blocks,
+            after: None,
+            sent_after: None,
+        }
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -175,12 +186,24 @@ impl Stage {
             let output = usize::try_from(settlement.index).ok().and_then(|i| block.outputs.get(i));
             let output = output.ok_or_else(|| Error::new(ErrorKind::Fatal, "the output is gone"))?;
             let place = (settlement.height, settlement.index);
+            if let Some(batch) = &proof.batch
+                && let Err(until) =
+                    self.batches.pass((&settlement.name, batch), (place, settlement.since), self.now())
+            {
+                settlement.reason = format!(
+                    "its proof waits until {} statements do, or until {}",
+                    batch.count,
+                    crate::trigger::show_time(until)
+                );
+                return Ok(());
+            }
             match self.proofs.poll(place, (&rule, proof), (&settlement.applet, &output.data)).await? {
                 Progress::Waits(why) => {
-                    why.clone_into(&mut settlement.reason);
+                    settlement.reason = why.into_owned();
                     return Ok(());
                 }
                 Progress::Done(proof, millis) => {
+                    self.batches.proven(&settlement.name, place);
                     settlement.state =
                         SettlementState::Proven { proof: hex::encode(proof.as_slice()), millis };
                     settlement.reason.clear();

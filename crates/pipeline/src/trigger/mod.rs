@@ -32,7 +32,7 @@ use crate::{Error, ErrorKind};
 use progress::Progress;
 
 pub(crate) use progress::Board;
-pub(crate) use schedule::check as check_schedules;
+pub(crate) use schedule::{check as check_schedules, show as show_time};
 
 /// The most messages that are stored at once.
 const BATCH: usize = 256;

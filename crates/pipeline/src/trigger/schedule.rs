@@ -47,6 +47,11 @@ fn stamp(date: DateTime<Utc>) -> Option<Timestamp> {
     u64::try_from(date.timestamp_millis()).ok().map(Timestamp)
 }
 
+/// A time for people, as RFC 3339 writes it; the milliseconds if no calendar has it.
+pub(crate) fn show(time: Timestamp) -> String {
+    date(time).map_or_else(|| time.to_string(), |date| format!("{date:?}"))
+}
+
 /// Checks the schedules of a manifest.
 pub(crate) fn check(manifest: &Manifest) -> Result<(), Error> {
     for trigger in &manifest.triggers {
@@ -88,6 +93,12 @@ mod tests {
         }
         let error = Schedule::parse("every hour").unwrap_err().to_string();
         assert!(error.contains("every hour") && error.contains("0 * * * *"), "{error}");
+    }
+
+    #[test]
+    fn times_are_shown_as_people_read_them() {
+        assert_eq!(show(TIME), "2020-09-13T12:26:40Z");
+        assert_eq!(show(Timestamp(u64::MAX)), u64::MAX.to_string());
     }
 
     #[test]

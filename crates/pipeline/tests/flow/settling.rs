@@ -5,7 +5,9 @@ use w3bstream_chain_dev::dev_key;
 use w3bstream_contracts::{deploy, register_call};
 use w3bstream_pipeline::SettlementState;
 use w3bstream_types::receipt::{Anchors, ChainBlock, Link, Receipt, SettlementLink, Verdict};
-use w3bstream_types::{Address, MessageSettlement, ProofRule, ProofStep, Settlement, SettlementStep};
+use w3bstream_types::{
+    Address, BatchRule, MessageSettlement, ProofRule, ProofStep, Settlement, SettlementStep,
+};
 use w3bstream_verify::Proofs;
 
 use super::*;
@@ -13,6 +15,15 @@ use super::*;
 impl World {
     /// Contracts on the chain, and a project whose guest settles with them.
     async fn deploy_settling(&self, run: &Run, prover: Option<&str>) -> (ProjectId, Address) {
+        self.deploy_batched(run, prover, None).await
+    }
+
+    async fn deploy_batched(
+        &self,
+        run: &Run,
+        prover: Option<&str>,
+        batch: Option<BatchRule>,
+    ) -> (ProjectId, Address) {
         let mut manifest = self.manifest(AckMode::Durable, &["settles"]);
         let (project, payer) = (manifest.project(), dev_key(0));
         let owner = Address::of_key(&payer.public()).unwrap();
@@ -32,7 +43,7 @@ impl World {
                 witness: Digest::of(b"settles"),
                 key: Digest::of(b"settles"),
                 private: "private".into(),
-                batch: None,
+                batch,
             }),
         }];
         run.pipeline.put_program(b"settles".to_vec()).await.unwrap();
@@ -264,6 +275,43 @@ fn what_came_last_is_known_and_bounded_across_a_restart() {
         let run = world.start().await;
         run.reaches(id(60), MessageState::Attested).await;
         check(&run).await;
+        run.stop().await;
+    });
+}
+
+#[test]
+fn statements_are_proven_together_when_enough_wait_or_the_first_has_waited_long_enough() {
+    block_on(async {
+        let world = World::new();
+        let run = world.start().await;
+        let rule = BatchRule { count: 3, max_delay_ms: 3_600_000 };
+        let (project, _) = world.deploy_batched(&run, Some(TOY), Some(rule)).await;
+        // How many wait for a batch, and how many are with the prover, once this many are known.
+        let stand = async |known: usize, batch: usize| {
+            let mut found = (0, 0);
+            for _ in 0..500 {
+                let open = run.pipeline.settlements(project, (false, None), 100).await.unwrap();
+                let count = |words: &str| open.iter().filter(|s| s.reason.contains(words)).count();
+                found = (count("until 3 statements do, or until 20"), count("prover's queue"));
+                if found == (batch, known - batch) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            panic!("{found:?} instead of {batch} of {known}");
+        };
+        for counter in 0..2 {
+            run.send(world.message(project, counter)).await.unwrap();
+        }
+        stand(2, 2).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        stand(2, 2).await;
+        run.send(world.message(project, 2)).await.unwrap();
+        stand(3, 0).await;
+        run.send(world.message(project, 3)).await.unwrap();
+        stand(4, 1).await;
+        world.clock.0.fetch_add(3_600_001, Ordering::SeqCst);
+        stand(4, 0).await;
         run.stop().await;
     });
 }
