@@ -1,6 +1,7 @@
 //! Events of chains.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use w3bstream_chain::watch::{Batch, Cursor, Rules, Watcher};
@@ -90,15 +91,14 @@ impl Watch {
         let mut told = Vec::with_capacity(logs.len());
         for log in logs {
             let at = log.at;
-            if !times.contains_key(&at.block) {
-                times.insert(at.block, block(chain, BlockId::Hash(at.block)).await?.time);
+            if let Entry::Vacant(time) = times.entry(at.block) {
+                time.insert(block(chain, BlockId::Hash(at.block)).await?.time);
             }
-            if !places.contains_key(&at.transaction) {
-                let receipt =
-                    chain.receipt(at.transaction).await.map_err(of_chain)?.filter(|r| r.block == at.block);
+            if let Entry::Vacant(index) = places.entry(at.transaction) {
+                let receipt = chain.receipt(at.transaction).await.map_err(of_chain)?;
                 let moved =
                     || unavailable(format!("transaction {} is no longer in its block", at.transaction));
-                places.insert(at.transaction, receipt.ok_or_else(moved)?.index);
+                index.insert(receipt.filter(|r| r.block == at.block).ok_or_else(moved)?.index);
             }
             let (time, place) = (times.get(&at.block), places.get(&at.transaction));
             let payload = payload::log(&log, place.copied().unwrap_or_default());

@@ -95,7 +95,7 @@ async fn a_guests_transaction_is_sent_once_and_its_end_comes_back_as_an_event() 
     let id = Digest::from_slice(&id).unwrap();
     let ended = run.sent(project, 1).await;
     let found = run.pipeline.transaction(project, id).await.unwrap().unwrap();
-    assert_eq!(ended, [found.clone()], "it is looked up by the id that the guest got");
+    assert_eq!(ended, std::slice::from_ref(&found), "it is looked up by the id that the guest got");
     let SendState::Confirmed { transaction, .. } = &found.state else { panic!("{found:?}") };
     assert_eq!(world.effects(contract).await, [1]);
     let told = world.states_told().await;
