@@ -151,8 +151,8 @@ async fn kept(process: &Process, key: &str, wanted: &str) -> String {
     let mut found = String::new();
     for _ in 0..600 {
         let path = format!("/v1/projects/p/state/guest/{key}");
-        if let Ok(value) = process.admin.get(&path).await {
-            found = value.to_string();
+        if let Ok(value) = process.admin.get_bytes(&path).await {
+            found = String::from_utf8_lossy(&value).into_owned();
             if found.contains(wanted) {
                 return found;
             }
@@ -207,12 +207,12 @@ fn a_guest_reads_sends_and_is_told() {
         let told = answer.json().unwrap();
         assert_eq!(told["results"][0]["code"], 0, "{told}: {}", home.log());
 
-        let answer = kept(&process, "answer", "").await;
-        assert!(answer.contains(&"00".repeat(30)), "a height of few blocks: {answer}");
-        let noted = kept(&process, "noted", "").await;
-        let status = process.admin.get("/v1/projects/p").await.unwrap();
-        let state = kept(&process, "state", "").await;
-        println!("answer {answer}\nnoted {noted}\nstate {state}\nstatus {status}");
+        let answer = kept(&process, "answer", "").await.into_bytes();
+        assert!(answer.len() == 32 && answer[..31] == [0; 31] && answer[31] > 0, "a low height: {answer:?}");
+        let noted: Value = serde_json::from_str(&kept(&process, "noted", "0x0a0b").await).unwrap();
+        assert_eq!((&noted["data"], &noted["removed"]), (&"0x0a0b".into(), &false.into()));
+        let state: Value = serde_json::from_str(&kept(&process, "state", "CONFIRMED").await).unwrap();
+        assert_eq!(state["hash"], noted["transactionHash"], "the event is of the guest's own transaction");
         let ended = async {
             loop {
                 let found = run(&home, &["transaction", "list", "--project", "p", "--ended"]);
@@ -225,9 +225,12 @@ fn a_guest_reads_sends_and_is_told() {
         let ended = tokio::time::timeout(Duration::from_secs(60), ended).await.unwrap();
         assert_eq!(ended["state"], "confirmed", "{ended}");
         let id = ended["id"].as_str().unwrap();
+        assert_eq!(state["transactionID"], format!("0x{id}"));
+        assert_eq!(kept(&process, "id", "0x").await, format!("0x{id}"), "what the guest got is what is told");
         assert_eq!(run(&home, &["transaction", "show", "--project", "p", id]), ended);
         let receipt = anvil.ask("eth_getTransactionReceipt", json!([ended["transaction"]])).await;
         assert_eq!((&receipt["status"], &receipt["from"]), (&"0x1".into(), &account.into()));
+        assert_eq!(receipt["transactionHash"], state["hash"]);
         assert_eq!(receipt["logs"].as_array().unwrap().len(), 1);
         println!("anvil: a guest's transaction {} is confirmed and told", ended["transaction"]);
         assert!(process.terminate().await.unwrap().success());

@@ -143,7 +143,8 @@ async fn project(pipeline: &Pipeline, status: &ProjectStatus, full: bool) -> Val
 /// What is for operators only.
 async fn add_details(shown: &mut Value, pipeline: &Pipeline, status: &ProjectStatus) {
     let id = status.id;
-    let settles = pipeline.manifest(id).is_some_and(|m| !m.settlements.is_empty());
+    let settles =
+        pipeline.manifest(id).is_some_and(|m| !m.settlements.is_empty() || m.chains.iter().any(|c| c.send));
     let payer = pipeline.fee_account(id).ok().filter(|_| settles);
     let details = [
         // What cannot be read is left away; the page shows the rest.

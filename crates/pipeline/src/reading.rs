@@ -18,6 +18,8 @@ use crate::{Error, ErrorKind};
 
 /// Transcripts by their ids.
 const SPACE: &str = "transcripts";
+/// How many bytes of calls and answers one block may have: far below what a canonical value may have.
+const MAX_BYTES: usize = 8 * 1024 * 1024;
 /// How long one answer of a chain may take.
 const ANSWER: Duration = Duration::from_secs(10);
 
@@ -45,6 +47,8 @@ pub(crate) struct Asking {
     runtime: Handle,
     chains: BTreeMap<u64, Asked>,
     reads: BTreeMap<ContractCall, Option<ContractRead>>,
+    /// Of all that was read.
+    bytes: usize,
     /// Whether what does not answer is left away instead of being an error.
     resigned: bool,
 }
@@ -55,6 +59,8 @@ struct Asked {
     confirmations: u32,
     /// The block that this batch reads, once it was looked up.
     at: Option<Hash>,
+    /// It did not answer, and is not asked again for this batch.
+    silent: bool,
 }
 
 impl Asking {
@@ -65,10 +71,21 @@ impl Asking {
             let parts = shared.parts.chains.get(&rule.chain_id)?;
             Some((
                 rule.chain_id,
-                Asked { chain: parts.chain.clone(), confirmations: rule.confirmations, at: None },
+                Asked {
+                    chain: parts.chain.clone(),
+                    confirmations: rule.confirmations,
+                    at: None,
+                    silent: false,
+                },
             ))
         });
-        Self { runtime: Handle::current(), chains: chains.collect(), reads: BTreeMap::new(), resigned }
+        Self {
+            runtime: Handle::current(),
+            chains: chains.collect(),
+            reads: BTreeMap::new(),
+            bytes: 0,
+            resigned,
+        }
     }
 
     /// The answer to a call: the same as before if it was asked before.
@@ -81,6 +98,9 @@ impl Asking {
         }
         let read = match self.read(call) {
             Err(e) if self.resigned => {
+                if let Some(asked) = self.chains.get_mut(&call.chain_id) {
+                    asked.silent = true;
+                }
                 tracing::warn!(chain = call.chain_id, contract = %call.to, "is not read: {e}");
                 None
             }
@@ -92,7 +112,7 @@ impl Asking {
     }
 
     fn read(&mut self, call: &ContractCall) -> Result<Option<ContractRead>, Error> {
-        let Some(asked) = self.chains.get_mut(&call.chain_id) else { return Ok(None) };
+        let Some(asked) = self.chains.get_mut(&call.chain_id).filter(|a| !a.silent) else { return Ok(None) };
         let chain_id = call.chain_id;
         let late =
             |_| Error::new(ErrorKind::Unavailable, format!("chain {chain_id} does not answer in time"));
@@ -113,8 +133,9 @@ impl Asking {
             CallOutcome::Reverted(revert) => ContractAnswer::Reverted(revert.data),
         };
         let (ContractAnswer::Returned(data) | ContractAnswer::Reverted(data)) = &answer;
-        if data.len() > MAX_ANSWER_BYTES {
-            tracing::warn!(chain = chain_id, contract = %call.to, bytes = data.len(), "an answer is too long");
+        self.bytes = self.bytes.saturating_add(call.data.len() + data.len());
+        if data.len() > MAX_ANSWER_BYTES || self.bytes > MAX_BYTES {
+            tracing::warn!(chain = chain_id, contract = %call.to, bytes = data.len(), "an answer is too long, or the block has read too much");
             return Ok(None);
         }
         Ok(Some(ContractRead { call: call.clone(), block: Word(*at.as_bytes()), answer }))

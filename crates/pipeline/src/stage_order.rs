@@ -120,6 +120,12 @@ impl Sequencer {
         }
     }
 
+    /// The next batch waits for no chain, whatever the one before did.
+    fn nothing_to_read(&mut self) {
+        self.reading = Reading::default();
+        self.project.waits.send_if_modified(|why| !std::mem::take(why).is_empty());
+    }
+
     /// Whether a batch that could not be built because of what its handlers read should be tried again.
     fn read_on(&mut self) -> bool {
         let caught_up = *self.project.applied.borrow() >= *self.project.journaled.borrow();
@@ -208,6 +214,9 @@ impl Sequencer {
         let controls = parts.journal.pending_controls(self.project.id, CONTROLS_PER_BLOCK).await?;
         let mut entries: Vec<Entry> = controls.iter().map(|tx| Entry::Control(tx.id())).collect();
         let manifest = manifest.filter(|m| m.reads());
+        if manifest.is_none() {
+            self.nothing_to_read();
+        }
         let deploys = controls.iter().any(|tx| matches!(tx.change, Control::Deploy(_)));
         if deploys || manifest.is_some() && !entries.is_empty() {
             // What handlers may read is known for the block after it.
@@ -257,8 +266,7 @@ impl Sequencer {
         let asking = Asking::new(&self.shared, manifest, resigned);
         match self.ask(Block::new(place, entries.clone()), stored, asking).await {
             Ok(transcript) => {
-                self.reading = Reading::default();
-                self.project.waits.send_replace(String::new());
+                self.nothing_to_read();
                 if let Some(transcript) = transcript {
                     let write = reading::keep(self.project.id, &transcript);
                     self.shared.parts.journal.commit(vec![write]).await?;

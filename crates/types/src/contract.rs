@@ -7,6 +7,8 @@ use crate::{Address, Canonical, Decoder, Digest, Encoder, Malformed, Word};
 
 /// The most chains that a manifest names.
 pub const MAX_CHAINS: usize = 16;
+/// The most operators of a chain.
+pub const MAX_OPERATORS: usize = 16;
 /// The most reads of one block.
 pub const MAX_READS: usize = 4_096;
 /// The longest call data of a guest, in bytes.
@@ -15,7 +17,7 @@ pub const MAX_CALL_DATA_BYTES: usize = 64 * 1024;
 pub const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// What guests may do on a chain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ChainRule {
     /// The chain, by its EIP-155 id.
@@ -29,6 +31,9 @@ pub struct ChainRule {
     /// How many blocks, its own included, there must be on a block that is read.
     #[serde(default = "one")]
     pub confirmations: u32,
+    /// Whose accounts may send beside the project's own, with `ws_send_tx_with_operator`. Each is an account of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub operators: Vec<OperatorName>,
 }
 
 const fn one() -> u32 {
@@ -42,8 +47,23 @@ impl ChainRule {
     /// [`Malformed`] naming the chain and what is wrong.
     pub fn check(&self) -> Result<(), Malformed> {
         let bad = |why: &str| Err(Malformed::new("chain", format!("{}: {why}", self.chain_id)));
-        if self.chain_id == 0 {
-            return bad("chain-id must not be 0");
+        // Guests name chains by 32 bits.
+        if self.chain_id == 0 || u32::try_from(self.chain_id).is_err() {
+            return bad("chain-id must be 1 to 4294967295");
+        }
+        if self.operators.len() > MAX_OPERATORS {
+            return bad("at most 16 operators");
+        }
+        if self
+            .operators
+            .iter()
+            .zip(1..)
+            .any(|(name, next)| self.operators.iter().skip(next).any(|o| o == name))
+        {
+            return bad("an operator stands twice");
+        }
+        if !self.operators.is_empty() && !self.send {
+            return bad("operators send: set send = true, or leave them away");
         }
         if !self.read && !self.send {
             return bad("allow read = true or send = true, or leave the chain away");
@@ -58,14 +78,23 @@ impl ChainRule {
 impl Canonical for ChainRule {
     const DOMAIN: &'static str = "w3b/chain-rule";
     const VERSION: u16 = 1;
-    const FIELDS: u64 = 4;
+    const FIELDS: u64 = 5;
 
     fn encode_fields(&self, e: &mut Encoder) {
         e.u64(self.chain_id).bool(self.read).bool(self.send).u64(self.confirmations.into());
+        e.list(&self.operators, |e, name| {
+            e.text(name.as_str());
+        });
     }
 
     fn decode_fields(d: &mut Decoder<'_>) -> Result<Self, Malformed> {
-        Ok(Self { chain_id: d.u64()?, read: d.bool()?, send: d.bool()?, confirmations: d.u32()? })
+        Ok(Self {
+            chain_id: d.u64()?,
+            read: d.bool()?,
+            send: d.bool()?,
+            confirmations: d.u32()?,
+            operators: d.list(|d| d.parse())?,
+        })
     }
 }
 
@@ -271,12 +300,20 @@ mod tests {
 
     #[test]
     fn a_chain_of_which_nothing_is_allowed_is_refused() {
-        let rule = ChainRule { chain_id: 1, read: true, send: false, confirmations: 1 };
-        assert!(rule.check().is_ok());
+        let named = |names: &[&str]| names.iter().map(|n| n.parse().unwrap()).collect::<Vec<OperatorName>>();
+        let rule = ChainRule { chain_id: 1, read: true, send: false, confirmations: 1, operators: vec![] };
+        let sending = ChainRule { send: true, operators: named(&["a", "b"]), ..rule.clone() };
+        assert!(rule.check().is_ok() && sending.check().is_ok());
+        let many: Vec<String> = (0..17).map(|n| format!("o{n}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
         for bad in [
-            ChainRule { chain_id: 0, ..rule },
-            ChainRule { read: false, ..rule },
-            ChainRule { confirmations: 0, ..rule },
+            ChainRule { chain_id: 0, ..rule.clone() },
+            ChainRule { chain_id: 1 << 32, ..rule.clone() },
+            ChainRule { read: false, ..rule.clone() },
+            ChainRule { confirmations: 0, ..rule.clone() },
+            ChainRule { operators: named(&["a"]), ..rule },
+            ChainRule { operators: named(&["a", "b", "a"]), ..sending.clone() },
+            ChainRule { operators: named(&many), ..sending },
         ] {
             assert!(bad.check().is_err(), "{bad:?}");
         }

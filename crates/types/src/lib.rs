@@ -44,7 +44,7 @@ pub use block::{Block, BlockHeader, Certificate, CertifiedBlock, Entry, Place};
 pub use canonical::{Canonical, Decoder, Encoder, MAX_CANONICAL_BYTES};
 pub use contract::{
     ChainRule, ContractAnswer, ContractCall, ContractRead, MAX_ANSWER_BYTES, MAX_CALL_DATA_BYTES, MAX_CHAINS,
-    MAX_READS, TransactionRequest, Transcript,
+    MAX_OPERATORS, MAX_READS, TransactionRequest, Transcript,
 };
 pub use control::{Control, ControlTx, DeviceRegistration, TokenRegistration};
 pub use did::{Did, KeyId, MAX_DID_BYTES, MAX_KEY_ID_BYTES};

@@ -13,6 +13,8 @@ use crate::{Address, Canonical, Decoder, Digest, Encoder, Malformed};
 pub const MAX_SETTLEMENTS: usize = 16;
 /// The most fields of a statement.
 pub const MAX_STATEMENT_FIELDS: usize = 32;
+/// The longest time that a statement waits for its batch, in milliseconds: a week.
+const MAX_BATCH_DELAY_MS: u64 = 7 * 24 * 3_600_000;
 /// The longest template of [`ProofRule::private`], in bytes.
 const MAX_TEMPLATE_BYTES: usize = 512;
 
@@ -267,6 +269,9 @@ impl Settlement {
         }
         if rule.batch.is_some_and(|b| b.count == 0 || b.count > 10_000) {
             return bad("proof.batch.count must be 1 to 10000".into());
+        }
+        if rule.batch.is_some_and(|b| b.max_delay_ms > MAX_BATCH_DELAY_MS) {
+            return bad("proof.batch.max-delay-ms must be at most 604800000, a week".into());
         }
         if rule.private.is_empty() || rule.private.len() > MAX_TEMPLATE_BYTES {
             return bad(format!("proof.private must have 1 to {MAX_TEMPLATE_BYTES} bytes"));

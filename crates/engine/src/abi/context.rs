@@ -128,11 +128,11 @@ impl<'a> Context<'a> {
     }
 
     /// The rule for a chain; why there is none, in words for who wrote the manifest.
-    pub(super) fn chain(&mut self, id: i32, allows: fn(&ChainRule) -> bool, what: &str) -> Option<u64> {
+    pub(super) fn chain(&mut self, id: i32, allows: impl Fn(&ChainRule) -> bool, what: &str) -> Option<u64> {
         let id = u64::from(id.cast_unsigned());
         let found = self.call.chains.iter().any(|rule| rule.chain_id == id && allows(rule));
         if !found {
-            let why = format!("the manifest's [[chains]] has no chain-id = {id} with {what} = true");
+            let why = format!("the manifest's [[chains]] has no chain-id = {id} with {what}");
             self.log(3, why.as_bytes(), false);
         }
         found.then_some(id)

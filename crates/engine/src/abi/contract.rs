@@ -5,8 +5,8 @@
 
 use serde::Deserialize;
 use w3bstream_types::{
-    Address, Canonical as _, ContractAnswer, ContractCall, MAX_CALL_DATA_BYTES, OperatorName, Output,
-    OutputKind, TransactionRequest,
+    Address, Canonical as _, ChainRule, ContractAnswer, ContractCall, MAX_CALL_DATA_BYTES, OperatorName,
+    Output, OutputKind, TransactionRequest,
 };
 
 use super::{Args, Guest, Span, Stop, code, give, pay, price, scope};
@@ -74,7 +74,7 @@ fn request<G: Guest + ?Sized>(guest: &mut G, args: Args<'_>, name: &str) -> Resu
 /// manifest does not let be read, a call that reverts, or an answer that the block does not have.
 pub(super) fn call<G: Guest + ?Sized>(guest: &mut G, args: Args<'_>) -> Result<i32, Stop> {
     let Some(request) = request(guest, args, "ws_call_contract")? else { return Ok(code::FAILED) };
-    let Some(chain_id) = scope::with(|c| c.chain(args.i32(0), |rule| rule.read, "read"))? else {
+    let Some(chain_id) = scope::with(|c| c.chain(args.i32(0), |rule| rule.read, "read = true"))? else {
         return Ok(code::FAILED);
     };
     pay(guest, price::CONTRACT_CALL)?;
@@ -95,15 +95,18 @@ pub(super) fn call<G: Guest + ?Sized>(guest: &mut G, args: Args<'_>) -> Result<i
 pub(super) fn send<G: Guest + ?Sized>(guest: &mut G, args: Args<'_>, operator: bool) -> Result<i32, Stop> {
     let name = if operator { "ws_send_tx_with_operator" } else { "ws_send_tx" };
     let Some(request) = request(guest, args, name)? else { return Ok(code::FAILED) };
-    let Some(chain_id) = scope::with(|c| c.chain(args.i32(0), |rule| rule.send, "send"))? else {
-        return Ok(code::FAILED);
-    };
     let operator = match operator.then(|| request.operator.parse::<OperatorName>()).transpose() {
         Ok(operator) => operator,
         Err(e) => {
             scope::with(|c| c.log(3, format!("{name}: operatorName: {e}").as_bytes(), false))?;
             return Ok(code::FAILED);
         }
+    };
+    let allows =
+        |rule: &ChainRule| rule.send && operator.as_ref().is_none_or(|name| rule.operators.contains(name));
+    let what = operator.as_ref().map_or("send = true".to_owned(), |name| format!("the operator {name}"));
+    let Some(chain_id) = scope::with(|c| c.chain(args.i32(0), allows, &what))? else {
+        return Ok(code::FAILED);
     };
     pay(guest, price::TRANSACTION + price::OUTPUT_BYTE * request.data.len() as u64)?;
     let id = scope::with(|c| c.next_request())?;

@@ -139,6 +139,9 @@ impl HostFunction {
                     | ws::Action::GetEnv
                     | ws::Action::GetEventType
                     | ws::Action::GetContext
+                    | ws::Action::CallContract
+                    | ws::Action::SendTx
+                    | ws::Action::SendTxWithOperator
             )
         )
     }

@@ -13,7 +13,7 @@ pub const KV_SET_BYTE: u64 = 4;
 pub const OUTPUT: u64 = 5_000;
 /// Each byte of an output.
 pub const OUTPUT_BYTE: u64 = 4;
-/// Reading a contract, beside the bytes: every member asks its own node of the chain.
+/// Reading a contract, beside the bytes: the batch runs twice for it, and every member keeps the answer.
 pub const CONTRACT_CALL: u64 = 100_000;
 /// A transaction to send, beside its bytes as an output.
 pub const TRANSACTION: u64 = 50_000;

@@ -182,6 +182,23 @@ fn functions_are_named_once_and_complete() {
 }
 
 #[test]
+fn whoever_hands_data_over_needs_alloc() {
+    // All that end with two out pointers, by the ABI's rule for their parameters.
+    let handing = [
+        "ws_get_data",
+        "ws_get_db",
+        "ws_get_env",
+        "ws_get_event_type",
+        "ws_get_context",
+        "ws_call_contract",
+        "ws_send_tx",
+        "ws_send_tx_with_operator",
+    ];
+    let found: Vec<_> = HostFunction::all().iter().filter(|f| f.allocates()).map(|f| f.name).collect();
+    assert_eq!(BTreeSet::from(handing), found.into_iter().collect());
+}
+
+#[test]
 fn unknown_imports_are_explained() {
     let import = |module: &str, name: &str, params: usize| Import {
         module: module.to_owned(),

@@ -240,7 +240,7 @@ fn request(at: u32, members: &str) -> (String, usize) {
 }
 
 fn chain_rule(read: bool, send: bool) -> ChainRule {
-    ChainRule { chain_id: 5, read, send, confirmations: 1 }
+    ChainRule { chain_id: 5, read, send, confirmations: 1, operators: vec![] }
 }
 
 pub(super) fn contracts_answer_by_what_was_agreed_on(engine: &Arc<dyn Engine>) -> Checked {
@@ -307,6 +307,8 @@ pub(super) fn transactions_become_outputs_with_ids(engine: &Arc<dyn Engine>) -> 
     rig.chains = vec![chain_rule(true, false)];
     rig.returns("plain", code::FAILED)?;
     rig.chains = vec![chain_rule(false, true)];
+    rig.returns("named", code::FAILED)?;
+    rig.chains[0].operators = vec!["payments".parse().map_err(|e| format!("{e}"))?];
     let id = |n| TransactionRequest::id_of(&Digest::of(b"call"), n);
     let asked = |n, operator: Option<&str>, value, data: &[u8]| -> Result<Output, String> {
         let operator = operator.map(str::parse).transpose().map_err(|e| format!("{e}"))?;

@@ -90,7 +90,8 @@ pub enum SendState {
     },
     /// It took no effect and never will.
     Failed {
-        /// Its hash, if it is in a block: then it paid for its gas.
+        /// Its hash, if it is in a block and failed there: then it paid for its gas. One that was given up before has
+        /// none; an empty transaction took its nonce.
         transaction: Option<String>,
         /// Why.
         error: String,
@@ -290,8 +291,10 @@ impl Stage {
                 journal.commit(transaction.writes(project)?).await?;
             }
             if !transaction.told {
-                self.tell(&transaction).await?;
-                transaction.told = true;
+                match self.tell(&transaction).await {
+                    Ok(()) => transaction.told = true,
+                    Err(e) => transaction.reason = self.pause(e, 0, &mut transaction.not_before)?,
+                }
                 journal.commit(transaction.writes(project)?).await?;
             }
         }

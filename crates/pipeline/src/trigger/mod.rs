@@ -44,7 +44,7 @@ const MAX_PAUSE_MS: u64 = 60_000;
 pub struct TriggerStatus {
     /// Its name.
     pub name: TriggerName,
-    /// What it watches: `log`, `height`, `transaction` or `cron`.
+    /// What it watches: `log`, `height`, `transaction` or `cron`. One on `sent` watches nothing and is not here.
     pub kind: &'static str,
     /// The chain that it watches, if it watches one.
     pub chain: Option<u64>,

@@ -20,7 +20,13 @@ impl World {
         let contract = self.chain.transact(&dev_key(0), None, clock()).unwrap().created.unwrap();
         let manifest = Manifest {
             env: vec![("contract".into(), contract.to_string())],
-            chains: vec![ChainRule { chain_id: 31_337, read: true, send: false, confirmations }],
+            chains: vec![ChainRule {
+                chain_id: 31_337,
+                read: true,
+                send: false,
+                confirmations,
+                operators: vec![],
+            }],
             ..self.manifest(AckMode::Executed, &["reads"])
         };
         let project = manifest.project();
@@ -153,7 +159,7 @@ async fn what_reverts_is_agreed_on_and_what_is_not_allowed_is_not_asked() {
     let transcripts = world.transcripts(project).await;
     assert!(matches!(&transcripts[0].1.reads()[0].answer, ContractAnswer::Reverted(data) if data.is_empty()));
     // A chain that the node does not have is refused when it is deployed.
-    let elsewhere = ChainRule { chain_id: 5, read: true, send: false, confirmations: 1 };
+    let elsewhere = ChainRule { chain_id: 5, read: true, send: false, confirmations: 1, operators: vec![] };
     let manifest =
         Manifest { version: 2, chains: vec![elsewhere], ..world.manifest(AckMode::Executed, &["reads"]) };
     let refused = world.change(&run, project, Control::Deploy(Box::new(manifest))).await.unwrap_err();

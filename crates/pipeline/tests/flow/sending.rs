@@ -30,7 +30,13 @@ impl World {
         };
         let manifest = Manifest {
             env,
-            chains: vec![ChainRule { chain_id: 31_337, read: false, send: true, confirmations: 1 }],
+            chains: vec![ChainRule {
+                chain_id: 31_337,
+                read: false,
+                send: true,
+                confirmations: 1,
+                operators: operator.iter().map(|name| name.parse().unwrap()).collect(),
+            }],
             triggers: vec![states],
             ..self.manifest(AckMode::Executed, &["sends"])
         };

@@ -154,7 +154,13 @@ pub(crate) fn manifest() -> Manifest {
                 batch: Some(BatchRule { count: 8, max_delay_ms: 60_000 }),
             }),
         }],
-        chains: vec![ChainRule { chain_id: 4690, read: true, send: true, confirmations: 2 }],
+        chains: vec![ChainRule {
+            chain_id: 4690,
+            read: true,
+            send: true,
+            confirmations: 2,
+            operators: vec!["payments".parse().unwrap()],
+        }],
         triggers: triggers(),
     }
 }

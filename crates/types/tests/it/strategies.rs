@@ -150,6 +150,7 @@ pub(crate) fn chain_rule() -> impl Strategy<Value = ChainRule> {
         read,
         send: !read,
         confirmations,
+        operators: vec![],
     })
 }
 
