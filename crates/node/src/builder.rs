@@ -150,7 +150,7 @@ impl NodeBuilder {
             default_consensus: self.config.consensus.kind.clone(),
             wals: Arc::new(FileWals(self.paths.wal())),
             chains: self.chains()?,
-            provers: self.registry.provers()?,
+            provers: self.registry.provers(self.config.limits.provers())?,
             settle_every: Duration::from_millis(self.config.limits.settle_every_ms.max(1)),
             trigger_every: Duration::from_millis(self.config.limits.trigger_every_ms.max(1)),
             clock: self.clock.clone(),

@@ -204,6 +204,21 @@ pub struct LimitSettings {
     pub settle_every_ms: u64,
     /// How often triggers look at their chains and the time, in milliseconds.
     pub trigger_every_ms: u64,
+    /// How many proofs are made at the same time, each on one thread. 0 for half as many as there are
+    /// cores.
+    pub prover_threads: usize,
+}
+
+/// How many threads this process may run side by side.
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+impl LimitSettings {
+    /// How many proofs are made at the same time.
+    pub(crate) fn provers(&self) -> usize {
+        if self.prover_threads == 0 { cores().div_ceil(2) } else { self.prover_threads }
+    }
 }
 
 impl Default for LimitSettings {
@@ -214,6 +229,7 @@ impl Default for LimitSettings {
             drain_ms: 10_000,
             settle_every_ms: 2_000,
             trigger_every_ms: 1_000,
+            prover_threads: 0,
         }
     }
 }

@@ -41,8 +41,8 @@ pub struct ChainContext<'a> {
 /// Makes a chain backend.
 pub type ChainFactory = Arc<dyn Fn(ChainContext<'_>) -> anyhow::Result<Arc<dyn Chain>> + Send + Sync>;
 
-/// Makes a proof system.
-pub type ProverFactory = Arc<dyn Fn() -> anyhow::Result<Arc<dyn Prover>> + Send + Sync>;
+/// Makes a proof system, for so many proofs at the same time.
+pub type ProverFactory = Arc<dyn Fn(usize) -> anyhow::Result<Arc<dyn Prover>> + Send + Sync>;
 
 /// Backends by the names that settings and manifests use.
 #[derive(Clone)]
@@ -80,7 +80,10 @@ impl Registry {
             .with_storage("sqlite", open_sqlite)
             .with_consensus(factory::<Solo>())
             .with_chain("evm", open_evm)
-            .with_prover(|| Ok(Arc::new(Groth16Prover::start(&Groth16Config::default())?)))
+            .with_prover(|threads| {
+                let config = Groth16Config { threads, ..Groth16Config::default() };
+                Ok(Arc::new(Groth16Prover::start(&config)?))
+            })
     }
 
     /// Adds a storage backend, or replaces one.
@@ -112,11 +115,11 @@ impl Registry {
         self
     }
 
-    /// Adds a proof system. The last one that has a name counts.
+    /// Adds a proof system; `make` is told how many proofs it may make at the same time. The last one that has a name counts.
     #[must_use]
     pub fn with_prover(
         mut self,
-        make: impl Fn() -> anyhow::Result<Arc<dyn Prover>> + Send + Sync + 'static,
+        make: impl Fn(usize) -> anyhow::Result<Arc<dyn Prover>> + Send + Sync + 'static,
     ) -> Self {
         self.provers.push(Arc::new(make));
         self
@@ -164,8 +167,8 @@ impl Registry {
     }
 
     /// Starts every proof system, by its name.
-    pub(crate) fn provers(&self) -> anyhow::Result<BTreeMap<String, Arc<dyn Prover>>> {
-        let named = |make: &ProverFactory| make().map(|prover| (prover.system().to_owned(), prover));
+    pub(crate) fn provers(&self, threads: usize) -> anyhow::Result<BTreeMap<String, Arc<dyn Prover>>> {
+        let named = |make: &ProverFactory| make(threads).map(|prover| (prover.system().to_owned(), prover));
         self.provers.iter().map(named).collect()
     }
 

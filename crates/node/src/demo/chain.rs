@@ -88,6 +88,8 @@ impl DemoChain {
             settings: toml::Table::new(),
         }];
         config.limits.settle_every_ms = 50;
+        // Nobody else wants the machine while the demo plays.
+        config.limits.prover_threads = crate::config::cores();
         let chain = self.chain.clone();
         registry.with_chain(KIND, move |_| Ok(chain.clone()))
     }

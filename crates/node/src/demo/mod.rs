@@ -180,6 +180,7 @@ struct Settled {
     waiting: u64,
     gas: u64,
     proof_ms: Vec<u64>,
+    after_ms: Vec<u64>,
     last: Option<Value>,
     seconds: f64,
 }
@@ -308,10 +309,12 @@ impl Stage<'_> {
                 all.settled += 1;
                 all.gas += settlement["state"]["gas_used"].as_u64().unwrap_or(0);
                 all.proof_ms.extend(settlement["state"]["proof_millis"].as_u64());
+                all.after_ms.extend(settlement["state"]["after_millis"].as_u64());
                 all.last = Some(settlement);
             }
         }
         all.proof_ms.sort_unstable();
+        all.after_ms.sort_unstable();
         all.seconds = started.elapsed().as_secs_f64();
         Ok(all)
     }
@@ -551,6 +554,8 @@ impl Shown {
             "unsettled": self.settled.waiting,
             "gas": self.settled.gas,
             "proof_ms_median": self.settled.median(),
+            "settled_after_ms_first": self.settled.after_ms.first(),
+            "settled_after_ms_last": self.settled.after_ms.last(),
             "settling_seconds": (self.settled.seconds * 100.0).round() / 100.0,
             "executor": self.contracts.executor,
             "settled_topic": Digest::from_bytes(w3bstream_contracts::Settled::topic()),

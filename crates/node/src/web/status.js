@@ -178,13 +178,23 @@ function settlements(project) {
 
 function accounts(project) {
   if (!project.payer) return null;
-  const rows = list(project.accounts).map((a) => [number(a.chain), coins(a.balance), number(a.in_flight), moment(a.time)]);
-  const columns = [["chain", ""], ["balance, in 10\u00b9\u2078 wei", "number"], ["transactions under way", "number"], ["as of", ""]];
-  const shown = table("Fee account", columns, rows, "Not looked at since the node started: nothing had to be settled.");
+  const rows = list(project.accounts).map((a) =>
+    [number(a.chain), a.operator || "the project", coins(a.balance), number(a.in_flight), moment(a.time)]);
+  const columns = [["chain", ""], ["of", ""], ["balance, in 10\u00b9\u2078 wei", "number"], ["transactions under way", "number"], ["as of", ""]];
+  const shown = table("Fee account", columns, rows, "Not looked at since the node started: nothing had to be settled or sent.");
   shown.append(el("p", { class: "small soft" }, el("span", { class: "mono" }, project.payer)));
   const warnings = list(project.accounts).flatMap((a) => list(a.warnings));
   if (warnings.length) shown.append(el("ul", { class: "warnings" }, ...warnings.map((w) => el("li", {}, w))));
   return shown;
+}
+
+/** A moment of a schedule is told as such, the next block as a height. */
+function triggers(project) {
+  const next = (t) => t.done ? "done" : t.next === null ? "" : t.kind === "cron" ? moment(t.next) : number(t.next);
+  const rows = list(project.triggers).map((t) =>
+    [t.name, t.kind, t.chain === null ? "" : number(t.chain), next(t), number(t.told), t.reason]);
+  const columns = [["trigger", ""], ["watches", ""], ["chain", ""], ["last moment, or next block", ""], ["told", "number"], ["waits for", "wide"]];
+  return rows.length ? table("Triggers", columns, rows, "") : null;
 }
 
 function refusals(project) {
@@ -220,7 +230,7 @@ function replace(node, children) {
 
 /** Cards stay in place, and nothing is rebuilt that says the same as before. */
 const cards = new Map();
-const TABLES = [messages, settlements, blocks, devices, accounts, refusals, lastRefusals];
+const TABLES = [messages, settlements, blocks, devices, triggers, accounts, refusals, lastRefusals];
 function card(project, now) {
   let known = cards.get(project.name);
   if (!known) {

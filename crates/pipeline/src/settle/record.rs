@@ -80,6 +80,10 @@ pub struct Landed {
     pub proof: String,
     /// How long the proof took, in milliseconds.
     pub proof_millis: u64,
+    /// How long after its block was attested it was final on its chain, in milliseconds: proof, transaction and
+    /// confirmations together.
+    #[serde(default)]
+    pub after_millis: u64,
 }
 
 impl Settlement {

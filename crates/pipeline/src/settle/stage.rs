@@ -265,7 +265,7 @@ impl Stage {
         (chain_id, id): (u64, IntentId),
         (outcome, proof): (&Outcome, (String, u64)),
     ) -> Result<(), Error> {
-        let failed = match ended(outcome, proof) {
+        let failed = match ended(outcome, proof, self.now().0.saturating_sub(settlement.since.0)) {
             Ok(state) => {
                 settlement.state = state;
                 // Written before it is forgotten: a crash in between finds the outcome again.
@@ -381,7 +381,11 @@ fn intent(
 }
 
 /// What an outcome makes of a settlement; the reason if it is to be tried again.
-fn ended(outcome: &Outcome, (proof, proof_millis): (String, u64)) -> Result<SettlementState, String> {
+fn ended(
+    outcome: &Outcome,
+    (proof, proof_millis): (String, u64),
+    after_millis: u64,
+) -> Result<SettlementState, String> {
     match outcome {
         Outcome::Done(mined) => Ok(SettlementState::Settled(Landed {
             transaction: mined.transaction.to_string(),
@@ -391,6 +395,7 @@ fn ended(outcome: &Outcome, (proof, proof_millis): (String, u64)) -> Result<Sett
             gas_price: mined.gas_price.to_string(),
             proof,
             proof_millis,
+            after_millis,
         })),
         // Somebody else's transaction was first: the Executor took the output once.
         Outcome::Reverted(_, revert)
