@@ -17,7 +17,7 @@ use crate::rpc::{Failure, Rpc};
 use crate::settings::EvmSettings;
 use crate::used;
 use crate::wire::{
-    self, Amount, Data, FeeHistory, Number, WholeTransaction, WireBlock, WireLog, WireReceipt,
+    self, Amount, Data, FeeHistory, Listed, Number, WholeTransaction, WireBlock, WireLog, WireReceipt,
     WireTransaction, Word, data, quantity,
 };
 
@@ -70,8 +70,29 @@ impl EvmChain {
         }
         // Not offered, or receipts of a kind that only this chain has.
         let params = json!([{"blockHash": hash.to_string()}]);
-        let raw: Vec<Data> = self.rpc.read_as("debug_getRawReceipts", params, Context::AtBlock).await?;
-        Ok(raw.into_iter().map(|r| r.0).collect())
+        match self.rpc.read_as::<Vec<Data>>("debug_getRawReceipts", params, Context::AtBlock).await {
+            Ok(raw) => Ok(raw.into_iter().map(|r| r.0).collect()),
+            Err(e) if e.kind() == ErrorKind::Unsupported => self.receipts_one_by_one(hash).await,
+            Err(e) => Err(e),
+        }
+    }
+
+    /// The encoded receipts of a block, each asked for by its transaction.
+    async fn receipts_one_by_one(&self, hash: Hash) -> Result<Vec<Vec<u8>>, Error> {
+        let found = self.by_hash(hash).await?.ok_or_else(|| self.unknown(hash))?;
+        let listed: Listed =
+            serde_json::from_value(found).map_err(|e| self.rpc.bad_answer("eth_getBlockByHash", e))?;
+        let mut receipts = Vec::with_capacity(listed.transactions.len());
+        for transaction in listed.transactions {
+            let method = "eth_getTransactionReceipt";
+            let params = json!([transaction.0.to_string()]);
+            let found: Option<Value> = self.rpc.read(method, params).await?;
+            let receipt = found.ok_or_else(|| self.unknown(hash))?;
+            let receipt: ReceiptEnvelope =
+                serde_json::from_value(receipt).map_err(|e| self.rpc.bad_answer(method, e))?;
+            receipts.push(receipt.encoded_2718());
+        }
+        Ok(receipts)
     }
 
     /// The head's height, which bounds ranges: some nodes refuse a range that goes beyond it.

@@ -31,6 +31,8 @@ pub(crate) enum Context {
 const MAX_WORDS: usize = 300;
 
 const METHOD_NOT_FOUND: i64 = -32601;
+/// EIP-1474: the method exists, and not here.
+const METHOD_NOT_SUPPORTED: i64 = -32004;
 const LIMIT_EXCEEDED: i64 = -32005;
 const EXECUTION_REVERTED: i64 = 3;
 
@@ -61,6 +63,8 @@ const UNKNOWN_BLOCK: &[&str] = &[
     "pruned",
     "world state unavailable",
     "cannot find block",
+    "invalid block tag",
+    "blockhash cannot be found",
     "resource not found",
 ];
 
@@ -98,7 +102,13 @@ const SUBMISSIONS: &[(ErrorKind, &[&str])] = &[
     ),
     (
         ErrorKind::InsufficientFunds,
-        &["insufficient funds", "insufficient balance", "upfront cost exceeds", "insufficientfunds"],
+        &[
+            "insufficient funds",
+            "insufficient balance",
+            "upfront cost exceeds",
+            "insufficientfunds",
+            "enough funds",
+        ],
     ),
     (
         ErrorKind::Rejected,
@@ -110,6 +120,8 @@ const SUBMISSIONS: &[(ErrorKind, &[&str])] = &[
             "gas limit reached",
             "intrinsicgas",
             "invalid chain id",
+            "invalid chainid",
+            "transaction requires at least",
             "wrong chain",
             "chain id mismatch",
             "invalid sender",
@@ -192,7 +204,8 @@ impl Remote {
 /// The error that a refusal is.
 pub(crate) fn classify(remote: &Remote, context: Context, what: &str) -> Error {
     let words = remote.words();
-    let kind = if remote.code == METHOD_NOT_FOUND || words.contains("method not supported") {
+    let unsupported = [METHOD_NOT_FOUND, METHOD_NOT_SUPPORTED].contains(&remote.code);
+    let kind = if unsupported || words.contains("method not supported") {
         ErrorKind::Unsupported
     } else if context == Context::Submit {
         let found = SUBMISSIONS.iter().find(|(_, any)| says(&words, any));
@@ -228,6 +241,14 @@ mod tests {
     fn submissions_are_told_apart_as_nodes_say_it() {
         for (message, expected) in [
             ("nonce too low: next nonce 5, tx nonce 3", ErrorKind::NonceTooLow),
+            (
+                "Sender doesn't have enough funds to send tx. The max upfront cost is: 1",
+                ErrorKind::InsufficientFunds,
+            ),
+            (
+                "Trying to send a raw transaction with an invalid chainId. The expected chainId is 1",
+                ErrorKind::Rejected,
+            ),
             ("replacement transaction underpriced", ErrorKind::ReplacementUnderpriced),
             ("transaction underpriced: gas tip cap 0, minimum needed 1", ErrorKind::FeeTooLow),
             ("max fee per gas less than block base fee: address 0x.., maxFeePerGas: 1", ErrorKind::FeeTooLow),
@@ -235,6 +256,7 @@ mod tests {
             ("Insufficient funds for gas * price + value", ErrorKind::InsufficientFunds),
             ("intrinsic gas too low: gas 20999, minimum needed 21000", ErrorKind::Rejected),
             ("exceeds block gas limit", ErrorKind::Rejected),
+            ("Transaction requires at least 21000 gas but got 20999", ErrorKind::Rejected),
             ("invalid sender: invalid chain id for signer: have 1 want 2", ErrorKind::Rejected),
             ("tx fee (1.05 ether) exceeds the configured cap (1.00 ether)", ErrorKind::Rejected),
             ("nonce too high", ErrorKind::NonceTooHigh),

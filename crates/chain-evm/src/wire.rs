@@ -130,6 +130,12 @@ pub(crate) struct FullBlock {
     pub(crate) transactions: Vec<WireTransaction>,
 }
 
+/// A block with the hashes of its transactions.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Listed {
+    pub(crate) transactions: Vec<Word>,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct WireTransaction {

@@ -40,20 +40,26 @@ impl Anvil {
         Self { child, address }
     }
 
-    /// A method of anvil's own, by a plain HTTP client.
+    /// A method of anvil's own.
     pub(crate) fn control(&self, method: &str, params: &Value) -> Value {
-        use std::io::{Read as _, Write as _};
-        let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
-        let mut stream = std::net::TcpStream::connect(&self.address).unwrap();
-        let head = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-type: application/json\r\n";
-        write!(stream, "{head}content-length: {}\r\n\r\n{body}", body.len()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-        let answer: Value = serde_json::from_str(body).unwrap();
-        assert!(answer.get("error").is_none(), "{method}: {answer}");
-        answer["result"].clone()
+        control(&self.address, method, params)
     }
+}
+
+/// A method that only a node for tests has, by a plain HTTP client.
+pub(crate) fn control(address: &str, method: &str, params: &Value) -> Value {
+    use std::io::{Read as _, Write as _};
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    // An older version than 1.1, so that the answer comes in one piece.
+    let head = "POST / HTTP/1.0\r\nhost: a\r\nconnection: close\r\ncontent-type: application/json\r\n";
+    write!(stream, "{head}content-length: {}\r\n\r\n{body}", body.len()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    let answer: Value = serde_json::from_str(body).unwrap();
+    assert!(answer.get("error").is_none(), "{method}: {answer}");
+    answer["result"].clone()
 }
 
 impl Drop for Anvil {

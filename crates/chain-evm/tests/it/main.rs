@@ -10,6 +10,7 @@
 mod anvil;
 mod campaign;
 mod encodings;
+mod hardhat;
 mod node;
 mod server;
 mod tls;
