@@ -40,13 +40,19 @@ impl Hardhat {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let listening = lines.find_map(|line| {
             let line = line.unwrap();
-            line.split_once("server at http://").map(|(_, address)| address.trim_end_matches('/').to_owned())
+            line.split_once("server at http://").map(|(_, rest)| leading_address(rest).to_owned())
         });
         let address = listening.expect("hardhat says where it listens");
         // It must not block on a full pipe.
         std::thread::spawn(move || lines.for_each(drop));
         Self { child, address }
     }
+}
+
+/// The `IP:port` that a text begins with. Hardhat colours the line when the environment has `CI`, so a code may follow.
+fn leading_address(text: &str) -> &str {
+    let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':')).unwrap_or(text.len());
+    &text[..end]
 }
 
 impl Drop for Hardhat {
@@ -128,4 +134,12 @@ fn hardhat_passes_the_kit() {
         }
     }
     assert!(failures.is_empty(), "{} of {}:\n{}", failures.len(), PROPERTIES.len(), failures.join("\n"));
+}
+
+#[test]
+fn an_address_ends_where_a_colour_does() {
+    for line in ["127.0.0.1:8545/", "127.0.0.1:8545/\u{1b}[39m", "127.0.0.1:8545\u{1b}[39m", "127.0.0.1:8545"]
+    {
+        assert_eq!(leading_address(line), "127.0.0.1:8545", "{line:?}");
+    }
 }
