@@ -18,10 +18,12 @@ mod ack;
 pub mod conformance;
 mod endpoint;
 mod error;
+mod feed;
 mod memory;
 
 pub use ack::{Ack, Answer};
 pub use async_trait::async_trait;
 pub use endpoint::{Arrival, Endpoint, MessageLife, Publication, Publisher, Query, SharedQuery};
 pub use error::{Error, ErrorKind};
+pub use feed::{Feed, FeedFilter, Heard, Listener, LiveChange};
 pub use memory::{MemoryClient, MemoryEndpoint};
