@@ -19,6 +19,7 @@ pub mod conformance;
 mod endpoint;
 mod error;
 mod feed;
+mod gate;
 mod memory;
 
 pub use ack::{Ack, Answer};
@@ -26,4 +27,5 @@ pub use async_trait::async_trait;
 pub use endpoint::{Arrival, Endpoint, MessageLife, Publication, Publisher, Query, SharedQuery};
 pub use error::{Error, ErrorKind};
 pub use feed::{Feed, FeedFilter, Heard, Listener, LiveChange};
+pub use gate::{Access, Credentials, Gate, OpenGate, Principal, SharedGate, Vouched, covers};
 pub use memory::{MemoryClient, MemoryEndpoint};
