@@ -1,9 +1,12 @@
 //! Settings.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use w3bstream_endpoint::{Error, ErrorKind};
+use w3bstream_endpoint::{Error, ErrorKind, covers};
+
+use crate::topic;
 
 /// Settings of the endpoint. Every queue and every wait has a bound here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,15 +36,26 @@ pub struct MqttConfig {
     pub stall_timeout: Duration,
     /// Sessions at a time, those without a connection included.
     pub max_sessions: usize,
-    /// The longest time that a session is kept without a connection. Sessions live in memory only.
+    /// The longest time that a session is kept without a connection.
     pub max_session_expiry: Duration,
+    /// The file that sessions and retained messages are kept in across restarts; `None`: in memory only.
+    pub sessions_file: Option<PathBuf>,
+    /// Topic filters of the topics on which clients publish to each other. None of them may match a topic of the node's:
+    /// `w3b/…` and `$SYS/…`.
+    pub open_topics: Vec<String>,
+    /// Retained messages at a time.
+    pub max_retained_messages: usize,
+    /// Bytes (topic, payload, properties) of all retained messages.
+    pub max_retained_bytes: usize,
+    /// How often `$SYS/broker/…` is published; zero: never.
+    pub sys_every: Duration,
     /// Subscriptions of one session.
     pub max_subscriptions: usize,
     /// Messages that wait to be sent to one session.
     pub max_queued_messages: usize,
     /// Bytes (topic and payload) that wait to be sent to one session.
     pub max_queued_bytes: usize,
-    /// QoS 1 messages on their way to one session that it has not acknowledged.
+    /// QoS 1 and 2 messages on their way to one session that it has not acknowledged.
     pub max_outgoing_in_flight: u16,
 }
 
@@ -59,7 +73,12 @@ impl Default for MqttConfig {
             withhold: Duration::from_secs(1),
             stall_timeout: Duration::from_secs(20),
             max_sessions: 20_000,
-            max_session_expiry: Duration::from_secs(3600),
+            max_session_expiry: Duration::from_secs(86_400),
+            sessions_file: None,
+            open_topics: Vec::new(),
+            max_retained_messages: 1000,
+            max_retained_bytes: 16 << 20,
+            sys_every: Duration::from_secs(10),
             max_subscriptions: 32,
             max_queued_messages: 256,
             max_queued_bytes: 1 << 20,
@@ -103,11 +122,24 @@ impl MqttConfig {
         if keep_alive == 0 || keep_alive > u16::MAX.into() {
             return wrong("max_keep_alive must be between 1 and 65535 seconds");
         }
+        for filter in &self.open_topics {
+            let ours = ["w3b/p/t", "w3b/p/ack/d", "$SYS/x"].iter().any(|t| covers(filter, t));
+            if !topic::is_filter(filter) || ours || filter.starts_with('$') || filter.starts_with("w3b/") {
+                return wrong(&format!(
+                    "open_topics has {filter:?}; it takes topic filters that match nothing under w3b/ or $SYS/, such as \"site/#\""
+                ));
+            }
+        }
         let waits = [self.connect_timeout, self.stall_timeout];
         if waits.iter().any(Duration::is_zero) {
             return wrong("connect_timeout and stall_timeout must be longer than nothing");
         }
         Ok(())
+    }
+
+    /// Whether clients publish to each other on a topic.
+    pub(crate) fn is_open(&self, topic: &str) -> bool {
+        self.open_topics.iter().any(|f| covers(f, topic))
     }
 }
 
@@ -126,6 +158,13 @@ mod tests {
         assert!(zero.check().unwrap_err().to_string().contains("max_connections"));
         let tiny = MqttConfig { max_packet_bytes: 10, ..MqttConfig::default() };
         assert_eq!(tiny.check().unwrap_err().kind(), ErrorKind::Config);
+        for filter in ["#", "+/#", "w3b/x/#", "+/p/t", "$SYS/#", "a#", ""] {
+            let open = MqttConfig { open_topics: vec![filter.to_owned()], ..MqttConfig::default() };
+            assert!(open.check().unwrap_err().to_string().contains("open_topics"), "{filter}");
+        }
+        let open = MqttConfig { open_topics: vec!["site/#".to_owned()], ..MqttConfig::default() };
+        open.check().unwrap();
+        assert!(open.is_open("site/a/b") && !open.is_open("w3b/p/t"));
         let less = MqttConfig { max_in_flight_bytes: 2000, ..MqttConfig::default() };
         assert!(less.check().unwrap_err().to_string().contains("max_in_flight_bytes"));
     }

@@ -3,16 +3,17 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use rmqtt_codec::error::DecodeError;
 use rmqtt_codec::types::QoS;
 use rmqtt_codec::v3::ConnectAckReason as V4;
-use rmqtt_codec::v5::ConnectAckReason as V5;
+use rmqtt_codec::v5::{ConnectAckReason as V5, PublishProperties};
 use w3bstream_types::{Received, Submission, Timestamp};
 
 use crate::MqttConfig;
+use crate::message::{Message, Qos};
 use crate::packet::{Codec, NotGranted, RawConnect, Version, frame_len};
-use crate::session::Will;
+use crate::session::{Last, Will};
 use crate::topic::{self, Ingress};
 
 /// The largest CONNECT: client id, user name, password and a will with a message.
@@ -27,9 +28,15 @@ pub(crate) struct Connect {
     pub(crate) keep_alive_secs: u16,
     /// `None` in 3.1.1, where `clean` decides.
     pub(crate) expiry_secs: Option<u32>,
-    /// QoS 1 messages that the device takes without acknowledging.
+    /// QoS 1 and 2 messages that the device takes without acknowledging.
     pub(crate) receive_max: u16,
     pub(crate) max_packet_bytes: usize,
+    /// Topic aliases that the device takes.
+    pub(crate) topic_aliases: u16,
+    /// Whether it wants reasons with acknowledgements.
+    pub(crate) reasons: bool,
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<Vec<u8>>,
     pub(crate) will: Option<Will>,
 }
 
@@ -47,7 +54,7 @@ pub(crate) enum First {
 }
 
 fn refused(v5: V5, v4: V4, why: &'static str) -> NotGranted {
-    NotGranted { v5, v4, why }
+    NotGranted { v5, v4, why: why.to_owned() }
 }
 
 /// Looks at the first bytes of a connection; takes the CONNECT out of `buf` when it is complete.
@@ -130,91 +137,125 @@ fn connect_end(body: &[u8], version: Version) -> Option<usize> {
 }
 
 fn read(raw: RawConnect, config: &MqttConfig) -> Result<Connect, NotGranted> {
-    let malformed = |why| refused(V5::MalformedPacket, V4::NotAuthorized, why);
-    let (connect, user) = match raw {
-        RawConnect::V4(c) => {
-            if c.password.is_some() && c.username.is_none() {
-                return Err(malformed("a password needs a user name"));
-            }
-            let will = c.last_will.map(|w| RawWill {
-                topic: w.topic.to_string(),
-                qos: w.qos,
-                // Retained is what 3.1.1 has no way to refuse; it is not done.
-                retain: false,
-                payload: w.message.to_vec(),
-                content_type: None,
-                delay_secs: 0,
-            });
-            let connect = Connect {
-                client_id: c.client_id.to_string(),
-                clean: c.clean_session,
-                keep_alive_secs: c.keep_alive,
-                expiry_secs: None,
-                receive_max: config.max_outgoing_in_flight,
-                max_packet_bytes: usize::MAX,
-                will: will.map(read_will).transpose()?,
-            };
-            (connect, c.username)
-        }
-        RawConnect::V5(c) => {
-            if c.auth_method.is_some() || c.auth_data.is_some() {
-                let why = "no authentication method is spoken here";
-                return Err(refused(V5::BadAuthenticationMethod, V4::NotAuthorized, why));
-            }
-            let will = c.last_will.map(|w| RawWill {
-                topic: w.topic.to_string(),
-                qos: w.qos,
-                retain: w.retain,
-                payload: w.message.to_vec(),
-                content_type: w.content_type.map(|t| t.to_string()),
-                delay_secs: w.will_delay_interval_sec.unwrap_or(0),
-            });
-            let receive_max = c.receive_max.map_or(u16::MAX, NonZeroU16::get);
-            let connect = Connect {
-                client_id: c.client_id.to_string(),
-                clean: c.clean_start,
-                keep_alive_secs: c.keep_alive,
-                expiry_secs: Some(c.session_expiry_interval_secs),
-                receive_max: receive_max.min(config.max_outgoing_in_flight),
-                max_packet_bytes: c.max_packet_size.map_or(usize::MAX, |n| n.get() as usize),
-                will: will.map(read_will).transpose()?,
-            };
-            (connect, c.username)
-        }
+    let connect = match raw {
+        RawConnect::V4(c) => read_v4(*c, config)?,
+        RawConnect::V5(c) => read_v5(*c, config)?,
     };
-    if connect.client_id.contains('\0') || user.is_some_and(|u| u.contains('\0')) {
+    let user = connect.username.as_deref().unwrap_or_default();
+    if connect.client_id.contains('\0') || user.contains('\0') {
         return Err(malformed("a text has U+0000 in it"));
     }
-    if connect.client_id.len() > 256 {
-        let why = "a client id has at most 256 bytes here";
+    if connect.client_id.len() > 256 || user.len() > 1024 {
+        let why = "a client id has at most 256 bytes here, a user name 1024";
         return Err(refused(V5::ClientIdentifierNotValid, V4::IdentifierRejected, why));
     }
     Ok(connect)
+}
+
+fn malformed(why: &'static str) -> NotGranted {
+    refused(V5::MalformedPacket, V4::NotAuthorized, why)
+}
+
+fn read_v4(c: rmqtt_codec::v3::Connect, config: &MqttConfig) -> Result<Connect, NotGranted> {
+    if c.password.is_some() && c.username.is_none() {
+        return Err(malformed("a password needs a user name"));
+    }
+    let will = c.last_will.map(|w| RawWill {
+        topic: w.topic.to_string(),
+        qos: w.qos,
+        retain: w.retain,
+        payload: w.message,
+        properties: PublishProperties::default(),
+        expiry_secs: None,
+        delay_secs: 0,
+    });
+    Ok(Connect {
+        client_id: c.client_id.to_string(),
+        clean: c.clean_session,
+        keep_alive_secs: c.keep_alive,
+        expiry_secs: None,
+        receive_max: config.max_outgoing_in_flight,
+        max_packet_bytes: usize::MAX,
+        topic_aliases: 0,
+        reasons: true,
+        username: c.username.map(|u| u.to_string()),
+        password: c.password.map(|p| p.to_vec()),
+        will: will.map(|w| read_will(w, config)).transpose()?,
+    })
+}
+
+fn read_v5(c: rmqtt_codec::v5::Connect, config: &MqttConfig) -> Result<Connect, NotGranted> {
+    if c.auth_method.is_some() || c.auth_data.is_some() {
+        let why = "no authentication method is spoken here; use user name and password, or a certificate";
+        return Err(refused(V5::BadAuthenticationMethod, V4::NotAuthorized, why));
+    }
+    let will = c.last_will.map(|w| RawWill {
+        topic: w.topic.to_string(),
+        qos: w.qos,
+        retain: w.retain,
+        payload: w.message,
+        properties: PublishProperties {
+            correlation_data: w.correlation_data,
+            content_type: w.content_type,
+            user_properties: w.user_properties,
+            is_utf8_payload: w.is_utf8_payload.unwrap_or(false),
+            response_topic: w.response_topic,
+            ..PublishProperties::default()
+        },
+        expiry_secs: w.message_expiry_interval.map(std::num::NonZero::get),
+        delay_secs: w.will_delay_interval_sec.unwrap_or(0),
+    });
+    let receive_max = c.receive_max.map_or(u16::MAX, NonZeroU16::get);
+    Ok(Connect {
+        client_id: c.client_id.to_string(),
+        clean: c.clean_start,
+        keep_alive_secs: c.keep_alive,
+        expiry_secs: Some(c.session_expiry_interval_secs),
+        receive_max: receive_max.min(config.max_outgoing_in_flight),
+        max_packet_bytes: c.max_packet_size.map_or(usize::MAX, |n| n.get() as usize),
+        topic_aliases: c.topic_alias_max,
+        reasons: c.request_problem_info,
+        username: c.username.map(|u| u.to_string()),
+        password: c.password.map(|p| p.to_vec()),
+        will: will.map(|w| read_will(w, config)).transpose()?,
+    })
 }
 
 struct RawWill {
     topic: String,
     qos: QoS,
     retain: bool,
-    payload: Vec<u8>,
-    content_type: Option<String>,
+    payload: Bytes,
+    properties: PublishProperties,
+    /// From when it is published on.
+    expiry_secs: Option<u32>,
     delay_secs: u32,
 }
 
-/// A will is a signed message that is submitted if the device goes without a word, so it is read like one.
-fn read_will(raw: RawWill) -> Result<Will, NotGranted> {
+/// A will goes where a message of the device may go: to the node, then it is a signed message and read like one, or to an
+/// open topic.
+fn read_will(raw: RawWill, config: &MqttConfig) -> Result<Will, NotGranted> {
+    let delay = Duration::from_secs(raw.delay_secs.into());
     let no = |v5, why| Err(refused(v5, V4::NotAuthorized, why));
-    if raw.qos == QoS::ExactlyOnce {
-        return no(V5::QosNotSupported, "QoS 2 is not spoken here");
-    }
-    if raw.retain {
-        return no(V5::RetainNotSupported, "messages are not retained here");
+    if topic::is_topic(&raw.topic) && config.is_open(&raw.topic) {
+        let message = Message {
+            topic: raw.topic,
+            payload: raw.payload,
+            properties: raw.properties,
+            // The time runs from when it is published.
+            expires_at: raw.expiry_secs.map(|s| u64::from(s) * 1000),
+            qos: Qos::of(raw.qos),
+            retain: raw.retain,
+            from: None,
+        };
+        return Ok(Will { last: Last::Clients(Box::new(message)), delay });
     }
     let ingress = match Ingress::parse(&raw.topic) {
         Ok(ingress) if topic::is_topic(&raw.topic) => ingress,
-        _ => return no(V5::TopicNameInvalid, "a will goes to w3b/{project}/{type}"),
+        _ => return no(V5::TopicNameInvalid, "a will goes to w3b/{project}/{type}, or to an open topic"),
     };
-    let Ok(record) = w3bstream_wire::decode_message(raw.content_type.as_deref(), &raw.payload) else {
+    let content_type = raw.properties.content_type.as_deref();
+    let Ok(record) = w3bstream_wire::decode_message(content_type, &raw.payload) else {
         return no(V5::PayloadFormatInvalid, "the will is no signed message");
     };
     if *record.event_type() != ingress.event_type {
@@ -226,5 +267,5 @@ fn read_will(raw: RawWill) -> Result<Will, NotGranted> {
         // Set when it is submitted.
         received_at: Timestamp::NONE,
     };
-    Ok(Will { received, delay: Duration::from_secs(raw.delay_secs.into()) })
+    Ok(Will { last: Last::Node(Box::new(received)), delay })
 }

@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, Semaphore, mpsc};
-use w3bstream_endpoint::{Arrival, Endpoint, Error, ErrorKind, Publication, Publisher, async_trait};
+use w3bstream_endpoint::{
+    Arrival, Endpoint, Error, ErrorKind, Publication, Publisher, SharedGate, async_trait,
+};
 use w3bstream_tasks::{Shutdown, Tasks};
 use w3bstream_types::Clock;
 
+use crate::log::Log;
+use crate::message::Message;
 use crate::metrics::Metrics;
-use crate::packet::Outgoing;
 use crate::shared::{Phase, Shared};
-use crate::{MqttConfig, link, topic};
+use crate::{MqttConfig, link, sys, topic};
 
 /// How long connections have to end in good order. Longer than any one of them may take.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
@@ -28,28 +31,42 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 pub struct MqttEndpoint {
     shared: Arc<Shared>,
     tasks: Tasks,
+    log_tasks: Tasks,
     address: SocketAddr,
     arrivals: Mutex<mpsc::Receiver<Arrival>>,
 }
 
 impl MqttEndpoint {
-    /// Listens on `config.listen` and serves from now on. Must be called inside a Tokio runtime.
+    /// Listens on `config.listen` and serves those whom `gate` admits from now on. Must be called inside a Tokio runtime.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] if a setting is wrong, [`ErrorKind::Bind`] if the address cannot be listened on.
-    pub async fn bind(config: MqttConfig, clock: Arc<dyn Clock>) -> Result<Arc<Self>, Error> {
+    /// [`ErrorKind::Config`] if a setting is wrong, [`ErrorKind::Bind`] if the address cannot be listened on,
+    /// [`ErrorKind::State`] if the sessions of an earlier run cannot be read.
+    pub async fn bind(
+        config: MqttConfig,
+        clock: Arc<dyn Clock>,
+        gate: SharedGate,
+    ) -> Result<Arc<Self>, Error> {
         config.check()?;
+        let log = config.sessions_file.as_deref().map(Log::open).transpose()?.map(Arc::new);
         let cannot = |e: std::io::Error| {
             let what = format!("mqtt: cannot listen on {}; choose another address or port", config.listen);
             Error::new(ErrorKind::Bind, what).with_source(e)
         };
         let listener = TcpListener::bind(config.listen).await.map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
-        let (shared, arrivals) = Shared::new(config, clock);
+        let (shared, arrivals) = Shared::new(config, clock, (gate, log.clone()));
+        shared.hub.restore(shared.now()).await?;
         let tasks = Tasks::new("mqtt");
+        // A group of its own: it is asked to end when nobody notes anything any more.
+        let log_tasks = Tasks::new("mqtt log");
+        if let Some(log) = log {
+            log_tasks.spawn("mqtt log", log.run(log_tasks.shutdown()));
+        }
         tasks.spawn("mqtt listener", listen(listener, Arc::clone(&shared), tasks.clone()));
         tasks.spawn("mqtt sessions", sweep(Arc::clone(&shared), tasks.shutdown()));
-        Ok(Arc::new(Self { shared, tasks, address, arrivals: Mutex::new(arrivals) }))
+        tasks.spawn("mqtt $SYS", sys::publish(Arc::clone(&shared), tasks.shutdown()));
+        Ok(Arc::new(Self { shared, tasks, log_tasks, address, arrivals: Mutex::new(arrivals) }))
     }
 
     /// Where it listens, with the real port.
@@ -124,7 +141,7 @@ async fn sweep(shared: Arc<Shared>, shutdown: Shutdown) {
             () = shutdown.requested() => return,
             () = tokio::time::sleep(SWEEP_EVERY) => {}
         }
-        for will in shared.hub.sweep() {
+        for will in shared.hub.sweep(shared.now()) {
             shared.submit_will(will);
         }
     }
@@ -150,12 +167,13 @@ impl Endpoint for MqttEndpoint {
 
     async fn close(&self) -> Result<(), Error> {
         self.shared.advance(Phase::Closing);
-        self.tasks.join(CLOSE_WITHIN).await.map_err(|tasks| {
-            Error::new(
-                ErrorKind::Task,
-                format!("mqtt: these tasks failed or did not end: {}", tasks.join(", ")),
-            )
-        })
+        let mut left = self.tasks.join(CLOSE_WITHIN).await.err().unwrap_or_default();
+        left.extend(self.log_tasks.join(CLOSE_WITHIN).await.err().unwrap_or_default());
+        if left.is_empty() {
+            return Ok(());
+        }
+        let what = format!("mqtt: these tasks failed or did not end: {}", left.join(", "));
+        Err(Error::new(ErrorKind::Task, what))
     }
 }
 
@@ -177,8 +195,12 @@ impl Publisher for MqttEndpoint {
             let what = format!("mqtt: {} bytes do not fit into max_packet_bytes", payload.len());
             return Err(Error::new(ErrorKind::Config, what));
         }
-        let key = Some(idempotency_key).filter(|k| !k.is_empty());
-        self.shared.hub.publish(&topic.clone(), || Outgoing { topic, payload: payload.into(), key });
-        Ok(())
+        let key = Some(idempotency_key.as_str()).filter(|k| !k.is_empty());
+        self.shared.hub.publish(&topic.clone(), || Message::of_node(topic, payload.into(), key));
+        // What waits for a session that outlives its connection survives a restart.
+        let flushed = tokio::time::timeout(self.shared.config.stall_timeout, self.shared.hub.flush()).await;
+        flushed.map_err(|_| {
+            Error::new(ErrorKind::Overloaded, "mqtt: the message cannot be kept for its sessions now")
+        })
     }
 }

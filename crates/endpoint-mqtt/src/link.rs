@@ -1,21 +1,19 @@
 //! One connection's socket: reads, writes, waits.
 
 use std::io;
-use std::num::NonZeroU16;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use rmqtt_codec::{v3, v5};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
-use crate::connect::{Connect, First, first_packet};
-use crate::packet::{Codec, Granted, NotGranted};
-use crate::proto::{End, Missing, Proto, State, TOPIC_ALIASES};
-use crate::session::{Claim, ConnId, TooManySessions};
+use crate::connect::{First, first_packet};
+use crate::open::{Opened, Peer, open};
+use crate::packet::{Codec, NotGranted};
+use crate::proto::{End, Missing, Proto};
 use crate::shared::{Phase, Shared};
 
 /// Bytes that one read asks for.
@@ -35,97 +33,22 @@ pub(crate) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     shared.counters.connections.add(1);
     // Acknowledgements are small, and already written in batches.
     let _ = stream.set_nodelay(true);
+    let from_loopback = stream.peer_addr().is_ok_and(|peer| peer.ip().is_loopback());
+    let peer = Peer { from_loopback, ..Peer::default() };
     let mut link = Link::new(stream);
     let conn = shared.next_conn.fetch_add(1, Ordering::Relaxed);
     let first = timeout(shared.config.connect_timeout, link.read_connect(&shared)).await;
     match first {
-        Ok(Some(First::Connect(codec, connect))) => match open(&shared, conn, codec, *connect) {
-            Ok(opened) => link.converse(opened, &shared).await,
-            Err((mut codec, refused)) => link.refuse(&mut codec, refused, &shared).await,
-        },
+        Ok(Some(First::Connect(codec, connect))) => {
+            match open(&shared, conn, (codec, *connect), peer).await {
+                Ok(opened) => link.converse(opened, &shared).await,
+                Err((mut codec, refused)) => link.refuse(&mut codec, refused, &shared).await,
+            }
+        }
         Ok(Some(First::Refused(mut codec, refused))) => link.refuse(&mut codec, refused, &shared).await,
         _ => shared.counters.handshakes_failed.add(1),
     }
     shared.leave(conn);
-}
-
-/// A connection that was granted, and the CONNACK for it.
-#[derive(Debug)]
-struct Opened {
-    proto: Proto,
-    granted: Granted,
-    session_present: bool,
-    silence: Duration,
-}
-
-/// Grants a CONNECT.
-fn open(
-    shared: &Arc<Shared>,
-    conn: ConnId,
-    mut codec: Codec,
-    connect: Connect,
-) -> Result<Box<Opened>, (Codec, NotGranted)> {
-    let config = &shared.config;
-    let stopping = NotGranted {
-        v5: v5::ConnectAckReason::ServerUnavailable,
-        v4: v3::ConnectAckReason::ServiceUnavailable,
-        why: "the node is stopping",
-    };
-    let arrivals = shared.arrivals().filter(|_| shared.phase() == Phase::Running);
-    let Some(arrivals) = arrivals else { return Err((codec, stopping)) };
-    codec.max_out = connect.max_packet_bytes.min(config.max_packet_bytes);
-    let assigned = connect.client_id.is_empty().then(|| format!("w3b-{:x}-{conn:x}", shared.instance));
-    let asked = match (connect.expiry_secs, connect.clean) {
-        (Some(secs), _) => Duration::from_secs(secs.into()),
-        (None, true) => Duration::ZERO,
-        (None, false) => config.max_session_expiry,
-    };
-    let expiry = asked.min(config.max_session_expiry);
-    let mailbox = shared.enter(conn);
-    let claim = Claim {
-        client_id: assigned.clone().unwrap_or(connect.client_id),
-        clean: connect.clean,
-        expiry,
-        conn,
-        wake: Arc::clone(&mailbox.wake),
-    };
-    let (session, session_present, due) = match shared.hub.attach(claim) {
-        Ok(attached) => attached,
-        Err(TooManySessions) => {
-            let (v5, v4) = (v5::ConnectAckReason::QuotaExceeded, v3::ConnectAckReason::ServiceUnavailable);
-            return Err((codec, NotGranted { v5, v4, why: "the node has too many sessions" }));
-        }
-    };
-    if let Some(will) = due {
-        shared.submit_will(will);
-    }
-    let asked_secs = u64::from(connect.keep_alive_secs);
-    let keep_alive = match asked_secs {
-        0 => config.max_keep_alive,
-        secs => Duration::from_secs(secs).min(config.max_keep_alive),
-    };
-    let told_secs = u16::try_from(keep_alive.as_secs()).unwrap_or(u16::MAX);
-    let granted = Granted {
-        session_present,
-        assigned_client_id: assigned,
-        receive_max: NonZeroU16::new(config.max_in_flight_per_connection).unwrap_or(NonZeroU16::MIN),
-        max_packet_bytes: u32::try_from(config.max_packet_bytes).unwrap_or(u32::MAX),
-        keep_alive_secs: (keep_alive.as_secs() != asked_secs).then_some(told_secs),
-        session_expiry_secs: (expiry != asked).then(|| u32::try_from(expiry.as_secs()).unwrap_or(u32::MAX)),
-        topic_alias_max: TOPIC_ALIASES,
-    };
-    let proto = Proto {
-        shared: Arc::clone(shared),
-        mailbox,
-        arrivals,
-        codec,
-        session,
-        conn,
-        window: connect.receive_max,
-        will: connect.will,
-        state: State::default(),
-    };
-    Ok(Box::new(Opened { proto, granted, session_present, silence: keep_alive * 3 / 2 }))
 }
 
 #[derive(Debug)]
@@ -220,6 +143,10 @@ impl Link {
                 missing = self.take_in(proto)?;
             }
         }
+        if !self.out.is_empty() {
+            let kept = timeout(shared.config.stall_timeout, proto.kept()).await;
+            kept.map_err(|_| End::Unkept)?;
+        }
         self.flush().map_err(|_| End::Gone)?;
         let reads = listens && missing == Missing::Input && self.out.len() < OUT_FULL;
         self.check_deadlines(proto, reads.then_some(silence), shared)?;
@@ -283,7 +210,7 @@ impl Link {
         if silent_at.is_some_and(|at| at <= now) {
             return Err(End::Silent);
         }
-        let next = [silent_at, stalled_at, proto.doomed_at()].into_iter().flatten().min();
+        let next = [silent_at, stalled_at, proto.wakes_at()].into_iter().flatten().min();
         if let Some(next) = next
             && next < self.armed
         {

@@ -50,6 +50,12 @@ counters! {
     takeovers,
     /// Subscriptions now.
     subscriptions_now,
+    /// Retained messages now.
+    retained_now,
+    /// Messages that clients published to other clients, on open topics.
+    relayed,
+    /// PUBLISHes and SUBSCRIBEs that the gate's rules did not allow.
+    not_allowed,
     /// PUBLISH packets from devices.
     publishes,
     /// Bytes of these packets.
@@ -62,7 +68,7 @@ counters! {
     wrong_topics,
     /// QoS 0 messages lost because of a transient refusal.
     lost_at_qos_0,
-    /// PUBACKs sent, whatever their code.
+    /// PUBACKs and PUBRECs sent, whatever their code.
     pubacks,
     /// Connections that were ended because of a transient refusal.
     ended_transient,

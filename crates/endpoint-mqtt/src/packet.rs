@@ -4,15 +4,16 @@
 //! sends, lengths that are not in shortest form, U+0000 in texts, wildcards where a topic must be, reserved
 //! flags, and packets larger than the limit, which are refused when their header has come.
 
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use rmqtt_codec::types::{Publish as Raw, QoS};
 use rmqtt_codec::v5::{DisconnectReasonCode, PublishAckReason, SubscribeAckReason, UnsubscribeAckReason};
 use rmqtt_codec::{v3, v5};
 use tokio_util::codec::{Decoder as _, Encoder as _};
 
-use crate::router::Qos;
+use crate::incoming::{Incoming, from_v4, from_v5};
+use crate::message::{Delivery, Qos};
 use crate::topic;
 
 /// The protocol version of a connection. MQTT 3.1 is not spoken.
@@ -45,29 +46,6 @@ impl Fault {
     }
 }
 
-/// A PUBLISH of QoS 0 or 1.
-#[derive(Debug)]
-pub(crate) struct Publish {
-    /// Present at QoS 1.
-    pub(crate) packet_id: Option<NonZeroU16>,
-    /// Empty if an alias stands for it.
-    pub(crate) topic: String,
-    pub(crate) alias: Option<NonZeroU16>,
-    pub(crate) content_type: Option<String>,
-    pub(crate) payload: Bytes,
-}
-
-/// A packet from a device that has connected.
-#[derive(Debug)]
-pub(crate) enum Incoming {
-    Publish(Publish),
-    PubAck(NonZeroU16),
-    Subscribe { packet_id: NonZeroU16, filters: Vec<(String, Qos)> },
-    Unsubscribe { packet_id: NonZeroU16, filters: Vec<String> },
-    Ping,
-    Disconnect { with_will: bool, expiry_secs: Option<u32> },
-}
-
 /// Encodes and decodes for one connection.
 #[derive(Debug)]
 pub(crate) struct Codec {
@@ -75,6 +53,8 @@ pub(crate) struct Codec {
     max_in: usize,
     /// The largest packet that the peer takes.
     pub(crate) max_out: usize,
+    /// Whether the peer wants reason strings with acknowledgements (Request Problem Information).
+    pub(crate) reasons: bool,
 }
 
 #[derive(Debug)]
@@ -114,15 +94,13 @@ fn check_first_byte(first: u8, len: usize) -> Result<(), Fault> {
     match (first >> 4, first & 0x0f) {
         (3, flags) => match (flags & 0b0110, flags & 0b1000) {
             (0b0110, _) => Err(Fault::malformed("there is no QoS 3")),
-            (0b0100, _) => Err(Fault::new(DisconnectReasonCode::QosNotSupported, "QoS 2 is not spoken here")),
             (0, 0b1000) => Err(Fault::malformed("a QoS 0 message cannot be a repetition")),
             _ => Ok(()),
         },
-        (4, 0) | (8 | 10, 2) | (14, 0) => Ok(()),
+        (4 | 5 | 7 | 14, 0) | (6 | 8 | 10, 2) => Ok(()),
         (12, 0) if len == 2 => Ok(()),
         (12, 0) => Err(Fault::malformed("PINGREQ has no body")),
         (1, 0) => Err(Fault::protocol("CONNECT comes once")),
-        (5..=7, _) => Err(Fault::protocol("there are no QoS 2 messages here")),
         (15, 0) => Err(Fault::protocol("no authentication exchange was begun")),
         (2 | 9 | 11 | 13, 0) => Err(Fault::protocol("only a server sends this packet")),
         _ => Err(Fault::malformed("the packet type or its flags do not exist")),
@@ -135,7 +113,7 @@ impl Codec {
             Version::V4 => Inner::V4(v3::Codec::new(0)),
             Version::V5 => Inner::V5(v5::Codec::new(0, 0)),
         };
-        Self { inner, max_in, max_out: usize::MAX }
+        Self { inner, max_in, max_out: usize::MAX, reasons: true }
     }
 
     pub(crate) const fn version(&self) -> Version {
@@ -196,56 +174,71 @@ impl Codec {
         fits
     }
 
-    /// PUBACK of an accepted message: the same four bytes in both versions.
-    pub(crate) fn puback(out: &mut BytesMut, packet_id: NonZeroU16) {
+    /// PUBACK, PUBREC, PUBREL or PUBCOMP (`kind` 4 to 7) without a reason: the same four bytes in both versions.
+    pub(crate) fn ack(out: &mut BytesMut, kind: u8, packet_id: NonZeroU16) {
         let [high, low] = packet_id.get().to_be_bytes();
-        out.extend_from_slice(&[0x40, 2, high, low]);
+        let flags = if kind == 6 { 2 } else { 0 };
+        out.extend_from_slice(&[kind << 4 | flags, 2, high, low]);
     }
 
-    /// PUBACK of a message that is refused for ever; in 3.1.1 the same as of an accepted one.
-    pub(crate) fn puback_refused(
+    /// PUBREL or PUBCOMP (`kind` 6 or 7) for a packet id that is not known: in MQTT 5 with a code that says so.
+    pub(crate) fn ack_unknown(&self, out: &mut BytesMut, kind: u8, packet_id: NonZeroU16) {
+        if self.version() == Version::V4 {
+            return Self::ack(out, kind, packet_id);
+        }
+        let [high, low] = packet_id.get().to_be_bytes();
+        let flags = if kind == 6 { 2 } else { 0 };
+        out.extend_from_slice(&[kind << 4 | flags, 3, high, low, 0x92]);
+    }
+
+    /// PUBACK or PUBREC (`kind` 4 or 5) of a message that is refused for ever; in 3.1.1 the same as of an accepted one.
+    pub(crate) fn ack_refused(
         &mut self,
         out: &mut BytesMut,
-        packet_id: NonZeroU16,
+        (kind, packet_id): (u8, NonZeroU16),
         (reason_code, why): (PublishAckReason, &str),
     ) {
+        if self.version() == Version::V4 {
+            return Self::ack(out, kind, packet_id);
+        }
         let packet = |reason| {
-            v5::Packet::PublishAck(v5::PublishAck {
-                packet_id,
-                reason_code,
-                properties: Vec::new(),
-                reason_string: reason,
-            })
+            let ack =
+                v5::PublishAck { packet_id, reason_code, properties: Vec::new(), reason_string: reason };
+            if kind == 4 { v5::Packet::PublishAck(ack) } else { v5::Packet::PublishReceived(ack) }
         };
-        let short = || Some(v3::Packet::PublishAck { packet_id });
-        let reason = Some(reason_string(why).into());
-        if !self.put(out, short, || packet(reason)) {
-            self.put(out, short, || packet(None));
+        let reason = Some(why).filter(|w| self.reasons && !w.is_empty()).map(|w| reason_string(w).into());
+        if !self.put(out, || None, || packet(reason)) {
+            self.put(out, || None, || packet(None));
         }
     }
 
-    /// PUBLISH to the peer. False if it does not take one so large.
+    /// PUBLISH to the peer. `alias`: the topic's, and whether the peer knows it already. False if it does not take one so large.
     pub(crate) fn publish(
         &mut self,
         out: &mut BytesMut,
-        message: &Outgoing,
+        delivery: &Delivery,
         sent: Option<(NonZeroU16, bool)>,
+        (now, alias): (u64, Option<(NonZeroU16, bool)>),
     ) -> bool {
+        let message = &delivery.message;
         let raw = |properties| {
+            let known = alias.is_some_and(|(_, known)| known);
             Box::new(Raw {
                 dup: sent.is_some_and(|(_, again)| again),
-                retain: false,
-                qos: if sent.is_some() { QoS::AtLeastOnce } else { QoS::AtMostOnce },
-                topic: message.topic.as_str().into(),
+                retain: delivery.retain,
+                qos: delivery.qos.raw(),
+                topic: if known { "".into() } else { message.topic.as_str().into() },
                 packet_id: sent.map(|(id, _)| id),
                 payload: message.payload.clone(),
                 properties,
             })
         };
-        let key = message.key.as_deref();
+        let left = |at: u64| u32::try_from(at.saturating_sub(now).div_ceil(1000)).unwrap_or(u32::MAX);
         let properties = || v5::PublishProperties {
-            user_properties: key.iter().map(|k| ("w3b-id".into(), (*k).into())).collect(),
-            ..Default::default()
+            topic_alias: alias.map(|(alias, _)| alias),
+            message_expiry_interval: message.expires_at.map(left).and_then(NonZeroU32::new),
+            subscription_ids: delivery.ids.clone(),
+            ..message.properties.clone()
         };
         self.put(
             out,
@@ -262,13 +255,13 @@ impl Codec {
         status: &[Result<Qos, SubscribeAckReason>],
     ) {
         let short = |s: &Result<Qos, _>| match s {
-            Ok(Qos::AtMostOnce) => v3::SubscribeReturnCode::Success(QoS::AtMostOnce),
-            Ok(Qos::AtLeastOnce) => v3::SubscribeReturnCode::Success(QoS::AtLeastOnce),
+            Ok(qos) => v3::SubscribeReturnCode::Success(qos.raw()),
             Err(_) => v3::SubscribeReturnCode::Failure,
         };
         let long = |s: &Result<Qos, SubscribeAckReason>| match s {
             Ok(Qos::AtMostOnce) => SubscribeAckReason::GrantedQos0,
             Ok(Qos::AtLeastOnce) => SubscribeAckReason::GrantedQos1,
+            Ok(Qos::ExactlyOnce) => SubscribeAckReason::GrantedQos2,
             Err(reason) => *reason,
         };
         self.put(
@@ -356,15 +349,6 @@ pub(crate) enum RawConnect {
     V5(Box<v5::Connect>),
 }
 
-/// A message on its way to subscribers.
-#[derive(Debug)]
-pub(crate) struct Outgoing {
-    pub(crate) topic: String,
-    pub(crate) payload: Bytes,
-    /// The idempotency key, if it has one.
-    pub(crate) key: Option<String>,
-}
-
 /// What a CONNACK grants.
 #[derive(Debug)]
 pub(crate) struct Granted {
@@ -379,11 +363,11 @@ pub(crate) struct Granted {
 }
 
 /// Why a CONNECT is refused: in MQTT 5, in 3.1.1, and in words.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct NotGranted {
     pub(crate) v5: v5::ConnectAckReason,
     pub(crate) v4: v3::ConnectAckReason,
-    pub(crate) why: &'static str,
+    pub(crate) why: String,
 }
 
 fn connack_v4(answer: &Result<Granted, NotGranted>) -> v3::Packet {
@@ -400,19 +384,19 @@ fn connack_v5(answer: &Result<Granted, NotGranted>) -> v5::ConnectAck {
             session_present: granted.session_present,
             session_expiry_interval_secs: granted.session_expiry_secs,
             receive_max: granted.receive_max,
-            max_qos: QoS::AtLeastOnce,
+            max_qos: QoS::ExactlyOnce,
             max_packet_size: Some(granted.max_packet_bytes),
             assigned_client_id: granted.assigned_client_id.as_deref().map(Into::into),
             topic_alias_max: granted.topic_alias_max,
-            retain_available: false,
-            subscription_identifiers_available: false,
-            shared_subscription_available: false,
+            retain_available: true,
+            subscription_identifiers_available: true,
+            shared_subscription_available: true,
             server_keepalive_sec: granted.keep_alive_secs,
             ..v5::ConnectAck::default()
         },
         Err(refused) => v5::ConnectAck {
             reason_code: refused.v5,
-            reason_string: Some(refused.why.into()),
+            reason_string: Some(reason_string(&refused.why).into()),
             ..v5::ConnectAck::default()
         },
     }
@@ -425,71 +409,4 @@ fn malformed() -> Fault {
 /// A reason string of bounded length without control characters.
 fn reason_string(why: &str) -> String {
     why.chars().filter(|c| !c.is_control()).take(200).collect()
-}
-
-fn qos(qos: QoS) -> Qos {
-    // What asks for QoS 2 is granted 1.
-    if qos == QoS::AtMostOnce { Qos::AtMostOnce } else { Qos::AtLeastOnce }
-}
-
-fn publish(raw: Raw) -> Result<Incoming, Fault> {
-    let properties = raw.properties.unwrap_or_default();
-    if !properties.subscription_ids.is_empty() {
-        return Err(Fault::protocol("only a server sends subscription identifiers"));
-    }
-    Ok(Incoming::Publish(Publish {
-        packet_id: raw.packet_id,
-        topic: raw.topic.to_string(),
-        alias: properties.topic_alias,
-        content_type: properties.content_type.map(|t| t.to_string()),
-        payload: raw.payload,
-    }))
-}
-
-fn from_v4(packet: v3::Packet) -> Result<Incoming, Fault> {
-    Ok(match packet {
-        v3::Packet::Publish(raw) => publish(*raw)?,
-        v3::Packet::PublishAck { packet_id } => Incoming::PubAck(packet_id),
-        v3::Packet::Subscribe { packet_id, topic_filters } => {
-            let filters = topic_filters.into_iter().map(|(f, q)| (f.to_string(), qos(q))).collect();
-            Incoming::Subscribe { packet_id, filters }
-        }
-        v3::Packet::Unsubscribe { packet_id, topic_filters } => {
-            let filters = topic_filters.iter().map(ToString::to_string).collect();
-            Incoming::Unsubscribe { packet_id, filters }
-        }
-        v3::Packet::PingRequest => Incoming::Ping,
-        v3::Packet::Disconnect => Incoming::Disconnect { with_will: false, expiry_secs: None },
-        _ => return Err(Fault::protocol("a device does not send this packet")),
-    })
-}
-
-fn from_v5(packet: v5::Packet) -> Result<Incoming, Fault> {
-    Ok(match packet {
-        v5::Packet::Publish(raw) if raw.retain => {
-            let code = DisconnectReasonCode::RetainNotSupported;
-            return Err(Fault::new(code, "messages are not retained here"));
-        }
-        v5::Packet::Publish(raw) => publish(*raw)?,
-        v5::Packet::PublishAck(ack) => Incoming::PubAck(ack.packet_id),
-        v5::Packet::Subscribe(subscribe) => {
-            if subscribe.id.is_some() {
-                let code = DisconnectReasonCode::SubscriptionIdentifiersNotSupported;
-                return Err(Fault::new(code, "subscription identifiers are not spoken here"));
-            }
-            let filter = |(f, o): (_, v5::SubscriptionOptions)| (ToString::to_string(&f), qos(o.qos));
-            let filters = subscribe.topic_filters.into_iter().map(|(f, o)| filter((f, o))).collect();
-            Incoming::Subscribe { packet_id: subscribe.packet_id, filters }
-        }
-        v5::Packet::Unsubscribe(unsubscribe) => {
-            let filters = unsubscribe.topic_filters.iter().map(ToString::to_string).collect();
-            Incoming::Unsubscribe { packet_id: unsubscribe.packet_id, filters }
-        }
-        v5::Packet::PingRequest => Incoming::Ping,
-        v5::Packet::Disconnect(d) => Incoming::Disconnect {
-            with_will: d.reason_code != DisconnectReasonCode::NormalDisconnection,
-            expiry_secs: d.session_expiry_interval_secs,
-        },
-        _ => return Err(Fault::protocol("a device does not send this packet")),
-    })
 }

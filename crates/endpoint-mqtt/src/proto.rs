@@ -1,6 +1,7 @@
 //! One connection after its CONNECT: packets in, answers in, packets out. It reads and writes buffers only, so
 //! it neither waits nor fails for reasons of the network.
 
+use std::collections::HashMap;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,18 +10,17 @@ use bytes::BytesMut;
 use rmqtt_codec::v5::{DisconnectReasonCode, PublishAckReason, SubscribeAckReason};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use w3bstream_endpoint::{Answer, Arrival};
-use w3bstream_types::{Malformed, Received, Refusal, RefusalKind, Submission};
+use w3bstream_endpoint::{Access, Arrival};
 
-use crate::answer::{Told, reason, told};
-use crate::packet::{Codec, Fault, Incoming, Publish, Version};
-use crate::router::Qos;
-use crate::session::{ConnId, Session, Standing, Will};
-use crate::shared::{Mailbox, Origin, Permit, Phase, Shared, offer};
-use crate::slots::{Slots, Verdict};
-use crate::topic::{self, Ingress};
+use crate::incoming::Incoming;
+use crate::message::{Delivery, Options, Qos};
+use crate::packet::{Codec, Fault, Version};
+use crate::session::{ConnId, Session, Stage, Standing, Will};
+use crate::shared::{Mailbox, Permit, Phase, Shared};
+use crate::slots::Slots;
+use crate::topic;
 
-/// Topic aliases that a device may use.
+/// Topic aliases in each direction.
 pub(crate) const TOPIC_ALIASES: u16 = 16;
 /// Beyond so many bytes that wait to be written, no more messages are taken from the session's queue.
 const OUT_ENOUGH: usize = 64 << 10;
@@ -34,8 +34,14 @@ pub(crate) struct Proto {
     pub(crate) codec: Codec,
     pub(crate) session: Arc<Session>,
     pub(crate) conn: ConnId,
-    /// QoS 1 messages that the device takes without acknowledging.
+    /// QoS 1 and 2 messages that the device takes without acknowledging.
     pub(crate) window: u16,
+    /// What the gate allows.
+    pub(crate) access: Access,
+    /// When the gate's leave ends.
+    pub(crate) ends_at: Option<Instant>,
+    /// How many aliases the device takes, and those that stand for topics of messages to it.
+    pub(crate) out_aliases: (u16, HashMap<String, NonZeroU16>),
     pub(crate) will: Option<Will>,
     pub(crate) state: State,
 }
@@ -43,26 +49,32 @@ pub(crate) struct Proto {
 /// What changes while the connection lives.
 #[derive(Debug, Default)]
 pub(crate) struct State {
-    slots: Slots<PubAck>,
+    pub(crate) slots: Slots<Reply>,
     /// QoS 0 messages without an answer.
-    loose: usize,
-    aliases: Vec<Option<String>>,
+    pub(crate) loose: usize,
+    pub(crate) aliases: Vec<Option<String>>,
+    /// Events without an id of their own.
+    pub(crate) events: u64,
+    /// Something was published to other clients, whose sessions may have to keep it before the PUBACK leaves.
+    pub(crate) relayed: bool,
     /// A part of the budget that was waited for.
     pub(crate) spare: Option<Permit>,
-    doom: Option<Doom>,
+    pub(crate) doom: Option<Doom>,
 }
 
 /// A transient refusal: the connection ends at `at`.
 #[derive(Debug)]
-struct Doom {
-    at: Instant,
-    code: DisconnectReasonCode,
-    why: String,
+pub(crate) struct Doom {
+    pub(crate) at: Instant,
+    pub(crate) code: DisconnectReasonCode,
+    pub(crate) why: String,
 }
 
+/// What a PUBACK or PUBREC says.
 #[derive(Debug)]
-enum PubAck {
+pub(crate) enum Reply {
     Accepted,
+    /// With a code, which is not always a refusal, and words for it.
     Refused(PublishAckReason, String),
 }
 
@@ -92,6 +104,10 @@ pub(crate) enum End {
     Overflow,
     /// The device was silent for longer than its keep alive.
     Silent,
+    /// What the client showed when it connected holds no longer.
+    Expired,
+    /// What must be kept of its session cannot be written.
+    Unkept,
     /// The peer left a packet unfinished, or its side unread, for too long.
     Stalled,
     /// The endpoint closes.
@@ -104,6 +120,20 @@ impl Proto {
     /// When the connection must be ended, if a message was refused for now.
     pub(crate) fn doomed_at(&self) -> Option<Instant> {
         self.state.doom.as_ref().map(|doom| doom.at)
+    }
+
+    /// When something must be done although nothing comes.
+    pub(crate) fn wakes_at(&self) -> Option<Instant> {
+        self.doomed_at().into_iter().chain(self.ends_at).min()
+    }
+
+    /// Waits until what the next packets say is kept: the peer must not rely on what a restart would forget.
+    pub(crate) async fn kept(&mut self) {
+        if std::mem::take(&mut self.state.relayed) {
+            self.shared.hub.flush().await;
+        } else {
+            self.session.kept().await;
+        }
     }
 
     /// Takes all packets that are complete in `buf`, as far as there is room for what they bring.
@@ -145,9 +175,18 @@ impl Proto {
     fn packet(&mut self, packet: Incoming, permit: Option<Permit>, out: &mut BytesMut) -> Result<(), End> {
         match packet {
             Incoming::Publish(publish) => self.publish(publish, permit).map_err(End::Fault)?,
-            Incoming::PubAck(id) => self.session.acknowledged(id),
+            Incoming::PubAck(id) | Incoming::PubRec(id, false) => self.session.acknowledged(id),
+            Incoming::PubRec(id, true) if self.session.taken(id) => Codec::ack(out, 6, id),
+            Incoming::PubRec(id, true) => self.codec.ack_unknown(out, 6, id),
+            Incoming::PubComp(id) => self.session.completed(id),
+            Incoming::PubRel(id) if self.session.release(id) => Codec::ack(out, 7, id),
+            Incoming::PubRel(id) => self.codec.ack_unknown(out, 7, id),
             Incoming::Subscribe { packet_id, filters } => {
-                let status: Vec<_> = filters.into_iter().map(|(f, q)| self.subscribe(&f, q)).collect();
+                let status: Vec<_> = filters
+                    .into_iter()
+                    .map(|(filter, options)| self.subscribe(&filter, options))
+                    .collect::<Result<_, _>>()
+                    .map_err(End::Fault)?;
                 self.codec.suback(out, packet_id, &status);
             }
             Incoming::Unsubscribe { packet_id, filters } => {
@@ -167,95 +206,25 @@ impl Proto {
         Ok(())
     }
 
-    fn subscribe(&self, filter: &str, qos: Qos) -> Result<Qos, SubscribeAckReason> {
-        if filter.starts_with("$share/") {
-            return Err(SubscribeAckReason::SharedSubscriptionNotSupported);
+    fn subscribe(&self, filter: &str, options: Options) -> Result<Result<Qos, SubscribeAckReason>, Fault> {
+        let matched = match topic::shared(filter) {
+            Some((_, "")) => return Ok(Err(SubscribeAckReason::TopicFilterInvalid)),
+            Some(_) if options.no_local => {
+                return Err(Fault::protocol("a shared subscription has no local messages to leave out"));
+            }
+            Some((_, matched)) => matched,
+            None if topic::is_filter(filter) => filter,
+            None => return Ok(Err(SubscribeAckReason::TopicFilterInvalid)),
+        };
+        if !self.access.may_subscribe(matched) {
+            self.shared.counters.not_allowed.add(1);
+            return Ok(Err(SubscribeAckReason::NotAuthorized));
         }
-        if !topic::is_filter(filter) {
-            return Err(SubscribeAckReason::TopicFilterInvalid);
-        }
-        match self.shared.hub.subscribe((&self.session, self.conn), filter, qos) {
-            true => Ok(qos),
+        let (hub, now) = (&self.shared.hub, self.shared.now());
+        Ok(match hub.subscribe((&self.session, self.conn), (filter, options), now) {
+            true => Ok(options.qos),
             false => Err(SubscribeAckReason::QuotaExceeded),
-        }
-    }
-
-    fn publish(&mut self, publish: Publish, permit: Option<Permit>) -> Result<(), Fault> {
-        let topic = self.topic(&publish)?;
-        let slot = publish.packet_id.map(|id| self.state.slots.push(id));
-        let ingress = match Ingress::parse(&topic) {
-            Ok(ingress) => ingress,
-            Err(no) => {
-                self.shared.counters.wrong_topics.add(1);
-                let code = match no {
-                    topic::NoIngress::Reserved => PublishAckReason::NotAuthorized,
-                    topic::NoIngress::Unknown => PublishAckReason::TopicNameInvalid,
-                };
-                self.verdict(slot, Verdict::Ack(PubAck::Refused(code, no.why().to_owned())));
-                return Ok(());
-            }
-        };
-        let received = match read(&publish, &ingress) {
-            Ok(submission) => {
-                Received { project: ingress.project, submission, received_at: self.shared.clock.now() }
-            }
-            Err(malformed) => {
-                let refusal = Refusal::new(RefusalKind::Malformed, malformed.to_string());
-                let sender = self.session.client_id.to_string();
-                let origin = Origin { project: ingress.project, sender, id: None };
-                self.answer(slot, &origin, Err(refusal));
-                return Ok(());
-            }
-        };
-        if let Some(permit) = permit {
-            self.state.loose += usize::from(slot.is_none());
-            offer(&self.arrivals, (&self.mailbox, slot), received, permit);
-        }
-        Ok(())
-    }
-
-    /// The topic of a PUBLISH, which an alias may stand for.
-    fn topic(&mut self, publish: &Publish) -> Result<String, Fault> {
-        let Some(alias) = publish.alias else { return Ok(publish.topic.clone()) };
-        let wrong = |why| Fault::new(DisconnectReasonCode::TopicAliasInvalid, why);
-        if alias.get() > TOPIC_ALIASES {
-            return Err(wrong("the topic alias is over Topic Alias Maximum"));
-        }
-        let place = usize::from(alias.get()) - 1;
-        let aliases = &mut self.state.aliases;
-        aliases.resize(aliases.len().max(place + 1), None);
-        if !publish.topic.is_empty() {
-            aliases[place] = Some(publish.topic.clone());
-        }
-        aliases[place].clone().ok_or_else(|| Fault::protocol("the topic alias stands for nothing yet"))
-    }
-
-    fn verdict(&mut self, slot: Option<u64>, verdict: Verdict<PubAck>) {
-        if let Some(slot) = slot {
-            self.state.slots.set(slot, verdict);
-        }
-    }
-
-    /// Notes the answer to a message, and tells it to those who subscribe.
-    fn answer(&mut self, slot: Option<u64>, origin: &Origin, answer: Answer) {
-        // An MQTT 5 device gets the reason with its PUBACK.
-        let silent = slot.is_none() || self.codec.version() == Version::V4;
-        self.shared.tell(origin, &answer, silent);
-        let refusal = match answer {
-            Ok(_) => return self.verdict(slot, Verdict::Ack(PubAck::Accepted)),
-            Err(refusal) => refusal,
-        };
-        match (told(refusal.kind), slot) {
-            (Told::PubAck(code), _) => {
-                self.verdict(slot, Verdict::Ack(PubAck::Refused(code, reason(&refusal))));
-            }
-            (Told::Disconnect(_), None) => self.shared.counters.lost_at_qos_0.add(1),
-            (Told::Disconnect(code), Some(_)) => {
-                self.verdict(slot, Verdict::Never);
-                let at = Instant::now() + self.shared.config.withhold;
-                self.state.doom.get_or_insert(Doom { at, code, why: reason(&refusal) });
-            }
-        }
+        })
     }
 
     /// Takes in the answers that have come, and messages for the device; writes what may leave.
@@ -278,47 +247,56 @@ impl Proto {
         if phase == Phase::Closing {
             return Err(End::Closing);
         }
+        if self.ends_at.is_some_and(|at| at <= Instant::now()) {
+            return Err(End::Expired);
+        }
         match self.state.doom.take_if(|doom| doom.at <= Instant::now()) {
             Some(doom) => Err(End::Transient(doom.code, doom.why)),
             None => Ok(()),
         }
     }
 
-    fn emit(&mut self, out: &mut BytesMut) {
-        while let Some((packet_id, kind)) = self.state.slots.pop() {
-            self.shared.counters.pubacks.add(1);
-            match kind {
-                PubAck::Accepted => Codec::puback(out, packet_id),
-                PubAck::Refused(code, why) => self.codec.puback_refused(out, packet_id, (code, &why)),
-            }
-        }
-    }
-
     fn deliver(&mut self, out: &mut BytesMut) {
         while out.len() < OUT_ENOUGH
-            && let Some((message, id)) = self.session.pop(self.conn, self.window)
+            && let Some((delivery, id)) = self.session.pop(self.conn, self.window, self.shared.now())
         {
-            if !self.codec.publish(out, &message, id.map(|id| (id, false))) {
-                self.drop_outgoing(id);
-            }
+            self.send(out, &delivery, id.map(|id| (id, false)));
         }
     }
 
-    /// Sends again what an earlier connection of the session has not acknowledged.
+    /// Sends again what an earlier connection of the session has not finished.
     pub(crate) fn resend(&mut self, out: &mut BytesMut) {
-        for (id, message) in self.session.unacknowledged() {
-            if !self.codec.publish(out, &message, Some((id, true))) {
-                self.drop_outgoing(Some(id));
+        for flight in self.session.unfinished() {
+            match flight.stage {
+                Stage::Published(delivery) => self.send(out, &delivery, Some((flight.id, true))),
+                Stage::Released(_) => Codec::ack(out, 6, flight.id),
             }
         }
     }
 
-    /// The device does not take a packet so large: it never will.
-    fn drop_outgoing(&self, id: Option<NonZeroU16>) {
+    fn send(&mut self, out: &mut BytesMut, delivery: &Delivery, sent: Option<(NonZeroU16, bool)>) {
+        let alias = self.alias(&delivery.message.topic);
+        if self.codec.publish(out, delivery, sent, (self.shared.now(), alias)) {
+            if let Some((alias, false)) = alias {
+                self.out_aliases.1.insert(delivery.message.topic.clone(), alias);
+            }
+            return;
+        }
+        // The device does not take a packet so large: it never will.
         self.shared.counters.dropped.add(1);
-        if let Some(id) = id {
+        if let Some((id, _)) = sent {
             self.session.acknowledged(id);
         }
+    }
+
+    /// The alias of a topic, and whether the device knows it; the first topics get those that there are.
+    fn alias(&self, topic: &str) -> Option<(NonZeroU16, bool)> {
+        let (most, known) = &self.out_aliases;
+        if let Some(alias) = known.get(topic) {
+            return Some((*alias, true));
+        }
+        let next = u16::try_from(known.len() + 1).ok().filter(|next| next <= most)?;
+        Some((NonZeroU16::new(next)?, false))
     }
 
     /// The last packets: PUBACKs that are still owed, then the reason.
@@ -335,6 +313,11 @@ impl Proto {
             End::Overflow => (DisconnectReasonCode::QuotaExceeded, "too many messages wait for this session"),
             End::Silent => (DisconnectReasonCode::KeepAliveTimeout, "no packet within the keep alive"),
             End::Stalled => (DisconnectReasonCode::UnspecifiedError, "the connection made no progress"),
+            End::Expired => (
+                DisconnectReasonCode::NotAuthorized,
+                "what was shown at CONNECT holds no longer; connect again",
+            ),
+            End::Unkept => (DisconnectReasonCode::ServerBusy, "the session cannot be kept now"),
             End::Closing => (DisconnectReasonCode::ServerShuttingDown, "the node is stopping"),
         };
         self.codec.disconnect(out, code, why);
@@ -345,25 +328,15 @@ impl Proto {
         let counters = &self.shared.counters;
         match end {
             End::Fault(_) => counters.ended_protocol.add(1),
-            End::Transient(..) => counters.ended_transient.add(1),
+            End::Transient(..) | End::Unkept => counters.ended_transient.add(1),
             End::Overflow => counters.ended_overflow.add(1),
-            End::Silent | End::Stalled => counters.ended_timeout.add(1),
+            End::Silent | End::Stalled | End::Expired => counters.ended_timeout.add(1),
             End::Asked { .. } | End::TakenOver | End::Closing | End::Gone => {}
         }
         let will = self.will.take().filter(|_| !matches!(end, End::Asked { with_will: false }));
-        if let Some(will) = self.shared.hub.detach(&self.session, self.conn, will) {
+        if let Some(will) = self.shared.hub.detach(&self.session, self.conn, (will, self.shared.now())) {
             self.shared.submit_will(will);
         }
         self.shared.leave(self.conn);
     }
-}
-
-/// Reads the message in a PUBLISH.
-fn read(publish: &Publish, ingress: &Ingress) -> Result<Submission, Malformed> {
-    let record = w3bstream_wire::decode_message(publish.content_type.as_deref(), &publish.payload)?;
-    if *record.event_type() != ingress.event_type {
-        let why = format!("says {}, the topic says {}", record.event_type(), ingress.event_type);
-        return Err(Malformed::new("event type", why));
-    }
-    Ok(Submission::Signed(record))
 }

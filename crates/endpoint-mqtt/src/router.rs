@@ -3,12 +3,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// The QoS at which a message is sent. The standard's third does not exist here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Qos {
-    AtMostOnce,
-    AtLeastOnce,
-}
+use crate::message::Options;
 
 /// Subscriptions of sessions that are known by a `K`. Filters must be well-formed; their depth is bounded by
 /// [`crate::topic::is_filter`], so recursion is too.
@@ -22,9 +17,9 @@ pub(crate) struct Router<K> {
 struct Node<K> {
     children: HashMap<Box<str>, Node<K>>,
     /// Subscriptions that end here.
-    here: HashMap<K, Qos>,
+    here: HashMap<K, Options>,
     /// Subscriptions with `#` below here.
-    all_below: HashMap<K, Qos>,
+    all_below: HashMap<K, Options>,
 }
 
 impl<K> Default for Node<K> {
@@ -45,27 +40,27 @@ impl<K> Default for Router<K> {
     }
 }
 
-impl<K: Copy + Eq + Hash> Router<K> {
+impl<K: Clone + Eq + Hash> Router<K> {
     /// The number of subscriptions.
     pub(crate) const fn len(&self) -> usize {
         self.len
     }
 
-    /// Adds or replaces a subscription.
-    pub(crate) fn subscribe(&mut self, filter: &str, key: K, qos: Qos) {
+    /// Adds or replaces a subscription; true if it is new.
+    pub(crate) fn subscribe(&mut self, filter: &str, key: K, options: Options) -> bool {
         let (path, all) = split(filter);
         let mut node = &mut self.root;
         for level in path {
             node = node.children.entry(level.into()).or_default();
         }
         let place = if all { &mut node.all_below } else { &mut node.here };
-        if place.insert(key, qos).is_none() {
-            self.len += 1;
-        }
+        let new = place.insert(key, options).is_none();
+        self.len += usize::from(new);
+        new
     }
 
     /// Takes a subscription away; false if there was none.
-    pub(crate) fn unsubscribe(&mut self, filter: &str, key: K) -> bool {
+    pub(crate) fn unsubscribe(&mut self, filter: &str, key: &K) -> bool {
         let (path, all) = split(filter);
         let levels: Vec<&str> = path.collect();
         let found = remove(&mut self.root, &levels, all, key);
@@ -75,9 +70,9 @@ impl<K: Copy + Eq + Hash> Router<K> {
         found
     }
 
-    /// Each session that wants `topic`, once, with the highest QoS that it asked for.
-    pub(crate) fn matches(&self, topic: &str) -> HashMap<K, Qos> {
-        let mut out = HashMap::new();
+    /// The subscriptions that want `topic`: a key comes as often as it has filters that match.
+    pub(crate) fn matches(&self, topic: &str) -> Vec<(K, Options)> {
+        let mut out = Vec::new();
         if self.len > 0 {
             let levels: Vec<&str> = topic.split('/').collect();
             collect(&self.root, &levels, !topic.starts_with('$'), &mut out);
@@ -95,9 +90,9 @@ fn split(filter: &str) -> (impl Iterator<Item = &str>, bool) {
     (path.into_iter().flat_map(|p| p.split('/')), all)
 }
 
-fn remove<K: Eq + Hash>(node: &mut Node<K>, levels: &[&str], all: bool, key: K) -> bool {
+fn remove<K: Eq + Hash>(node: &mut Node<K>, levels: &[&str], all: bool, key: &K) -> bool {
     let Some((level, rest)) = levels.split_first() else {
-        return if all { node.all_below.remove(&key) } else { node.here.remove(&key) }.is_some();
+        return if all { node.all_below.remove(key) } else { node.here.remove(key) }.is_some();
     };
     let Some(child) = node.children.get_mut(*level) else { return false };
     let found = remove(child, rest, all, key);
@@ -107,13 +102,8 @@ fn remove<K: Eq + Hash>(node: &mut Node<K>, levels: &[&str], all: bool, key: K) 
     found
 }
 
-fn collect<K: Copy + Eq + Hash>(node: &Node<K>, levels: &[&str], wild: bool, out: &mut HashMap<K, Qos>) {
-    let mut add = |from: &HashMap<K, Qos>| {
-        for (key, qos) in from {
-            let best = out.entry(*key).or_insert(*qos);
-            *best = (*best).max(*qos);
-        }
-    };
+fn collect<K: Clone + Eq + Hash>(node: &Node<K>, levels: &[&str], wild: bool, out: &mut Vec<(K, Options)>) {
+    let mut add = |from: &HashMap<K, Options>| out.extend(from.iter().map(|(k, o)| (k.clone(), *o)));
     // `a/#` also means `a`. A wildcard does not mean a first level that begins with '$'.
     if wild {
         add(&node.all_below);
@@ -135,6 +125,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::message::Qos;
 
     /// The standard's rules, written as slowly and plainly as possible.
     fn wants(filter: &[&str], topic: &[&str]) -> bool {
@@ -173,19 +164,19 @@ mod tests {
             let topic = topic.join("/");
             let mut router = Router::default();
             for (key, filter) in filters.iter().enumerate() {
-                router.subscribe(filter, key, Qos::AtLeastOnce);
+                router.subscribe(filter, key, Options::plain(Qos::AtLeastOnce));
             }
             if let Some(filter) = filters.get(gone) {
-                prop_assert!(router.unsubscribe(filter, gone));
-                prop_assert!(!router.unsubscribe(filter, gone));
+                prop_assert!(router.unsubscribe(filter, &gone));
+                prop_assert!(!router.unsubscribe(filter, &gone));
             }
             let found = router.matches(&topic);
             for (key, filter) in filters.iter().enumerate() {
                 let expected = key != gone && plain(filter, &topic);
-                prop_assert_eq!(found.contains_key(&key), expected, "{} and {}", filter, topic);
+                prop_assert_eq!(found.iter().any(|(k, _)| *k == key), expected, "{} and {}", filter, topic);
             }
             for (key, filter) in filters.iter().enumerate() {
-                router.unsubscribe(filter, key);
+                router.unsubscribe(filter, &key);
             }
             prop_assert!(router.root.is_empty(), "nothing is left of taken back subscriptions");
             prop_assert_eq!(router.len(), 0);
@@ -193,13 +184,14 @@ mod tests {
     }
 
     #[test]
-    fn overlapping_subscriptions_give_one_message_at_the_best_qos() {
+    fn every_filter_that_matches_is_told_and_the_same_filter_replaces() {
         let mut router = Router::default();
-        router.subscribe("a/#", 1, Qos::AtMostOnce);
-        router.subscribe("a/b", 1, Qos::AtLeastOnce);
-        assert_eq!(router.matches("a/b"), HashMap::from([(1, Qos::AtLeastOnce)]));
-        router.subscribe("a/b", 1, Qos::AtMostOnce);
-        assert_eq!(router.len(), 2, "the same filter again replaces the subscription");
-        assert_eq!(router.matches("a/b"), HashMap::from([(1, Qos::AtMostOnce)]));
+        assert!(router.subscribe("a/#", 1, Options::plain(Qos::AtMostOnce)));
+        assert!(router.subscribe("a/b", 1, Options::plain(Qos::AtLeastOnce)));
+        assert_eq!(router.matches("a/b").len(), 2);
+        assert!(!router.subscribe("a/b", 1, Options::plain(Qos::ExactlyOnce)), "it was there");
+        assert_eq!(router.len(), 2);
+        let best = router.matches("a/b").into_iter().map(|(_, o)| o.qos).max();
+        assert_eq!(best, Some(Qos::ExactlyOnce));
     }
 }

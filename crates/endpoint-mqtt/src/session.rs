@@ -1,49 +1,29 @@
-//! Sessions: what a client id is subscribed to, and what waits to be sent to it. In memory only.
+//! One session: what a client id is subscribed to, what waits to be sent to it, and what is under way in both directions.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::num::NonZeroU16;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use w3bstream_types::Received;
 
-use crate::MqttConfig;
-use crate::metrics::Counters;
-use crate::packet::Outgoing;
-use crate::router::{Qos, Router};
+use crate::log::{Change, Log};
+use crate::message::{Delivery, Message, Options, Qos};
 
 /// The number of a session; never used twice.
 pub(crate) type SessionId = u64;
 /// The number of a connection; never used twice, never 0.
 pub(crate) type ConnId = u64;
 
-/// All sessions and their subscriptions.
-#[derive(Debug)]
-pub(crate) struct Hub {
-    limits: Limits,
-    sessions: Mutex<Sessions>,
-    router: RwLock<Router<SessionId>>,
-    /// As many as the router holds, to look without its lock.
-    subscriptions: AtomicUsize,
-    counters: Arc<Counters>,
-}
-
+/// Bounds of one session.
 #[derive(Clone, Copy, Debug)]
-struct Limits {
-    sessions: usize,
-    subscriptions: usize,
-    messages: usize,
-    bytes: usize,
-}
-
-#[derive(Debug, Default)]
-struct Sessions {
-    next: SessionId,
-    by_client: HashMap<Arc<str>, Arc<Session>>,
-    by_id: HashMap<SessionId, Arc<Session>>,
+pub(crate) struct Limits {
+    pub(crate) sessions: usize,
+    pub(crate) subscriptions: usize,
+    pub(crate) messages: usize,
+    pub(crate) bytes: usize,
 }
 
 /// One client id's session.
@@ -51,41 +31,71 @@ struct Sessions {
 pub(crate) struct Session {
     pub(crate) id: SessionId,
     pub(crate) client_id: Arc<str>,
-    limits: Limits,
-    state: Mutex<State>,
+    pub(crate) limits: Limits,
+    pub(crate) log: Option<Arc<Log>>,
+    pub(crate) state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+pub(crate) struct State {
     /// The connection that has the session; 0 if none.
-    owner: ConnId,
+    pub(crate) owner: ConnId,
     /// Wakes that connection.
-    wake: Option<Arc<Notify>>,
+    pub(crate) wake: Option<Arc<Notify>>,
     /// How long the session is kept without a connection.
-    expiry: Duration,
+    pub(crate) expiry: Duration,
     /// When it ends, while it has no connection.
-    ends_at: Option<Instant>,
-    filters: HashSet<String>,
-    queue: VecDeque<(Arc<Outgoing>, Qos)>,
+    pub(crate) ends_at: Option<Instant>,
+    /// By filter, as it was asked for.
+    pub(crate) filters: HashMap<String, Options>,
+    queue: VecDeque<Delivery>,
     queued_bytes: usize,
-    /// Sent at QoS 1 and not yet acknowledged, in the order in which they were sent.
-    sent: BTreeMap<u64, (NonZeroU16, Arc<Outgoing>)>,
+    /// Sent at QoS 1 or 2 and not yet done with, in the order in which they were sent.
+    sent: BTreeMap<u64, Flight>,
     next_sent: u64,
     next_packet_id: u16,
-    overflow: bool,
-    will: Option<(Instant, Will)>,
+    next_stored: u64,
+    /// QoS 2 messages from the device that were accepted and not yet released by it.
+    received: BTreeSet<NonZeroU16>,
+    pub(crate) overflow: bool,
+    pub(crate) will: Option<(Instant, Will)>,
+    /// When a shared subscription last gave it a message.
+    served: usize,
+    /// The last change in the log that is about this session.
+    noted: u64,
+}
+
+/// A message on its way to the peer.
+#[derive(Clone, Debug)]
+pub(crate) struct Flight {
+    pub(crate) id: NonZeroU16,
+    pub(crate) stage: Stage,
+}
+
+/// How far it is.
+#[derive(Clone, Debug)]
+pub(crate) enum Stage {
+    /// PUBLISH was sent.
+    Published(Delivery),
+    /// PUBREC came, PUBREL was sent (QoS 2).
+    Released(Option<u64>),
 }
 
 /// A message that its sender left to be submitted if it goes without a word.
 #[derive(Clone, Debug)]
 pub(crate) struct Will {
-    pub(crate) received: Received,
+    pub(crate) last: Last,
     pub(crate) delay: Duration,
 }
 
-/// Why a session was not attached to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TooManySessions;
+/// Where a will goes.
+#[derive(Clone, Debug)]
+pub(crate) enum Last {
+    /// To the node, like any message of a device.
+    Node(Box<Received>),
+    /// To the subscribers of an open topic.
+    Clients(Box<Message>),
+}
 
 /// What the connection must do with its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,213 +115,13 @@ pub(crate) struct Claim {
     pub(crate) wake: Arc<Notify>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Every critical section leaves the data whole.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Outgoing {
-    fn bytes(&self) -> usize {
-        self.topic.len() + self.payload.len() + self.key.as_ref().map_or(0, String::len)
-    }
-}
-
-impl Hub {
-    pub(crate) fn new(config: &MqttConfig, counters: Arc<Counters>) -> Self {
-        let limits = Limits {
-            sessions: config.max_sessions,
-            subscriptions: config.max_subscriptions,
-            messages: config.max_queued_messages,
-            bytes: config.max_queued_bytes,
-        };
-        Self {
-            limits,
-            sessions: Mutex::default(),
-            router: RwLock::default(),
-            subscriptions: AtomicUsize::new(0),
-            counters,
-        }
-    }
-
-    /// Gives the client its session, taking it from another connection if one has it. True if the session was
-    /// there before. A will of the old connection that is now due comes back to be submitted.
-    pub(crate) fn attach(&self, claim: Claim) -> Result<(Arc<Session>, bool, Option<Will>), TooManySessions> {
-        let mut sessions = lock(&self.sessions);
-        let mut due = None;
-        if let Some(old) = sessions.by_client.get(claim.client_id.as_str()).cloned() {
-            if self.resume(&old, &claim, &mut due) {
-                return Ok((old, true, None));
-            }
-            self.forget(&mut sessions, &old);
-        }
-        if sessions.by_client.len() >= self.limits.sessions {
-            return Err(TooManySessions);
-        }
-        let session = self.create(&mut sessions, &claim);
-        Ok((session, false, due))
-    }
-
-    /// Gives a session that exists to `claim`, or ends it if it must begin anew.
-    fn resume(&self, session: &Session, claim: &Claim, due: &mut Option<Will>) -> bool {
-        let mut state = lock(&session.state);
-        if state.owner != 0 {
-            self.counters.takeovers.add(1);
-        }
-        // The old connection looks, and sees that the session is no longer its own.
-        if let Some(wake) = state.wake.take() {
-            wake.notify_one();
-        }
-        let ended = claim.clean || state.ends_at.is_some_and(|at| at <= Instant::now());
-        let will = state.will.take();
-        if ended {
-            state.owner = 0;
-            *due = will.map(|(_, will)| will);
-        } else {
-            state.own(claim);
-        }
-        !ended
-    }
-
-    fn create(&self, sessions: &mut Sessions, claim: &Claim) -> Arc<Session> {
-        let id = sessions.next;
-        sessions.next += 1;
-        let client_id: Arc<str> = claim.client_id.as_str().into();
-        let mut state = State::default();
-        state.own(claim);
-        let session = Arc::new(Session {
-            id,
-            client_id: Arc::clone(&client_id),
-            limits: self.limits,
-            state: state.into(),
-        });
-        sessions.by_client.insert(client_id, Arc::clone(&session));
-        sessions.by_id.insert(id, Arc::clone(&session));
-        self.counters.sessions_now.set(sessions.by_client.len());
-        session
-    }
-
-    /// The connection has ended. `will` is to be submitted if nobody comes back before its delay; if it is due
-    /// at once it comes back.
-    pub(crate) fn detach(&self, session: &Arc<Session>, conn: ConnId, will: Option<Will>) -> Option<Will> {
-        let mut sessions = lock(&self.sessions);
-        let mut state = lock(&session.state);
-        if state.owner != conn {
-            // Taken over: the delay ends early, as the session goes on elsewhere, or has ended.
-            return will.filter(|w| w.delay.is_zero());
-        }
-        let now = Instant::now();
-        state.owner = 0;
-        state.wake = None;
-        let waits = will.as_ref().is_some_and(|w| !w.delay.is_zero()) && !state.expiry.is_zero();
-        if state.expiry.is_zero() {
-            drop(state);
-            self.forget(&mut sessions, session);
-            return will;
-        }
-        state.ends_at = Some(now + state.expiry);
-        state.queue.retain(|(_, qos)| *qos == Qos::AtLeastOnce);
-        state.queued_bytes = state.queue.iter().map(|(m, _)| m.bytes()).sum();
-        state.overflow = false;
-        if !waits {
-            return will;
-        }
-        state.will = will.map(|w| (now + w.delay.min(state.expiry), w));
-        None
-    }
-
-    /// Ends sessions that are over their time, and gives the wills that are due.
-    pub(crate) fn sweep(&self) -> Vec<Will> {
-        let now = Instant::now();
-        let mut sessions = lock(&self.sessions);
-        let (mut wills, mut over) = (Vec::new(), Vec::new());
-        for session in sessions.by_id.values() {
-            let mut state = lock(&session.state);
-            let ended = state.owner == 0 && state.ends_at.is_some_and(|at| at <= now);
-            wills.extend(state.will.take_if(|(at, _)| *at <= now || ended).map(|(_, will)| will));
-            if ended {
-                over.push(Arc::clone(session));
-            }
-        }
-        for session in over {
-            self.forget(&mut sessions, &session);
-        }
-        wills
-    }
-
-    fn forget(&self, sessions: &mut Sessions, session: &Arc<Session>) {
-        if sessions.by_id.remove(&session.id).is_some() {
-            sessions.by_client.remove(&session.client_id);
-        }
-        self.counters.sessions_now.set(sessions.by_client.len());
-        let mut state = lock(&session.state);
-        state.owner = 0;
-        state.queue.clear();
-        state.sent.clear();
-        // A session's state is held while the router changes, so that both always agree.
-        let mut router = self.router.write().unwrap_or_else(PoisonError::into_inner);
-        for filter in std::mem::take(&mut state.filters) {
-            router.unsubscribe(&filter, session.id);
-        }
-        self.count(&router);
-    }
-
-    fn count(&self, router: &Router<SessionId>) {
-        self.subscriptions.store(router.len(), Ordering::Relaxed);
-        self.counters.subscriptions_now.set(router.len());
-    }
-
-    /// Subscribes; false if the session has too many subscriptions, or is no longer that of `conn`.
-    pub(crate) fn subscribe(&self, (session, conn): (&Session, ConnId), filter: &str, qos: Qos) -> bool {
-        let mut state = lock(&session.state);
-        let known = state.filters.contains(filter);
-        if state.owner != conn || (!known && state.filters.len() >= self.limits.subscriptions) {
-            return false;
-        }
-        if !known {
-            state.filters.insert(filter.to_owned());
-        }
-        let mut router = self.router.write().unwrap_or_else(PoisonError::into_inner);
-        router.subscribe(filter, session.id, qos);
-        self.count(&router);
-        true
-    }
-
-    /// Takes a subscription back; false if there was none.
-    pub(crate) fn unsubscribe(&self, session: &Session, filter: &str) -> bool {
-        let mut state = lock(&session.state);
-        if !state.filters.remove(filter) {
-            return false;
-        }
-        let mut router = self.router.write().unwrap_or_else(PoisonError::into_inner);
-        router.unsubscribe(filter, session.id);
-        self.count(&router);
-        true
-    }
-
-    /// Queues a message for every session that wants `topic`. The message is made only if there is one.
-    pub(crate) fn publish(&self, topic: &str, make: impl FnOnce() -> Outgoing) {
-        if self.subscriptions.load(Ordering::Relaxed) == 0 {
-            return;
-        }
-        let wanted = self.router.read().unwrap_or_else(PoisonError::into_inner).matches(topic);
-        if wanted.is_empty() {
-            return;
-        }
-        let targets: Vec<(Arc<Session>, Qos)> = {
-            let sessions = lock(&self.sessions);
-            wanted.iter().filter_map(|(id, qos)| Some((Arc::clone(sessions.by_id.get(id)?), *qos))).collect()
-        };
-        let message = Arc::new(make());
-        for (session, qos) in targets {
-            let counter =
-                if session.push(&message, qos) { &self.counters.queued } else { &self.counters.dropped };
-            counter.add(1);
-        }
-    }
-}
-
 impl State {
-    fn own(&mut self, claim: &Claim) {
+    pub(crate) fn own(&mut self, claim: &Claim) {
         self.owner = claim.conn;
         self.wake = Some(Arc::clone(&claim.wake));
         self.expiry = claim.expiry;
@@ -319,38 +129,106 @@ impl State {
         self.overflow = false;
     }
 
+    /// Nobody is connected any more: what nobody promised is forgotten.
+    pub(crate) fn rest(&mut self, ends_at: Instant) {
+        self.owner = 0;
+        self.wake = None;
+        self.ends_at = Some(ends_at);
+        self.queue.retain(|d| d.qos > Qos::AtMostOnce);
+        self.queued_bytes = self.queue.iter().map(|d| d.message.bytes()).sum();
+        self.overflow = false;
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.owner = 0;
+        self.queue.clear();
+        self.queued_bytes = 0;
+        self.sent.clear();
+        self.received.clear();
+    }
+
     fn packet_id(&mut self) -> NonZeroU16 {
         // Fewer are in use than there are, as `sent` is bounded by a u16 that is checked before.
         loop {
             self.next_packet_id = self.next_packet_id.wrapping_add(1);
             if let Some(id) = NonZeroU16::new(self.next_packet_id)
-                && !self.sent.values().any(|(used, _)| *used == id)
+                && !self.sent.values().any(|flight| flight.id == id)
             {
                 return id;
             }
         }
     }
+
+    fn flight(&self, id: NonZeroU16) -> Option<u64> {
+        self.sent.iter().find(|(_, flight)| flight.id == id).map(|(number, _)| *number)
+    }
+
+    fn no_more(&self, limits: &Limits, bytes: usize) -> bool {
+        self.queue.len() >= limits.messages || self.queued_bytes + bytes > limits.bytes
+    }
 }
 
 impl Session {
+    /// Notes a change, if this session is kept beyond its connection and there is a log.
+    pub(crate) fn note(&self, state: &mut State, make: impl FnOnce(Arc<str>) -> Change) {
+        if let Some(log) = &self.log
+            && !state.expiry.is_zero()
+        {
+            state.noted = log.note(make(Arc::clone(&self.client_id)));
+        }
+    }
+
+    /// Waits until everything that was noted of this session is durable.
+    pub(crate) async fn kept(&self) {
+        let Some(log) = &self.log else { return };
+        let noted = lock(&self.state).noted;
+        log.written(noted).await;
+    }
+
     /// Queues a message; false if it was dropped.
-    fn push(&self, message: &Arc<Outgoing>, qos: Qos) -> bool {
+    pub(crate) fn push(&self, mut delivery: Delivery) -> bool {
         let mut state = lock(&self.state);
-        if state.owner == 0 && qos == Qos::AtMostOnce {
+        if state.owner == 0 && delivery.qos == Qos::AtMostOnce {
             return false;
         }
-        let full = state.queue.len() >= self.limits.messages
-            || state.queued_bytes + message.bytes() > self.limits.bytes;
+        let bytes = delivery.message.bytes();
+        let full = state.no_more(&self.limits, bytes);
         if !full {
-            state.queued_bytes += message.bytes();
-            state.queue.push_back((Arc::clone(message), qos));
-        } else if qos == Qos::AtLeastOnce {
+            if self.log.is_some() && delivery.qos > Qos::AtMostOnce && !state.expiry.is_zero() {
+                let number = state.next_stored;
+                state.next_stored += 1;
+                delivery.stored = Some(number);
+                let copy = delivery.clone();
+                self.note(&mut state, |client| Change::Queued { client, number, delivery: copy });
+            }
+            state.queued_bytes += bytes;
+            state.queue.push_back(delivery);
+        } else if delivery.qos > Qos::AtMostOnce {
             state.overflow = true;
         }
         if let Some(wake) = &state.wake {
             wake.notify_one();
         }
         !full
+    }
+
+    /// Queues a retained message of a new subscription, if there is room: nobody is cut off for asking.
+    pub(crate) fn push_retained(&self, delivery: Delivery) -> bool {
+        let room = !lock(&self.state).no_more(&self.limits, delivery.message.bytes());
+        room && self.push(delivery)
+    }
+
+    /// How unwise it is for a shared subscription to give a message to this session: whether it cannot take one now, what it
+    /// has to do, and when it was last given one.
+    pub(crate) fn load(&self) -> (bool, usize, usize) {
+        let state = lock(&self.state);
+        let unable = state.owner == 0 || state.no_more(&self.limits, 0);
+        (unable, state.queue.len() + state.sent.len(), state.served)
+    }
+
+    /// Notes that a shared subscription gives this session its message of this number.
+    pub(crate) fn serve(&self, number: usize) {
+        lock(&self.state).served = number + 1;
     }
 
     /// What the connection `conn` must do.
@@ -363,43 +241,132 @@ impl Session {
         }
     }
 
-    /// The next message to send to the peer, which takes `window` at QoS 1 without acknowledging.
-    pub(crate) fn pop(&self, conn: ConnId, window: u16) -> Option<(Arc<Outgoing>, Option<NonZeroU16>)> {
+    /// The next message to send to the peer, which takes `window` at QoS 1 and 2 without acknowledging.
+    pub(crate) fn pop(&self, conn: ConnId, window: u16, now: u64) -> Option<(Delivery, Option<NonZeroU16>)> {
         let mut state = lock(&self.state);
         if state.owner != conn {
             return None;
         }
-        let (_, qos) = state.queue.front()?;
-        let with_id = *qos == Qos::AtLeastOnce;
-        if with_id && state.sent.len() >= usize::from(window) {
-            return None;
+        loop {
+            let front = state.queue.front()?;
+            let over = front.message.is_over(now);
+            let with_id = front.qos > Qos::AtMostOnce;
+            if !over && with_id && state.sent.len() >= usize::from(window) {
+                return None;
+            }
+            let delivery = state.queue.pop_front()?;
+            state.queued_bytes -= delivery.message.bytes();
+            if over {
+                self.done(&mut state, delivery.stored);
+                continue;
+            }
+            if !with_id {
+                return Some((delivery, None));
+            }
+            let (id, number) = (state.packet_id(), state.next_sent);
+            state.next_sent += 1;
+            if let Some(stored) = delivery.stored {
+                self.note(&mut state, |client| Change::Sent { client, number: stored, packet_id: id });
+            }
+            state.sent.insert(number, Flight { id, stage: Stage::Published(delivery.clone()) });
+            return Some((delivery, Some(id)));
         }
-        let (message, _) = state.queue.pop_front()?;
-        state.queued_bytes -= message.bytes();
-        if !with_id {
-            return Some((message, None));
-        }
-        let (id, number) = (state.packet_id(), state.next_sent);
-        state.next_sent += 1;
-        state.sent.insert(number, (id, Arc::clone(&message)));
-        Some((message, Some(id)))
     }
 
-    /// The peer has acknowledged a message.
+    fn done(&self, state: &mut State, stored: Option<u64>) {
+        if let Some(number) = stored {
+            self.note(state, |client| Change::Done { client, number });
+        }
+    }
+
+    /// The peer has acknowledged a QoS 1 message, or refused a QoS 2 message, or does not take it at all.
     pub(crate) fn acknowledged(&self, id: NonZeroU16) {
         let mut state = lock(&self.state);
-        if let Some(number) = state.sent.iter().find(|(_, (sent, _))| *sent == id).map(|(n, _)| *n) {
+        let Some(number) = state.flight(id) else { return };
+        if let Some(Flight { stage: Stage::Published(delivery), .. }) = state.sent.get(&number) {
+            let stored = delivery.stored;
             state.sent.remove(&number);
+            self.done(&mut state, stored);
         }
     }
 
-    /// What was sent on an earlier connection and not acknowledged, to be sent again.
-    pub(crate) fn unacknowledged(&self) -> Vec<(NonZeroU16, Arc<Outgoing>)> {
+    /// The peer has a QoS 2 message; false if there is none of this id.
+    pub(crate) fn taken(&self, id: NonZeroU16) -> bool {
+        let mut state = lock(&self.state);
+        let Some(number) = state.flight(id) else { return false };
+        let Some(flight) = state.sent.get_mut(&number) else { return false };
+        if let Stage::Published(delivery) = &flight.stage {
+            let stored = delivery.stored;
+            flight.stage = Stage::Released(stored);
+            if let Some(number) = stored {
+                self.note(&mut state, |client| Change::Released { client, number });
+            }
+        }
+        true
+    }
+
+    /// The peer is done with a QoS 2 message.
+    pub(crate) fn completed(&self, id: NonZeroU16) {
+        let mut state = lock(&self.state);
+        let Some(number) = state.flight(id) else { return };
+        if let Some(Flight { stage: Stage::Released(stored), .. }) = state.sent.get(&number) {
+            let stored = *stored;
+            state.sent.remove(&number);
+            self.done(&mut state, stored);
+        }
+    }
+
+    /// What was sent on an earlier connection and is not done with, to be sent again.
+    pub(crate) fn unfinished(&self) -> Vec<Flight> {
         lock(&self.state).sent.values().cloned().collect()
     }
 
-    /// Changes how long the session is kept (MQTT 5 DISCONNECT).
+    /// Notes that a QoS 2 message of the device was accepted: a repetition is not handed over again.
+    pub(crate) fn accept(&self, id: NonZeroU16) {
+        lock(&self.state).received.insert(id);
+    }
+
+    /// Whether a QoS 2 message was accepted and not yet released.
+    pub(crate) fn has_accepted(&self, id: NonZeroU16) -> bool {
+        lock(&self.state).received.contains(&id)
+    }
+
+    /// The device has released a QoS 2 message; false if there was none of this id.
+    pub(crate) fn release(&self, id: NonZeroU16) -> bool {
+        lock(&self.state).received.remove(&id)
+    }
+
+    /// How many QoS 2 messages of the device are accepted and not yet released.
+    pub(crate) fn unreleased(&self) -> usize {
+        lock(&self.state).received.len()
+    }
+
+    /// Changes how long the session is kept (MQTT 5 DISCONNECT). One that was to end with its connection stays so.
     pub(crate) fn set_expiry(&self, expiry: Duration) {
-        lock(&self.state).expiry = expiry;
+        let mut state = lock(&self.state);
+        if state.expiry.is_zero() {
+            return;
+        }
+        if expiry.is_zero() {
+            self.note(&mut state, |client| Change::Ended { client });
+        }
+        state.expiry = expiry;
+    }
+
+    /// Takes in what the log had of this session.
+    pub(crate) fn restore(&self, queue: Vec<(u64, Delivery)>, sent: Vec<(u64, Flight)>) {
+        let mut state = lock(&self.state);
+        for (number, flight) in sent {
+            state.next_stored = state.next_stored.max(number + 1);
+            state.next_packet_id = state.next_packet_id.max(flight.id.get());
+            let place = state.next_sent;
+            state.next_sent += 1;
+            state.sent.insert(place, flight);
+        }
+        for (number, delivery) in queue {
+            state.next_stored = state.next_stored.max(number + 1);
+            state.queued_bytes += delivery.message.bytes();
+            state.queue.push_back(delivery);
+        }
     }
 }

@@ -4,15 +4,18 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rmqtt_codec::v5::PublishAckReason;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
-use w3bstream_endpoint::{Ack, Answer, Arrival};
+use w3bstream_endpoint::{Ack, Answer, Arrival, SharedGate};
 use w3bstream_types::{Clock, MessageId, ProjectName, Received, Refusal, RefusalKind, Submission};
 use w3bstream_wire::{AckBody, RefusalBody};
 
 use crate::MqttConfig;
+use crate::hub::Hub;
+use crate::log::Log;
+use crate::message::Message;
 use crate::metrics::Counters;
-use crate::packet::Outgoing;
-use crate::session::{ConnId, Hub, Will};
+use crate::session::{ConnId, Last, Will};
 use crate::topic;
 
 /// How far the endpoint has come.
@@ -32,6 +35,7 @@ pub(crate) enum Phase {
 pub(crate) struct Shared {
     pub(crate) config: MqttConfig,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) gate: SharedGate,
     pub(crate) counters: Arc<Counters>,
     pub(crate) hub: Hub,
     pub(crate) budget: Budget,
@@ -148,12 +152,17 @@ impl Mailbox {
 
 impl Shared {
     /// With the place where arrivals come out.
-    pub(crate) fn new(config: MqttConfig, clock: Arc<dyn Clock>) -> (Arc<Self>, mpsc::Receiver<Arrival>) {
+    pub(crate) fn new(
+        config: MqttConfig,
+        clock: Arc<dyn Clock>,
+        (gate, log): (SharedGate, Option<Arc<Log>>),
+    ) -> (Arc<Self>, mpsc::Receiver<Arrival>) {
         // As many as the budget lets in, so the channel is never full.
         let (sender, receiver) = mpsc::channel(config.max_in_flight_total);
         let counters = Arc::new(Counters::default());
         let shared = Self {
-            hub: Hub::new(&config, Arc::clone(&counters)),
+            hub: Hub::new(&config, Arc::clone(&counters), log),
+            gate,
             budget: Budget::new(&config),
             config,
             instance: clock.now().millis(),
@@ -204,10 +213,25 @@ impl Shared {
         lock(&self.arrivals).clone()
     }
 
-    /// Hands over a will. Nobody waits for its answer, so its refusal is only counted and told.
-    pub(crate) fn submit_will(self: &Arc<Self>, mut will: Will) {
-        will.received.received_at = self.clock.now();
-        let size = match &will.received.submission {
+    pub(crate) fn now(&self) -> u64 {
+        self.clock.now().millis()
+    }
+
+    /// Hands a will over, or publishes it to clients.
+    pub(crate) fn submit_will(self: &Arc<Self>, will: Will) {
+        match will.last {
+            Last::Node(received) => self.submit_last(*received),
+            Last::Clients(mut message) => {
+                message.expires_at = message.expires_at.map(|after| self.now().saturating_add(after));
+                self.relay(*message);
+            }
+        }
+    }
+
+    /// Nobody waits for the answer to a will, so its refusal is only counted and told.
+    fn submit_last(self: &Arc<Self>, mut received: Received) {
+        received.received_at = self.clock.now();
+        let size = match &received.submission {
             Submission::Signed(record) => record.payload().len(),
             Submission::Token { payload, .. } => payload.len(),
         };
@@ -215,14 +239,27 @@ impl Shared {
             self.counters.lost_at_qos_0.add(1);
             return;
         };
-        let origin = Origin::of(&will.received);
+        let origin = Origin::of(&received);
         let shared = Arc::clone(self);
         let ack = Ack::new(move |answer| {
             drop(permit);
             shared.tell(&origin, &answer, true);
         });
         // A failure drops the ack, which counts it.
-        let _ = arrivals.try_send(Arrival { received: will.received, ack });
+        let _ = arrivals.try_send(Arrival { received, ack });
+    }
+
+    /// Publishes a client's message on an open topic, to others and for later; what its publisher is told.
+    pub(crate) fn relay(&self, message: Message) -> PublishAckReason {
+        self.counters.relayed.add(1);
+        let message = Arc::new(message);
+        if message.retain && !self.hub.retain(&message) {
+            return PublishAckReason::QuotaExceeded;
+        }
+        match self.hub.publish(&message.topic, || Message::clone(&message)) {
+            0 => PublishAckReason::NoMatchingSubscribers,
+            _ => PublishAckReason::Success,
+        }
     }
 
     /// Counts an answer and tells it to those who subscribe: acceptances on the ack topic, and refusals on the
@@ -258,10 +295,8 @@ impl Shared {
     }
 
     fn publish_json(&self, topic: String, body: &impl serde::Serialize) {
-        self.hub.publish(&topic.clone(), || Outgoing {
-            topic,
-            payload: serde_json::to_vec(body).unwrap_or_default().into(),
-            key: None,
+        self.hub.publish(&topic.clone(), || {
+            Message::of_node(topic, serde_json::to_vec(body).unwrap_or_default().into(), None)
         });
     }
 }

@@ -1,9 +1,12 @@
-//! Answers come in any order; PUBACKs leave in the order of the PUBLISHes, as [MQTT-4.6.0-2] demands.
+//! Answers come in any order; PUBACKs and PUBRECs leave in the order of the PUBLISHes, as [MQTT-4.6.0-2] and
+//! [MQTT-4.6.0-3] demand.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU16;
 
-/// The QoS 1 messages of one connection that have no PUBACK yet, in the order in which they came.
+use crate::message::Qos;
+
+/// The QoS 1 and 2 messages of one connection that have no PUBACK or PUBREC yet, in the order in which they came.
 #[derive(Debug)]
 pub(crate) struct Slots<T> {
     /// The number of the first slot.
@@ -16,6 +19,7 @@ pub(crate) struct Slots<T> {
 #[derive(Debug)]
 struct Slot<T> {
     packet_id: NonZeroU16,
+    qos: Qos,
     verdict: Option<Verdict<T>>,
 }
 
@@ -41,8 +45,8 @@ impl<T> Slots<T> {
     }
 
     /// Opens a slot and gives its number.
-    pub(crate) fn push(&mut self, packet_id: NonZeroU16) -> u64 {
-        self.slots.push_back(Slot { packet_id, verdict: None });
+    pub(crate) fn push(&mut self, packet_id: NonZeroU16, qos: Qos) -> u64 {
+        self.slots.push_back(Slot { packet_id, qos, verdict: None });
         self.first + self.slots.len() as u64 - 1
     }
 
@@ -54,13 +58,13 @@ impl<T> Slots<T> {
         }
     }
 
-    /// The next PUBACK that may leave.
-    pub(crate) fn pop(&mut self) -> Option<(NonZeroU16, T)> {
+    /// The next PUBACK or PUBREC that may leave.
+    pub(crate) fn pop(&mut self) -> Option<(NonZeroU16, Qos, T)> {
         while self.slots.front().is_some_and(|s| s.verdict.is_some()) {
             let slot = self.slots.pop_front()?;
             self.first += 1;
             match slot.verdict? {
-                Verdict::Ack(kind) => return Some((slot.packet_id, kind)),
+                Verdict::Ack(kind) => return Some((slot.packet_id, slot.qos, kind)),
                 Verdict::Never => self.holes += 1,
             }
         }
@@ -93,17 +97,17 @@ mod tests {
             answered in 0..=50_usize,
         ) {
             let mut slots = Slots::default();
-            let numbers: Vec<u64> = (0..50).map(|n| slots.push(id(n))).collect();
+            let numbers: Vec<u64> = (0..50).map(|n| slots.push(id(n), Qos::AtLeastOnce)).collect();
             let mut left = Vec::new();
             for (done, n) in order[..answered].iter().enumerate() {
                 slots.set(numbers[*n], if never.contains(n) { Verdict::Never } else { Verdict::Ack(*n) });
                 slots.set(numbers[*n], Verdict::Never);
                 left.extend(std::iter::from_fn(|| slots.pop()));
                 let known = &order[..=done];
-                prop_assert!(left.iter().all(|(_, n)| known.contains(n)), "only what was answered");
+                prop_assert!(left.iter().all(|(_, _, n)| known.contains(n)), "only what was answered");
                 // Everything before the first message without an answer has left.
                 let stuck = (0..50).find(|n| !known.contains(n)).unwrap_or(50);
-                let gone = left.iter().filter(|(_, n)| *n < stuck).count();
+                let gone = left.iter().filter(|(_, _, n)| *n < stuck).count();
                 prop_assert_eq!(gone, (0..stuck).filter(|n| !never.contains(n)).count());
             }
             prop_assert_eq!(slots.open(), 50 - left.len());
@@ -112,7 +116,7 @@ mod tests {
             let mut expected: Vec<usize> =
                 order[..answered].iter().copied().filter(|n| !never.contains(n)).collect();
             expected.sort_unstable();
-            prop_assert_eq!(left, expected.into_iter().map(|n| (id(n), n)).collect::<Vec<_>>());
+            prop_assert_eq!(left, expected.into_iter().map(|n| (id(n), Qos::AtLeastOnce, n)).collect::<Vec<_>>());
         }
     }
 }

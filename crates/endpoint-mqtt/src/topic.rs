@@ -65,6 +65,14 @@ pub(crate) fn is_topic(topic: &str) -> bool {
     !topic.contains(['+', '#']) && is_text(topic)
 }
 
+/// Group and filter of a shared subscription, `$share/{group}/{filter}`; the filter is empty if it is not well-formed.
+/// `None` if it is no shared subscription.
+pub(crate) fn shared(filter: &str) -> Option<(&str, &str)> {
+    let (group, filter) = filter.strip_prefix("$share/")?.split_once('/').unwrap_or_default();
+    let good = !group.is_empty() && !group.contains(['+', '#']) && is_filter(filter);
+    Some((group, if good { filter } else { "" }))
+}
+
 /// True for a topic filter: `+` alone in its level, `#` alone in the last.
 pub(crate) fn is_filter(filter: &str) -> bool {
     if !is_text(filter) {
@@ -105,6 +113,17 @@ mod tests {
             ["", "w3b", "w3b/p", "w3b/p/t/x", "W3B/p/t", "w3b/P/t", "w3b/p/t_x", "w3b//t", "a/b/c", "$SYS/x"]
         {
             assert_eq!(Ingress::parse(unknown), Err(NoIngress::Unknown), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn a_shared_subscription_names_group_and_filter() {
+        assert_eq!(shared("a/#"), None);
+        assert_eq!(shared("$share/g/a/#"), Some(("g", "a/#")));
+        for bad in
+            ["$share/", "$share/g", "$share/g/", "$share//a", "$share/+/a", "$share/g#/a", "$share/g/a#"]
+        {
+            assert_eq!(shared(bad).unwrap().1, "", "{bad}");
         }
     }
 

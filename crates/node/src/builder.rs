@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use w3bstream_consensus::{FileWal, Wal};
-use w3bstream_endpoint::{Endpoint, MessageLife, Publisher, Query};
+use w3bstream_endpoint::{Endpoint, MessageLife, OpenGate, Publisher, Query, SharedGate};
 use w3bstream_endpoint_http::{HttpConfig, HttpEndpoint, HttpLimits};
 use w3bstream_endpoint_mqtt::{MqttConfig, MqttEndpoint};
 use w3bstream_journal_sqlite::SqliteJournal;
@@ -209,12 +209,14 @@ impl NodeBuilder {
             listen: settings.listen,
             max_connections: settings.max_connections,
             max_packet_bytes: settings.max_packet_bytes,
+            sessions_file: Some(self.paths.mqtt_sessions()),
             ..MqttConfig::default()
         };
-        match MqttEndpoint::bind(config.clone(), self.clock.clone()).await {
+        let gate: SharedGate = Arc::new(OpenGate);
+        match MqttEndpoint::bind(config.clone(), self.clock.clone(), gate.clone()).await {
             Err(_) if self.free_ports => {
                 let config = MqttConfig { listen: any_port(settings.listen), ..config };
-                Ok(MqttEndpoint::bind(config, self.clock.clone()).await?)
+                Ok(MqttEndpoint::bind(config, self.clock.clone(), gate).await?)
             }
             result => result.with_context(|| taken("mqtt", settings.listen)),
         }

@@ -67,6 +67,12 @@ impl Paths {
         self.0.join("journal.sqlite")
     }
 
+    /// MQTT sessions and retained messages.
+    #[must_use]
+    pub fn mqtt_sessions(&self) -> PathBuf {
+        self.0.join("mqtt.sqlite")
+    }
+
     /// Programs and replicated state.
     #[must_use]
     pub fn vfs(&self) -> PathBuf {

@@ -256,7 +256,13 @@ fn a_port_that_is_taken_is_named() {
         let endpoint = bind(config()).await;
         let taken = MqttConfig { listen: endpoint.local_addr(), ..config() };
         let clock = std::sync::Arc::new(w3bstream_types::SystemClock);
-        let error = w3bstream_endpoint_mqtt::MqttEndpoint::bind(taken, clock).await.unwrap_err();
+        let error = w3bstream_endpoint_mqtt::MqttEndpoint::bind(
+            taken,
+            clock,
+            std::sync::Arc::new(w3bstream_endpoint::OpenGate),
+        )
+        .await
+        .unwrap_err();
         assert_eq!(error.kind(), w3bstream_endpoint::ErrorKind::Bind);
         assert!(error.to_string().contains(&endpoint.local_addr().to_string()), "{error}");
     });

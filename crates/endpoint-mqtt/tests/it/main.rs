@@ -4,6 +4,10 @@
 
 mod answers;
 mod bounds;
+mod broker;
+mod exactly_once;
+mod gate;
+mod kept;
 mod kit;
 mod library;
 mod malformed;

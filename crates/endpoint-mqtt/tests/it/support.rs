@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use w3bstream_endpoint::conformance::messages;
-use w3bstream_endpoint::{Answer, Arrival, Endpoint};
+use w3bstream_endpoint::{Answer, Arrival, Endpoint, OpenGate};
 use w3bstream_endpoint_mqtt::{MqttConfig, MqttEndpoint};
 use w3bstream_types::{Accepted, AckMode, Form, Received, Refusal, RefusalKind, Submission, SystemClock};
 
@@ -28,12 +28,14 @@ pub(crate) fn config() -> MqttConfig {
     MqttConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
         withhold: Duration::from_millis(50),
+        // Published at odd times, they would disturb those who listen to everything.
+        sys_every: Duration::ZERO,
         ..MqttConfig::default()
     }
 }
 
 pub(crate) async fn bind(config: MqttConfig) -> Arc<MqttEndpoint> {
-    MqttEndpoint::bind(config, Arc::new(SystemClock)).await.unwrap()
+    MqttEndpoint::bind(config, Arc::new(SystemClock), Arc::new(OpenGate)).await.unwrap()
 }
 
 pub(crate) async fn next(endpoint: &MqttEndpoint) -> Arrival {

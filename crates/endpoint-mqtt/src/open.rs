@@ -1,0 +1,174 @@
+//! Granting a CONNECT: whom the gate admits gets a session and a CONNACK.
+
+use std::collections::HashMap;
+use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rmqtt_codec::{v3, v5};
+use tokio::time::{Instant, timeout};
+use w3bstream_endpoint::{Access, Credentials};
+use w3bstream_types::{Did, Refusal, RefusalKind};
+
+use crate::connect::Connect;
+use crate::hub::TooManySessions;
+use crate::packet::{Codec, Granted, NotGranted};
+use crate::proto::{Proto, State, TOPIC_ALIASES};
+use crate::session::{Claim, ConnId, Last, Session, Will};
+use crate::shared::{Phase, Shared};
+
+/// Who is at the other end, as far as the connection itself says it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Peer {
+    /// True if the peer's address is a loopback address.
+    pub(crate) from_loopback: bool,
+    /// DIDs in the client's verified certificate.
+    pub(crate) certificate_dids: Vec<Did>,
+}
+
+/// A connection that was granted, and the CONNACK for it.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) proto: Proto,
+    pub(crate) granted: Granted,
+    pub(crate) session_present: bool,
+    pub(crate) silence: Duration,
+}
+
+fn no(v5: v5::ConnectAckReason, v4: v3::ConnectAckReason, why: impl Into<String>) -> NotGranted {
+    NotGranted { v5, v4, why: why.into() }
+}
+
+/// What a refusal of the gate is called in a CONNACK.
+fn not_admitted(refusal: &Refusal) -> NotGranted {
+    use v3::ConnectAckReason as V4;
+    use v5::ConnectAckReason as V5;
+    let (v5, v4) = match refusal.kind {
+        RefusalKind::ShuttingDown | RefusalKind::NotReady | RefusalKind::StorageFailing => {
+            (V5::ServerUnavailable, V4::ServiceUnavailable)
+        }
+        RefusalKind::Overloaded => (V5::ConnectionRateExceeded, V4::ServiceUnavailable),
+        RefusalKind::NotAllowed | RefusalKind::Revoked => (V5::NotAuthorized, V4::NotAuthorized),
+        _ => (V5::BadUserNameOrPassword, V4::BadUserNameOrPassword),
+    };
+    no(v5, v4, format!("{}: {}", refusal.kind.code(), refusal.detail))
+}
+
+async fn admit(shared: &Shared, connect: &mut Connect, peer: Peer) -> Result<Access, NotGranted> {
+    let credentials = Credentials {
+        client_id: connect.client_id.clone(),
+        username: connect.username.take(),
+        password: connect.password.take(),
+        certificate_dids: peer.certificate_dids,
+        from_loopback: peer.from_loopback,
+    };
+    let judged = timeout(shared.config.connect_timeout, shared.gate.admit(credentials)).await;
+    let late = || Refusal::new(RefusalKind::NotReady, "the node could not check who you are in time");
+    let access = judged.unwrap_or_else(|_| Err(late())).map_err(|refusal| not_admitted(&refusal))?;
+    let will_topic = match connect.will.as_ref().map(|w| &w.last) {
+        None => return Ok(access),
+        Some(Last::Clients(message)) => message.topic.clone(),
+        Some(Last::Node(received)) => match &received.submission {
+            w3bstream_types::Submission::Signed(record) => {
+                format!("w3b/{}/{}", received.project, record.event_type())
+            }
+            w3bstream_types::Submission::Token { .. } => return Ok(access),
+        },
+    };
+    if access.may_publish(&will_topic) {
+        return Ok(access);
+    }
+    let why = format!("not-allowed: {} may not publish its will to {will_topic}", access.principal);
+    Err(no(v5::ConnectAckReason::NotAuthorized, v3::ConnectAckReason::NotAuthorized, why))
+}
+
+/// Grants a CONNECT.
+pub(crate) async fn open(
+    shared: &Arc<Shared>,
+    conn: ConnId,
+    (mut codec, mut connect): (Codec, Connect),
+    peer: Peer,
+) -> Result<Box<Opened>, (Codec, NotGranted)> {
+    let config = &shared.config;
+    let access = match admit(shared, &mut connect, peer).await {
+        Ok(access) => access,
+        Err(refused) => return Err((codec, refused)),
+    };
+    let arrivals = shared.arrivals().filter(|_| shared.phase() == Phase::Running);
+    let Some(arrivals) = arrivals else {
+        let (v5, v4) = (v5::ConnectAckReason::ServerUnavailable, v3::ConnectAckReason::ServiceUnavailable);
+        return Err((codec, no(v5, v4, "the node is stopping")));
+    };
+    codec.reasons = connect.reasons;
+    codec.max_out = connect.max_packet_bytes.min(config.max_packet_bytes);
+    let assigned = connect.client_id.is_empty().then(|| format!("w3b-{:x}-{conn:x}", shared.instance));
+    let asked = expiry_asked(&connect, config.max_session_expiry);
+    let expiry = asked.min(config.max_session_expiry);
+    let mailbox = shared.enter(conn);
+    let claim = Claim {
+        client_id: assigned.clone().unwrap_or(connect.client_id),
+        clean: connect.clean,
+        expiry,
+        conn,
+        wake: Arc::clone(&mailbox.wake),
+    };
+    let (session, session_present, due) = match shared.hub.attach(claim) {
+        Ok(attached) => attached,
+        Err(TooManySessions) => {
+            let (v5, v4) = (v5::ConnectAckReason::QuotaExceeded, v3::ConnectAckReason::ServiceUnavailable);
+            return Err((codec, no(v5, v4, "the node has too many sessions")));
+        }
+    };
+    if let Some(will) = due {
+        shared.submit_will(will);
+    }
+    let asked_secs = u64::from(connect.keep_alive_secs);
+    let keep_alive = match asked_secs {
+        0 => config.max_keep_alive,
+        secs => Duration::from_secs(secs).min(config.max_keep_alive),
+    };
+    let told_secs = u16::try_from(keep_alive.as_secs()).unwrap_or(u16::MAX);
+    let granted = Granted {
+        session_present,
+        assigned_client_id: assigned,
+        receive_max: NonZeroU16::new(config.max_in_flight_per_connection).unwrap_or(NonZeroU16::MIN),
+        max_packet_bytes: u32::try_from(config.max_packet_bytes).unwrap_or(u32::MAX),
+        keep_alive_secs: (keep_alive.as_secs() != asked_secs).then_some(told_secs),
+        session_expiry_secs: (expiry != asked).then(|| u32::try_from(expiry.as_secs()).unwrap_or(u32::MAX)),
+        topic_alias_max: TOPIC_ALIASES,
+    };
+    let proto = Proto {
+        shared: Arc::clone(shared),
+        mailbox,
+        arrivals,
+        codec,
+        conn,
+        window: connect.receive_max,
+        out_aliases: (connect.topic_aliases.min(TOPIC_ALIASES), HashMap::new()),
+        ends_at: access
+            .until
+            .map(|at| Instant::now() + Duration::from_millis(at.saturating_sub(shared.now()))),
+        will: connect.will.map(|will| with_sender(will, &session)),
+        access,
+        session,
+        state: State::default(),
+    };
+    Ok(Box::new(Opened { proto, granted, session_present, silence: keep_alive * 3 / 2 }))
+}
+
+/// How long the session is to be kept. In 3.1.1 a session that is not clean has no end.
+const fn expiry_asked(connect: &Connect, most: Duration) -> Duration {
+    match (connect.expiry_secs, connect.clean) {
+        (Some(secs), _) => Duration::from_secs(secs as u64),
+        (None, true) => Duration::ZERO,
+        (None, false) => most,
+    }
+}
+
+/// Notes whose will it is, so that its own subscription without local messages does not get it.
+fn with_sender(mut will: Will, session: &Session) -> Will {
+    if let Last::Clients(message) = &mut will.last {
+        message.from = Some(session.id);
+    }
+    will
+}
