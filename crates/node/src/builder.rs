@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use w3bstream_consensus::{FileWal, Wal};
-use w3bstream_endpoint::{Endpoint, MessageLife, OpenGate, Publisher, Query, SharedGate};
+use w3bstream_endpoint::{Endpoint, Feed, MessageLife, OpenGate, Publisher, Query, SharedGate};
 use w3bstream_endpoint_http::{HttpConfig, HttpEndpoint, HttpLimits};
 use w3bstream_endpoint_mqtt::{MqttConfig, MqttEndpoint};
 use w3bstream_journal_sqlite::SqliteJournal;
@@ -129,6 +129,7 @@ impl NodeBuilder {
             status => status == StatusPage::Brief,
         };
         let query = Arc::new(LateQuery { brief, ..LateQuery::default() });
+        let feed = Feed::default();
         let http = self.bind_http(&query)?;
         let mqtt = if self.config.mqtt.enabled { Some(self.bind_mqtt().await?) } else { None };
         let admin = self.bind("admin", self.config.admin.listen).await?;
@@ -153,6 +154,7 @@ impl NodeBuilder {
             provers: self.registry.provers(self.config.limits.provers())?,
             settle_every: Duration::from_millis(self.config.limits.settle_every_ms.max(1)),
             trigger_every: Duration::from_millis(self.config.limits.trigger_every_ms.max(1)),
+            feed: feed.clone(),
             clock: self.clock.clone(),
             probe: self.registry.probe(),
             options: self.options(),

@@ -21,6 +21,7 @@ mod apply;
 mod control;
 mod counters;
 mod error;
+mod live;
 mod node;
 mod parts;
 mod probe;

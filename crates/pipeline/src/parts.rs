@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use w3bstream_chain::Chain;
 use w3bstream_consensus::{ConsensusFactory, Wal};
-use w3bstream_endpoint::{Endpoint, Publisher};
+use w3bstream_endpoint::{Endpoint, Feed, Publisher};
 use w3bstream_engine::Engine;
 use w3bstream_journal::Journal;
 use w3bstream_prover::Prover;
@@ -60,6 +60,8 @@ pub struct Parts {
     pub settle_every: Duration,
     /// How often triggers look at their chains and the time.
     pub trigger_every: Duration,
+    /// Told of every message's progress, for live streams.
+    pub feed: Feed,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Told of every hand-over.

@@ -12,6 +12,7 @@ use w3bstream_storage::Outcome;
 use w3bstream_types::{Accepted, AckMode, Disposition, ProjectName, Refusal, RefusalKind, Stored, Verified};
 use w3bstream_wallet::Registry as _;
 
+use crate::live;
 use crate::node::Shared;
 use crate::project::Project;
 
@@ -185,6 +186,7 @@ async fn acknowledge(shared: &Shared, outcomes: Vec<Outcome>, pending: Vec<Pendi
             Outcome::Stored(stored, new) => {
                 project.took(&stored, new);
                 if new {
+                    live::stored(shared, &project, &stored);
                     touched.insert(project.id, project.clone());
                 }
                 answer(shared, stored, ack, (mode, !new)).await;

@@ -14,6 +14,7 @@ use w3bstream_vfs::Vfs;
 
 use crate::apply::{Applier, Effects, Resolved, StateReader};
 use crate::counters::Counters;
+use crate::live;
 use crate::node::Shared;
 use crate::project::{GuestLog, Project};
 use crate::reading::Asking;
@@ -81,6 +82,11 @@ async fn execute(shared: &Arc<Shared>, project: &Project, height: u64) -> Result
     project.log(lines, parts.options.log_lines);
     project.applied.send_replace(height);
     settle_waiters(shared, project, &outputs, &index);
+    let records = entries.iter().filter_map(|(_, resolved)| match resolved {
+        Resolved::Message(ordered) => Some(ordered.record()),
+        Resolved::Control(_) | Resolved::Transcript(_) => None,
+    });
+    live::executed(shared, project, (&outputs, &index), records);
     baton(certified.block, entries, (manifest, state_root), outputs)
 }
 

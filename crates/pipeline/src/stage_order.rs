@@ -19,6 +19,7 @@ use w3bstream_wallet::Role;
 
 use crate::apply::Resolved;
 use crate::counters::Counters;
+use crate::live;
 use crate::node::Shared;
 use crate::project::Project;
 use crate::reading::{self, Asking};
@@ -314,6 +315,7 @@ impl Sequencer {
             return Ok(());
         }
         let ids: Vec<MessageId> = message_ids(&certified);
+        let time = certified.block.header().time;
         let stored = self.shared.store.get(&ids).await?;
         // The cursor moves to the last of them: messages are taken in the order of their positions.
         let last = stored.iter().flatten().map(w3bstream_types::Stored::position).max();
@@ -331,6 +333,7 @@ impl Sequencer {
         for id in ids {
             self.shared.waiters.reached(id, AckMode::Committed, &[]);
         }
+        live::ordered(&self.shared, &self.project, (height, time), stored.iter().flatten());
         Ok(())
     }
 
@@ -382,7 +385,7 @@ impl Sequencer {
         Counters::add(&self.project.counters.attested, 1);
         Counters::add(&self.project.counters.settling, opened);
         self.project.attested.send_replace(height);
-        Ok(())
+        live::attested(&self.shared, &self.project, height).await
     }
 }
 

@@ -444,7 +444,7 @@ impl Pipeline {
     }
 }
 
-fn describe(results: &[HandlerResult]) -> String {
+pub(crate) fn describe(results: &[HandlerResult]) -> String {
     if results.is_empty() {
         return "no route takes this event type".into();
     }

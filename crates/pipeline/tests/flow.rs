@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "flow/live.rs"]
+mod live;
 #[path = "flow/reading.rs"]
 mod reading;
 #[path = "flow/sending.rs"]
@@ -22,7 +24,7 @@ use futures_util::StreamExt as _;
 use w3bstream_chain::memory::{FlakyChain, Troubles};
 use w3bstream_chain_dev::{DevChain, Settings};
 use w3bstream_consensus::{ConsensusFactory, MemoryDisk, Solo, Wal, factory};
-use w3bstream_endpoint::{Answer, MemoryClient, MemoryEndpoint, Query as _};
+use w3bstream_endpoint::{Answer, Feed, MemoryClient, MemoryEndpoint, Query as _};
 use w3bstream_engine::{Call, Engine, GuestError, HostState, Module, Outcome};
 use w3bstream_journal::MemoryJournal;
 use w3bstream_pipeline::{ChainParts, NoProbe, OpenWal, Options, Parts, Pipeline, ReceiptContent};
@@ -157,6 +159,7 @@ struct World {
     /// The way to the chain.
     line: Arc<FlakyChain>,
     clock: Arc<ShiftedClock>,
+    feed: Feed,
     owner: SecretKey,
     device: SecretKey,
 }
@@ -185,6 +188,7 @@ impl World {
             signer: Arc::new(MemorySigner::from_seed([7; 32]).unwrap()),
             chain,
             clock: Arc::default(),
+            feed: Feed::default(),
             owner: key(1),
             device: key(2),
         }
@@ -219,6 +223,7 @@ impl World {
             provers: BTreeMap::from([(TOY.to_owned(), Arc::new(MemoryProver::new(8)) as Arc<dyn Prover>)]),
             settle_every: Duration::from_millis(5),
             trigger_every: Duration::from_millis(5),
+            feed: self.feed.clone(),
             clock: self.clock.clone(),
             probe: Arc::new(NoProbe),
             options: Options::default(),

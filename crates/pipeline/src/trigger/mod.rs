@@ -292,7 +292,12 @@ pub(crate) async fn tell(
     shared.parts.probe.at("trigger.stored");
     for outcome in &outcomes {
         match outcome {
-            Outcome::Stored(stored, new) => project.took(stored, *new),
+            Outcome::Stored(stored, new) => {
+                project.took(stored, *new);
+                if *new {
+                    crate::live::stored(shared, project, stored);
+                }
+            }
             // The id names the whole message, so that no other one can have it.
             Outcome::Conflict(kept) => {
                 let why = format!("the store says that a trigger's event is another message, {kept}");
