@@ -16,6 +16,7 @@
 //! | `GET /v1/projects/{name}/devices` · `/logs` · `/state/{applet}/{key}` | devices, guests' last lines, one value |
 //! | `GET /v1/messages/{id}` · `/results` | where a message and its settlements are, what its handlers answered |
 //! | `GET /v1/receipts/{id}?payload=true&settlements=false` | a receipt |
+//! | `POST /rpc` | the same as JSON-RPC 2.0: `w3b_status`, `w3b_message`, …; `rpc.discover` lists the methods |
 
 #![allow(clippy::result_large_err, reason = "an answer of axum is large, and each is made once")]
 
@@ -113,6 +114,18 @@ pub(crate) fn serve(listener: tokio::net::TcpListener, state: AdminState, tasks:
 }
 
 fn router(state: AdminState) -> Router {
+    let calls = routes(state.clone());
+    routes(state.clone())
+        .route("/rpc", post(move |body: Bytes| crate::rpc::answer(calls, body)))
+        .fallback(|| async {
+            problem(StatusCode::NOT_FOUND, "not-found", "no such route; see docs/admin-api.md")
+        })
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn_with_state(state, authorise))
+}
+
+/// The routes, without the question who asks.
+fn routes(state: AdminState) -> Router {
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/projects", get(projects))
@@ -132,11 +145,7 @@ fn router(state: AdminState) -> Router {
         .route("/v1/messages/{id}", get(message))
         .route("/v1/messages/{id}/results", get(results))
         .route("/v1/receipts/{id}", get(receipt))
-        .fallback(|| async {
-            problem(StatusCode::NOT_FOUND, "not-found", "no such route; see docs/admin-api.md")
-        })
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(middleware::from_fn_with_state(state.clone(), authorise))
         .with_state(state)
 }
 

@@ -26,6 +26,7 @@ mod manifest_file;
 mod paths;
 mod readings;
 mod registry;
+mod rpc;
 mod setup;
 mod web;
 
