@@ -13,7 +13,8 @@ use w3bstream_types::Clock;
 use crate::metrics::Metrics;
 use crate::packet::Outgoing;
 use crate::shared::{Phase, Shared};
-use crate::{MqttConfig, link, topic};
+use crate::stream::{Caller, Door};
+use crate::{Listener, MqttConfig, Secure, Transport, link, topic};
 
 /// How long connections have to end in good order. Longer than any one of them may take.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
@@ -28,34 +29,72 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 pub struct MqttEndpoint {
     shared: Arc<Shared>,
     tasks: Tasks,
-    address: SocketAddr,
+    /// With real ports; the first is `config.listen`.
+    listeners: Vec<Listener>,
     arrivals: Mutex<mpsc::Receiver<Arrival>>,
 }
 
 impl MqttEndpoint {
-    /// Listens on `config.listen` and serves from now on. Must be called inside a Tokio runtime.
+    /// Listens on `config.listen` and on `config.more`, and serves from now on. Must be called inside a Tokio
+    /// runtime.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] if a setting is wrong, [`ErrorKind::Bind`] if the address cannot be listened on.
+    /// [`ErrorKind::Config`] if a setting is wrong or TLS is asked for, [`ErrorKind::Bind`] if an address cannot be
+    /// listened on.
     pub async fn bind(config: MqttConfig, clock: Arc<dyn Clock>) -> Result<Arc<Self>, Error> {
-        config.check()?;
-        let cannot = |e: std::io::Error| {
-            let what = format!("mqtt: cannot listen on {}; choose another address or port", config.listen);
-            Error::new(ErrorKind::Bind, what).with_source(e)
-        };
-        let listener = TcpListener::bind(config.listen).await.map_err(cannot)?;
-        let address = listener.local_addr().map_err(cannot)?;
-        let (shared, arrivals) = Shared::new(config, clock);
-        let tasks = Tasks::new("mqtt");
-        tasks.spawn("mqtt listener", listen(listener, Arc::clone(&shared), tasks.clone()));
-        tasks.spawn("mqtt sessions", sweep(Arc::clone(&shared), tasks.shutdown()));
-        Ok(Arc::new(Self { shared, tasks, address, arrivals: Mutex::new(arrivals) }))
+        Self::bind_with(config, clock, None).await
     }
 
-    /// Where it listens, with the real port.
+    /// The same, with what ends TLS.
+    ///
+    /// # Errors
+    /// As [`Self::bind`]; TLS may be asked for if `secure` is there.
+    pub async fn bind_with(
+        config: MqttConfig,
+        clock: Arc<dyn Clock>,
+        secure: Option<Arc<dyn Secure>>,
+    ) -> Result<Arc<Self>, Error> {
+        config.check()?;
+        let first = Listener { address: config.listen, transport: Transport::Tcp };
+        let (mut listeners, mut sockets) = (Vec::new(), Vec::new());
+        for Listener { address, transport } in std::iter::once(first).chain(config.more.iter().copied()) {
+            if transport.is_tls() && secure.is_none() {
+                let what = format!("mqtt: {} needs a certificate; set up TLS", transport.url(address));
+                return Err(Error::new(ErrorKind::Config, what));
+            }
+            let cannot = |e: std::io::Error| {
+                let what = format!("mqtt: cannot listen on {address}; choose another address or port");
+                Error::new(ErrorKind::Bind, what).with_source(e)
+            };
+            let socket = TcpListener::bind(address).await.map_err(cannot)?;
+            listeners.push(Listener { address: socket.local_addr().map_err(cannot)?, transport });
+            sockets.push((socket, transport));
+        }
+        let hall = Hall {
+            room: Arc::new(Semaphore::new(config.max_connections)),
+            door: Arc::new(Door::new(&config, secure)),
+            tasks: Tasks::new("mqtt"),
+        };
+        let (shared, arrivals) = Shared::new(config, clock);
+        for (socket, transport) in sockets {
+            let name = format!("mqtt listener {transport:?}");
+            hall.tasks.spawn(name, listen((socket, transport), Arc::clone(&shared), hall.clone()));
+        }
+        let sweeping = sweep(Arc::clone(&shared), Arc::clone(&hall.door), hall.tasks.shutdown());
+        hall.tasks.spawn("mqtt sessions", sweeping);
+        Ok(Arc::new(Self { shared, tasks: hall.tasks, listeners, arrivals: Mutex::new(arrivals) }))
+    }
+
+    /// Where it listens for plain TCP (`config.listen`), with the real port.
     #[must_use]
-    pub const fn local_addr(&self) -> SocketAddr {
-        self.address
+    pub fn local_addr(&self) -> SocketAddr {
+        self.listeners.first().map_or(self.shared.config.listen, |l| l.address)
+    }
+
+    /// All listeners, with their real ports: `config.listen`, then `config.more` in its order.
+    #[must_use]
+    pub fn listeners(&self) -> &[Listener] {
+        &self.listeners
     }
 
     /// What it has counted.
@@ -72,15 +111,23 @@ impl Drop for MqttEndpoint {
     }
 }
 
-async fn listen(listener: TcpListener, shared: Arc<Shared>, tasks: Tasks) {
-    let shutdown = tasks.shutdown();
-    let room = Arc::new(Semaphore::new(shared.config.max_connections));
+/// What the listeners of one endpoint share.
+#[derive(Clone)]
+struct Hall {
+    /// A place for every connection that may be there.
+    room: Arc<Semaphore>,
+    door: Arc<Door>,
+    tasks: Tasks,
+}
+
+async fn listen((listener, transport): (TcpListener, Transport), shared: Arc<Shared>, hall: Hall) {
+    let shutdown = hall.tasks.shutdown();
     loop {
         let accepted = tokio::select! {
             () = shutdown.requested() => return,
             accepted = listener.accept() => accepted,
         };
-        let (stream, peer) = match accepted {
+        let (stream, address) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 // Mostly too many open files. Connections that wait are not lost by a pause.
@@ -89,14 +136,14 @@ async fn listen(listener: TcpListener, shared: Arc<Shared>, tasks: Tasks) {
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(&room).try_acquire_owned() else {
+        let Ok(place) = Arc::clone(&hall.room).try_acquire_owned() else {
             shared.counters.connections_over_cap.add(1);
             continue;
         };
         let counted = Counted::new(&shared);
-        let shared = Arc::clone(&shared);
-        tasks.spawn(format!("mqtt {peer}"), async move {
-            link::serve(stream, shared).await;
+        let (door, shared, shutdown) = (Arc::clone(&hall.door), Arc::clone(&shared), shutdown.clone());
+        hall.tasks.spawn(format!("mqtt {address}"), async move {
+            link::serve(Caller { stream, address, transport }, door, shared, shutdown).await;
             drop((counted, place));
         });
     }
@@ -118,7 +165,7 @@ impl Drop for Counted {
     }
 }
 
-async fn sweep(shared: Arc<Shared>, shutdown: Shutdown) {
+async fn sweep(shared: Arc<Shared>, door: Arc<Door>, shutdown: Shutdown) {
     loop {
         tokio::select! {
             () = shutdown.requested() => return,
@@ -127,6 +174,7 @@ async fn sweep(shared: Arc<Shared>, shutdown: Shutdown) {
         for will in shared.hub.sweep() {
             shared.submit_will(will);
         }
+        door.rates.sweep();
     }
 }
 
@@ -137,7 +185,7 @@ impl Endpoint for MqttEndpoint {
     }
 
     fn urls(&self) -> Vec<String> {
-        vec![format!("mqtt://{}", self.address)]
+        self.listeners.iter().map(|l| l.transport.url(l.address)).collect()
     }
 
     async fn next(&self) -> Option<Arrival> {

@@ -27,9 +27,17 @@
 //! Identity is in the messages' signatures. User name and password are not looked at, so whoever can connect can
 //! subscribe to everything: listen where only devices reach, or behind a proxy that ends TLS.
 //!
+//! # Transports
+//! One endpoint listens on any number of addresses ([`MqttConfig::more`]): TCP, TLS, WebSocket, and WebSocket over
+//! TLS. TLS is ended by a [`Secure`] that the node brings. MQTT over WebSocket (MQTT 5, section 6) is spoken at the
+//! path `/mqtt` with the subprotocol `mqtt`, in binary frames and without compression; web pages connect if their
+//! origin is on this machine or in [`MqttConfig::web_socket_origins`]. A WebSocket keeps 4 KiB while it is idle;
+//! other connections keep no buffer of ours.
+//!
 //! # Bounds
 //! Connections, sessions, subscriptions, filters' depth, messages and bytes in flight, packets, queues and every wait
-//! have a bound in [`MqttConfig`]. A slow subscriber loses QoS 0 messages, and is disconnected when its queue runs
+//! have a bound in [`MqttConfig`]. What a client publishes per second can be bounded too: from who sends more no
+//! more is read for a while. A slow subscriber loses QoS 0 messages, and is disconnected when its queue runs
 //! over with QoS 1.
 
 mod answer;
@@ -39,13 +47,19 @@ mod endpoint;
 mod link;
 mod metrics;
 mod packet;
+mod pipe;
 mod proto;
+mod rate;
 mod router;
 mod session;
 mod shared;
 mod slots;
+mod stream;
 mod topic;
+mod upgrade;
+mod websocket;
 
 pub use config::MqttConfig;
 pub use endpoint::MqttEndpoint;
 pub use metrics::Metrics;
+pub use stream::{BoxedStream, Listener, PeerInfo, Secure, Stream, Transport};
