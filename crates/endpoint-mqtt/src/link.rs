@@ -173,6 +173,8 @@ struct Link {
     meter: Option<Arc<Mutex<Meter>>>,
     /// The PUBLISH at the front was counted as held back.
     delayed: bool,
+    /// Packets were taken since the protocol was last asked what to say.
+    took: bool,
     /// Since when a packet is incomplete.
     partial_since: Option<Instant>,
     timer: Pin<Box<Sleep>>,
@@ -188,6 +190,7 @@ impl Link {
             pipe: Pipe::new(stream),
             meter: None,
             delayed: false,
+            took: false,
             partial_since: None,
             timer: Box::pin(sleep_until(now + FAR)),
             armed: now + FAR,
@@ -260,6 +263,10 @@ impl Link {
                 waits = self.take_in(proto)?;
             }
         }
+        if std::mem::take(&mut self.took) {
+            // What was acknowledged makes room for more.
+            proto.settle(&mut self.pipe.out)?;
+        }
         at_once(|cx| self.pipe.poll_write(cx)).await?;
         let reads = listens && waits == input && self.pipe.out.len() < OUT_FULL;
         let resumes_at = match waits {
@@ -295,6 +302,7 @@ impl Link {
             Some(meter) => self.take_in_measured(proto, &meter)?,
         };
         let buf = &mut self.pipe.buf;
+        self.took |= buf.len() < before;
         if buf.is_empty() {
             // An idle connection keeps no buffer.
             *buf = BytesMut::new();
