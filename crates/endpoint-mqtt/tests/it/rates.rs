@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use w3bstream_endpoint_mqtt::{MqttConfig, MqttEndpoint};
 
-use crate::support::{Client, Hello, TOPIC, accept_all, bind, block_on, bodies, config, packet};
+use crate::support::{
+    Client, Hello, TOPIC, accept_all, bind, block_on, bodies, config, packet, parse_puback,
+};
 
 /// Publishes `count` messages at once and waits for their PUBACKs.
 async fn flood(client: &mut Client, first: u16, count: u16) -> Duration {
@@ -15,12 +17,17 @@ async fn flood(client: &mut Client, first: u16, count: u16) -> Duration {
     }
     bytes.extend(packet(0xc0, &[]));
     client.write(&bytes).await;
-    for id in first..first + count {
-        assert_eq!(client.puback().await.id, id, "in order, and none is lost");
+    // The answer to the ping may overtake those to the last messages, which the node still thinks about.
+    let (mut acks, mut pong) = (Vec::new(), false);
+    while acks.len() < usize::from(count) || !pong {
+        match client.read().await.expect("a packet, not the end") {
+            (0x40, body) => acks.push(parse_puback(&body).id),
+            (0xd0, _) => pong = true,
+            other => panic!("unexpected packet {other:?}"),
+        }
     }
-    let took = began.elapsed();
-    assert_eq!(client.read().await, Some((0xd0, vec![])), "what comes behind waits too, and comes");
-    took
+    assert_eq!(acks, (first..first + count).collect::<Vec<_>>(), "in order, and none is lost");
+    began.elapsed()
 }
 
 async fn serve(config: MqttConfig) -> (std::sync::Arc<MqttEndpoint>, tokio::task::JoinSet<()>) {

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use w3bstream_endpoint::conformance::messages;
 use w3bstream_endpoint::{Answer, Arrival, Endpoint};
-use w3bstream_endpoint_mqtt::{BoxedStream, Listener, MqttConfig, MqttEndpoint, Transport};
+use w3bstream_endpoint_mqtt::{BoxedStream, Listener, Metrics, MqttConfig, MqttEndpoint, Transport};
 use w3bstream_types::{Accepted, AckMode, Form, Received, Refusal, RefusalKind, Submission, SystemClock};
 
 use crate::transports::{dial, secure};
@@ -54,6 +54,16 @@ pub(crate) async fn bind(config: MqttConfig) -> Arc<MqttEndpoint> {
         config.more.push(Listener { address: config.listen, transport });
     }
     MqttEndpoint::bind_with(config, Arc::new(SystemClock), Some(secure())).await.unwrap()
+}
+
+/// Waits until the counters say something.
+pub(crate) async fn counted(endpoint: &MqttEndpoint, enough: impl Fn(&Metrics) -> bool) {
+    let waits = async {
+        while !enough(&endpoint.metrics()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(timeout(PATIENCE, waits).await.is_ok(), "{:?}", endpoint.metrics());
 }
 
 pub(crate) async fn next(endpoint: &MqttEndpoint) -> Arrival {

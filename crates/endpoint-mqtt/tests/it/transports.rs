@@ -18,7 +18,7 @@ use w3bstream_endpoint::{Endpoint as _, ErrorKind, async_trait};
 use w3bstream_endpoint_mqtt::{BoxedStream, Listener, MqttConfig, MqttEndpoint, PeerInfo, Secure, Transport};
 use w3bstream_types::SystemClock;
 
-use crate::support::{Client, Hello, bind, block_on, config, packet, via};
+use crate::support::{Client, Hello, bind, block_on, config, counted, packet, via};
 
 pub(crate) const KINDS: [Transport; 4] =
     [Transport::Tcp, Transport::Tls, Transport::WebSocket, Transport::WebSocketTls];
@@ -221,7 +221,7 @@ fn who_speaks_the_wrong_protocol_is_closed() {
         let hello = [0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3];
         assert_eq!(answer_to(&endpoint, Transport::Tcp, &hello).await, b"");
         assert!(text(answer_to(&endpoint, Transport::WebSocket, &hello).await).starts_with("HTTP/1.1 400"));
-        assert_eq!(endpoint.metrics().handshakes_failed, 9);
+        counted(&endpoint, |m| m.handshakes_failed == 9).await;
         for transport in KINDS {
             dialled(&endpoint, transport, "good").await;
         }
@@ -250,7 +250,7 @@ fn handshakes_are_bounded_in_time_and_in_number() {
             assert_eq!(stream.read(&mut [0; 8]).await.unwrap_or(0), 0);
         }
         assert!(began.elapsed() < Duration::from_secs(3));
-        assert_eq!(endpoint.metrics().handshakes_failed, 2);
+        counted(&endpoint, |m| m.handshakes_failed == 2).await;
         // TCP alone needs no turn.
         let _silent = TcpStream::connect(at(Transport::Tls)).await.unwrap();
         dialled(&endpoint, Transport::Tcp, "plain").await;
