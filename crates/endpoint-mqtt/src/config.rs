@@ -8,6 +8,8 @@ use w3bstream_endpoint::{Error, ErrorKind, covers};
 
 use crate::topic;
 
+use crate::Listener;
+
 /// Settings of the endpoint. Every queue and every wait has a bound here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MqttConfig {
@@ -57,6 +59,26 @@ pub struct MqttConfig {
     pub max_queued_bytes: usize,
     /// QoS 1 and 2 messages on their way to one session that it has not acknowledged.
     pub max_outgoing_in_flight: u16,
+    /// Where else to listen, and for what.
+    pub more: Vec<Listener>,
+    /// TLS and WebSocket handshakes at a time. Others wait for their turn within `connect_timeout`.
+    pub max_handshakes: usize,
+    /// Bytes of the HTTP request that begins a WebSocket.
+    pub max_upgrade_bytes: usize,
+    /// Bytes of a WebSocket message, and of one frame of it.
+    pub max_web_socket_message_bytes: usize,
+    /// Web pages that may connect by WebSocket, by their origin (`https://app.example`), those on this machine
+    /// (`localhost`, loopback addresses) besides; `*` is all pages. Who is no browser sends no origin, and is
+    /// not asked for one. A page is not trusted for being named like the node, as its owner may let his name
+    /// point to the node.
+    pub web_socket_origins: Vec<String>,
+    /// PUBLISH packets that one client may send per second; 0 is without limit. From who sends more no more is
+    /// read for a while, its other packets included.
+    pub max_publish_rate: u32,
+    /// PUBLISH packets that may come at once, if there were none for a while.
+    pub publish_burst: u32,
+    /// Bytes of PUBLISH packets that one client may send per second, and at once; 0 is without limit.
+    pub max_publish_byte_rate: u64,
 }
 
 impl Default for MqttConfig {
@@ -83,6 +105,14 @@ impl Default for MqttConfig {
             max_queued_messages: 256,
             max_queued_bytes: 1 << 20,
             max_outgoing_in_flight: 32,
+            more: Vec::new(),
+            max_handshakes: 512,
+            max_upgrade_bytes: 8 << 10,
+            max_web_socket_message_bytes: 512 << 10,
+            web_socket_origins: Vec::new(),
+            max_publish_rate: 0,
+            publish_burst: 100,
+            max_publish_byte_rate: 0,
         }
     }
 }
@@ -112,11 +142,21 @@ impl MqttConfig {
             ("max_sessions", self.max_sessions),
             ("max_queued_messages", self.max_queued_messages),
             ("max_outgoing_in_flight", self.max_outgoing_in_flight.into()),
+            ("max_handshakes", self.max_handshakes),
+            ("publish_burst", usize::try_from(self.publish_burst).unwrap_or(usize::MAX)),
         ];
         // Tokio's semaphores and channels take no more than this.
         let most = tokio::sync::Semaphore::MAX_PERMITS >> 3;
         if let Some((name, _)) = counts.iter().find(|(_, n)| *n == 0 || *n > most) {
             return wrong(&format!("{name} must be at least 1 and no more than {most}"));
+        }
+        if self.more.iter().any(|l| l.transport.is_web_socket()) {
+            if self.max_web_socket_message_bytes < self.max_packet_bytes {
+                return wrong("max_web_socket_message_bytes must be at least max_packet_bytes");
+            }
+            if !(512..=1 << 20).contains(&self.max_upgrade_bytes) {
+                return wrong("max_upgrade_bytes must be between 512 and 1048576");
+            }
         }
         let keep_alive = self.max_keep_alive.as_secs();
         if keep_alive == 0 || keep_alive > u16::MAX.into() {
@@ -167,5 +207,11 @@ mod tests {
         assert!(open.is_open("site/a/b") && !open.is_open("w3b/p/t"));
         let less = MqttConfig { max_in_flight_bytes: 2000, ..MqttConfig::default() };
         assert!(less.check().unwrap_err().to_string().contains("max_in_flight_bytes"));
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let more = vec![Listener { address, transport: crate::Transport::WebSocket }];
+        let small = MqttConfig { more, max_web_socket_message_bytes: 2000, ..MqttConfig::default() };
+        assert!(small.check().unwrap_err().to_string().contains("max_web_socket_message_bytes"));
+        let none = MqttConfig { publish_burst: 0, ..MqttConfig::default() };
+        assert!(none.check().unwrap_err().to_string().contains("publish_burst"));
     }
 }

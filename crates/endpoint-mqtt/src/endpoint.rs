@@ -16,7 +16,8 @@ use crate::log::Log;
 use crate::message::Message;
 use crate::metrics::Metrics;
 use crate::shared::{Phase, Shared};
-use crate::{MqttConfig, link, sys, topic};
+use crate::stream::{Caller, Door};
+use crate::{Listener, MqttConfig, Secure, Transport, link, sys, topic};
 
 /// How long connections have to end in good order. Longer than any one of them may take.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
@@ -32,47 +33,73 @@ pub struct MqttEndpoint {
     shared: Arc<Shared>,
     tasks: Tasks,
     log_tasks: Tasks,
-    address: SocketAddr,
+    /// With real ports; the first is `config.listen`.
+    listeners: Vec<Listener>,
     arrivals: Mutex<mpsc::Receiver<Arrival>>,
 }
 
 impl MqttEndpoint {
-    /// Listens on `config.listen` and serves those whom `gate` admits from now on. Must be called inside a Tokio runtime.
+    /// Listens on `config.listen` and on `config.more`, and serves those whom `gate` admits from now on. Must be called
+    /// inside a Tokio runtime.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] if a setting is wrong, [`ErrorKind::Bind`] if the address cannot be listened on,
-    /// [`ErrorKind::State`] if the sessions of an earlier run cannot be read.
+    /// [`ErrorKind::Config`] if a setting is wrong or TLS is asked for, [`ErrorKind::Bind`] if an address cannot be
+    /// listened on, [`ErrorKind::State`] if the sessions of an earlier run cannot be read.
     pub async fn bind(
         config: MqttConfig,
         clock: Arc<dyn Clock>,
         gate: SharedGate,
     ) -> Result<Arc<Self>, Error> {
+        Self::bind_with(config, clock, gate, None).await
+    }
+
+    /// The same, with what ends TLS.
+    ///
+    /// # Errors
+    /// As [`Self::bind`]; TLS may be asked for if `secure` is there.
+    pub async fn bind_with(
+        config: MqttConfig,
+        clock: Arc<dyn Clock>,
+        gate: SharedGate,
+        secure: Option<Arc<dyn Secure>>,
+    ) -> Result<Arc<Self>, Error> {
         config.check()?;
         let log = config.sessions_file.as_deref().map(Log::open).transpose()?.map(Arc::new);
-        let cannot = |e: std::io::Error| {
-            let what = format!("mqtt: cannot listen on {}; choose another address or port", config.listen);
-            Error::new(ErrorKind::Bind, what).with_source(e)
+        let first = Listener { address: config.listen, transport: Transport::Tcp };
+        let asked = std::iter::once(first).chain(config.more.iter().copied());
+        let (listeners, sockets) = listen_on(asked, secure.is_some()).await?;
+        let hall = Hall {
+            room: Arc::new(Semaphore::new(config.max_connections)),
+            door: Arc::new(Door::new(&config, secure)),
+            tasks: Tasks::new("mqtt"),
         };
-        let listener = TcpListener::bind(config.listen).await.map_err(cannot)?;
-        let address = listener.local_addr().map_err(cannot)?;
         let (shared, arrivals) = Shared::new(config, clock, (gate, log.clone()));
         shared.hub.restore(shared.now()).await?;
-        let tasks = Tasks::new("mqtt");
         // A group of its own: it is asked to end when nobody notes anything any more.
         let log_tasks = Tasks::new("mqtt log");
         if let Some(log) = log {
             log_tasks.spawn("mqtt log", log.run(log_tasks.shutdown()));
         }
-        tasks.spawn("mqtt listener", listen(listener, Arc::clone(&shared), tasks.clone()));
-        tasks.spawn("mqtt sessions", sweep(Arc::clone(&shared), tasks.shutdown()));
-        tasks.spawn("mqtt $SYS", sys::publish(Arc::clone(&shared), tasks.shutdown()));
-        Ok(Arc::new(Self { shared, tasks, log_tasks, address, arrivals: Mutex::new(arrivals) }))
+        for (socket, transport) in sockets {
+            let name = format!("mqtt listener {transport:?}");
+            hall.tasks.spawn(name, listen((socket, transport), Arc::clone(&shared), hall.clone()));
+        }
+        let sweeping = sweep(Arc::clone(&shared), Arc::clone(&hall.door), hall.tasks.shutdown());
+        hall.tasks.spawn("mqtt sessions", sweeping);
+        hall.tasks.spawn("mqtt $SYS", sys::publish(Arc::clone(&shared), hall.tasks.shutdown()));
+        Ok(Arc::new(Self { shared, tasks: hall.tasks, log_tasks, listeners, arrivals: Mutex::new(arrivals) }))
     }
 
-    /// Where it listens, with the real port.
+    /// Where it listens for plain TCP (`config.listen`), with the real port.
     #[must_use]
-    pub const fn local_addr(&self) -> SocketAddr {
-        self.address
+    pub fn local_addr(&self) -> SocketAddr {
+        self.listeners.first().map_or(self.shared.config.listen, |l| l.address)
+    }
+
+    /// All listeners, with their real ports: `config.listen`, then `config.more` in its order.
+    #[must_use]
+    pub fn listeners(&self) -> &[Listener] {
+        &self.listeners
     }
 
     /// What it has counted.
@@ -82,6 +109,27 @@ impl MqttEndpoint {
     }
 }
 
+/// Sockets with what is spoken on them, and where they really listen.
+type Bound = (Vec<Listener>, Vec<(TcpListener, Transport)>);
+
+async fn listen_on(asked: impl Iterator<Item = Listener>, secure: bool) -> Result<Bound, Error> {
+    let (mut listeners, mut sockets) = (Vec::new(), Vec::new());
+    for Listener { address, transport } in asked {
+        if transport.is_tls() && !secure {
+            let what = format!("mqtt: {} needs a certificate; set up TLS", transport.url(address));
+            return Err(Error::new(ErrorKind::Config, what));
+        }
+        let cannot = |e: std::io::Error| {
+            let what = format!("mqtt: cannot listen on {address}; choose another address or port");
+            Error::new(ErrorKind::Bind, what).with_source(e)
+        };
+        let socket = TcpListener::bind(address).await.map_err(cannot)?;
+        listeners.push(Listener { address: socket.local_addr().map_err(cannot)?, transport });
+        sockets.push((socket, transport));
+    }
+    Ok((listeners, sockets))
+}
+
 impl Drop for MqttEndpoint {
     fn drop(&mut self) {
         self.shared.advance(Phase::Gone);
@@ -89,15 +137,23 @@ impl Drop for MqttEndpoint {
     }
 }
 
-async fn listen(listener: TcpListener, shared: Arc<Shared>, tasks: Tasks) {
-    let shutdown = tasks.shutdown();
-    let room = Arc::new(Semaphore::new(shared.config.max_connections));
+/// What the listeners of one endpoint share.
+#[derive(Clone)]
+struct Hall {
+    /// A place for every connection that may be there.
+    room: Arc<Semaphore>,
+    door: Arc<Door>,
+    tasks: Tasks,
+}
+
+async fn listen((listener, transport): (TcpListener, Transport), shared: Arc<Shared>, hall: Hall) {
+    let shutdown = hall.tasks.shutdown();
     loop {
         let accepted = tokio::select! {
             () = shutdown.requested() => return,
             accepted = listener.accept() => accepted,
         };
-        let (stream, peer) = match accepted {
+        let (stream, address) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 // Mostly too many open files. Connections that wait are not lost by a pause.
@@ -106,14 +162,14 @@ async fn listen(listener: TcpListener, shared: Arc<Shared>, tasks: Tasks) {
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(&room).try_acquire_owned() else {
+        let Ok(place) = Arc::clone(&hall.room).try_acquire_owned() else {
             shared.counters.connections_over_cap.add(1);
             continue;
         };
         let counted = Counted::new(&shared);
-        let shared = Arc::clone(&shared);
-        tasks.spawn(format!("mqtt {peer}"), async move {
-            link::serve(stream, shared).await;
+        let (door, shared, shutdown) = (Arc::clone(&hall.door), Arc::clone(&shared), shutdown.clone());
+        hall.tasks.spawn(format!("mqtt {address}"), async move {
+            link::serve(Caller { stream, address, transport }, door, shared, shutdown).await;
             drop((counted, place));
         });
     }
@@ -135,7 +191,7 @@ impl Drop for Counted {
     }
 }
 
-async fn sweep(shared: Arc<Shared>, shutdown: Shutdown) {
+async fn sweep(shared: Arc<Shared>, door: Arc<Door>, shutdown: Shutdown) {
     loop {
         tokio::select! {
             () = shutdown.requested() => return,
@@ -144,6 +200,7 @@ async fn sweep(shared: Arc<Shared>, shutdown: Shutdown) {
         for will in shared.hub.sweep(shared.now()) {
             shared.submit_will(will);
         }
+        door.rates.sweep();
     }
 }
 
@@ -154,7 +211,7 @@ impl Endpoint for MqttEndpoint {
     }
 
     fn urls(&self) -> Vec<String> {
-        vec![format!("mqtt://{}", self.address)]
+        self.listeners.iter().map(|l| l.transport.url(l.address)).collect()
     }
 
     async fn next(&self) -> Option<Arrival> {

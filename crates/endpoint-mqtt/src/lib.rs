@@ -37,9 +37,17 @@
 //! send bodies without a signature: events, with the user properties `w3b-event-id` (what makes a repetition a repetition;
 //! without it each PUBLISH is an event of its own) and `w3b-time` (milliseconds since the epoch).
 //!
+//! # Transports
+//! One endpoint listens on any number of addresses ([`MqttConfig::more`]): TCP, TLS, WebSocket, and WebSocket over
+//! TLS. TLS is ended by a [`Secure`] that the node brings. MQTT over WebSocket (MQTT 5, section 6) is spoken at the
+//! path `/mqtt` with the subprotocol `mqtt`, in binary frames and without compression; web pages connect if their
+//! origin is on this machine or in [`MqttConfig::web_socket_origins`]. A WebSocket keeps 4 KiB while it is idle;
+//! other connections keep no buffer of ours.
+//!
 //! # Bounds
 //! Connections, sessions, subscriptions, filters' depth, messages and bytes in flight, packets, queues, retained messages and every wait
-//! have a bound in [`MqttConfig`]. A slow subscriber loses QoS 0 messages, and is disconnected when its queue runs
+//! have a bound in [`MqttConfig`]. What a client publishes per second can be bounded too: from who sends more no
+//! more is read for a while. A slow subscriber loses QoS 0 messages, and is disconnected when its queue runs
 //! over with QoS 1 or 2; what is retained and does not fit into its queue is left out.
 
 mod answer;
@@ -54,16 +62,22 @@ mod message;
 mod metrics;
 mod open;
 mod packet;
+mod pipe;
 mod proto;
 mod publish;
+mod rate;
 mod retained;
 mod router;
 mod session;
 mod shared;
 mod slots;
+mod stream;
 mod sys;
 mod topic;
+mod upgrade;
+mod websocket;
 
 pub use config::MqttConfig;
 pub use endpoint::MqttEndpoint;
 pub use metrics::Metrics;
+pub use stream::{BoxedStream, Listener, PeerInfo, Secure, Stream, Transport};

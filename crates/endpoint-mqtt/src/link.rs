@@ -1,23 +1,24 @@
-//! One connection's socket: reads, writes, waits.
+//! One connection: what it does when, and what it waits for.
 
-use std::io;
+use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
-use tokio::net::TcpStream;
+use bytes::BytesMut;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use w3bstream_tasks::Shutdown;
 
 use crate::connect::{First, first_packet};
-use crate::open::{Opened, Peer, open};
+use crate::open::{Opened, open};
 use crate::packet::{Codec, NotGranted};
+use crate::pipe::{Pipe, at_once, end_of};
 use crate::proto::{End, Missing, Proto};
+use crate::rate::{Meter, next_publish};
 use crate::shared::{Phase, Shared};
+use crate::stream::{BoxedStream, Caller, Door, Peer};
 
-/// Bytes that one read asks for.
-const READ_BYTES: usize = 32 << 10;
 /// Beyond so many bytes that the peer has not taken, nothing more is read from it.
 const OUT_FULL: usize = 256 << 10;
 /// How long the last packets may take to be written.
@@ -29,43 +30,70 @@ const LINGER: Duration = Duration::from_millis(500);
 const FAR: Duration = Duration::from_secs(86_400 * 365);
 
 /// Serves one connection to its end.
-pub(crate) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
+pub(crate) async fn serve(caller: Caller, door: Arc<Door>, shared: Arc<Shared>, shutdown: Shutdown) {
     shared.counters.connections.add(1);
     // Acknowledgements are small, and already written in batches.
-    let _ = stream.set_nodelay(true);
-    let from_loopback = stream.peer_addr().is_ok_and(|peer| peer.ip().is_loopback());
-    let peer = Peer { from_loopback, ..Peer::default() };
-    let mut link = Link::new(stream);
+    let _ = caller.stream.set_nodelay(true);
+    let first = tokio::select! {
+        biased;
+        // Who has not connected yet is not waited for.
+        () = shutdown.requested() => None,
+        first = timeout(shared.config.connect_timeout, arrive(caller, &door, &shared)) => first.ok().flatten(),
+    };
     let conn = shared.next_conn.fetch_add(1, Ordering::Relaxed);
-    let first = timeout(shared.config.connect_timeout, link.read_connect(&shared)).await;
     match first {
-        Ok(Some(First::Connect(codec, connect))) => {
-            match open(&shared, conn, (codec, *connect), peer).await {
-                Ok(opened) => link.converse(opened, &shared).await,
+        Some((mut link, peer, First::Connect(codec, connect))) => {
+            match open(&shared, (conn, peer), (codec, *connect)).await {
+                Ok(opened) => {
+                    link.meter = door.rates.of(&opened.proto.session.client_id);
+                    link.converse(opened, &shared).await;
+                }
                 Err((mut codec, refused)) => link.refuse(&mut codec, refused, &shared).await,
             }
         }
-        Ok(Some(First::Refused(mut codec, refused))) => link.refuse(&mut codec, refused, &shared).await,
+        Some((mut link, _, First::Refused(mut codec, refused))) => {
+            link.refuse(&mut codec, refused, &shared).await;
+        }
         _ => shared.counters.handshakes_failed.add(1),
     }
     shared.leave(conn);
 }
 
-#[derive(Debug)]
+/// Does the handshakes, and reads the first packet; `None` if there is nobody to talk to.
+async fn arrive(caller: Caller, door: &Door, shared: &Shared) -> Option<(Link, Peer, First)> {
+    let address = caller.address;
+    match door.enter(caller, &shared.config).await {
+        Ok((stream, peer)) => {
+            let mut link = Link::new(stream);
+            let first = link.read_connect(shared).await?;
+            Some((link, peer, first))
+        }
+        Err(why) => {
+            tracing::debug!(peer = %address, why, "handshake failed");
+            None
+        }
+    }
+}
+
+/// What hinders the reading of more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waits {
+    /// What the protocol misses.
+    For(Missing),
+    /// The client publishes more than it may: until then.
+    Rate(Instant),
+}
+
 struct Link {
-    stream: TcpStream,
-    /// Read and not yet taken.
-    buf: BytesMut,
-    /// Not yet written.
-    out: BytesMut,
-    /// The socket may have bytes for us.
-    readable: bool,
-    /// When the last bytes came, or reading went on after a pause.
-    heard: Instant,
+    pipe: Pipe,
+    /// What the client has used of what it may publish; `None` without limit.
+    meter: Option<Arc<Mutex<Meter>>>,
+    /// The PUBLISH at the front was counted as held back.
+    delayed: bool,
+    /// Packets were taken since the protocol was last asked what to say.
+    took: bool,
     /// Since when a packet is incomplete.
     partial_since: Option<Instant>,
-    /// Since when the peer takes nothing.
-    unread_since: Option<Instant>,
     timer: Pin<Box<Sleep>>,
     /// When the timer rings. Deadlines mostly move away, so it is set again only when it has rung or one
     /// has come nearer.
@@ -73,16 +101,14 @@ struct Link {
 }
 
 impl Link {
-    fn new(stream: TcpStream) -> Self {
+    fn new(stream: BoxedStream) -> Self {
         let now = Instant::now();
         Self {
-            stream,
-            buf: BytesMut::new(),
-            out: BytesMut::new(),
-            readable: false,
-            heard: now,
+            pipe: Pipe::new(stream),
+            meter: None,
+            delayed: false,
+            took: false,
             partial_since: None,
-            unread_since: None,
             timer: Box::pin(sleep_until(now + FAR)),
             armed: now + FAR,
         }
@@ -91,7 +117,7 @@ impl Link {
     /// Reads up to a complete first packet; `None` if the peer went away.
     async fn read_connect(&mut self, shared: &Shared) -> Option<First> {
         loop {
-            match first_packet(&mut self.buf, &shared.config) {
+            match first_packet(&mut self.pipe.buf, &shared.config) {
                 First::Partial => {}
                 First::Nonsense(why) => {
                     tracing::debug!(why, "connection closed before CONNECT");
@@ -99,23 +125,32 @@ impl Link {
                 }
                 first => return Some(first),
             }
-            self.stream.readable().await.ok()?;
-            self.read().ok()?;
+            if let Err(error) = poll_fn(|cx| self.pipe.poll_read(cx)).await {
+                tracing::debug!(%error, "connection ended before CONNECT");
+                if matches!(end_of(&error), End::Fault(_)) {
+                    self.finish().await;
+                }
+                return None;
+            }
         }
     }
 
     async fn refuse(&mut self, codec: &mut Codec, refused: NotGranted, shared: &Shared) {
         shared.counters.connects_refused.add(1);
-        codec.connack(&mut self.out, Err(refused));
+        codec.connack(&mut self.pipe.out, Err(refused));
         self.finish().await;
     }
 
     /// The life of a connection.
     async fn converse(&mut self, opened: Box<Opened>, shared: &Shared) {
-        let Opened { mut proto, granted, session_present, silence } = *opened;
-        proto.codec.connack(&mut self.out, Ok(granted));
+        let Opened { mut proto, peer, granted, session_present, silence } = *opened;
+        tracing::debug!(
+            client = %proto.session.client_id, address = %peer.address, transport = ?peer.transport,
+            dids = peer.certificate_dids.len(), "connected"
+        );
+        proto.codec.connack(&mut self.pipe.out, Ok(granted));
         if session_present {
-            proto.resend(&mut self.out);
+            proto.resend(&mut self.pipe.out);
         }
         let end = loop {
             if let Err(end) = self.turn(&mut proto, silence, shared).await {
@@ -126,32 +161,42 @@ impl Link {
         // Before the last packets: who reads them may already come back.
         proto.leave(&end);
         if !matches!(end, End::Gone) {
-            proto.farewell(&end, &mut self.out);
+            proto.farewell(&end, &mut self.pipe.out);
             self.finish().await;
         }
     }
 
     /// Does what can be done now, then waits for something to change.
     async fn turn(&mut self, proto: &mut Proto, silence: Duration, shared: &Shared) -> Result<(), End> {
-        proto.settle(&mut self.out)?;
+        proto.settle(&mut self.pipe.out)?;
         let listens = shared.phase() == Phase::Running && proto.doomed_at().is_none();
-        let mut missing = Missing::Answer;
+        let input = Waits::For(Missing::Input);
+        let mut waits = Waits::For(Missing::Answer);
         if listens {
-            missing = self.take_in(proto)?;
-            if self.readable && missing == Missing::Input && self.out.len() < OUT_FULL {
-                self.read().map_err(|_| End::Gone)?;
-                missing = self.take_in(proto)?;
+            waits = self.take_in(proto)?;
+            // Here and not only below: else the answers that come would hold up the reading.
+            if self.pipe.readable && waits == input && self.pipe.out.len() < OUT_FULL {
+                at_once(|cx| self.pipe.poll_read(cx)).await?;
+                waits = self.take_in(proto)?;
             }
         }
-        if !self.out.is_empty() {
+        if std::mem::take(&mut self.took) {
+            // What was acknowledged makes room for more.
+            proto.settle(&mut self.pipe.out)?;
+        }
+        if !self.pipe.out.is_empty() {
             let kept = timeout(shared.config.stall_timeout, proto.kept()).await;
             kept.map_err(|_| End::Unkept)?;
         }
-        self.flush().map_err(|_| End::Gone)?;
-        let reads = listens && missing == Missing::Input && self.out.len() < OUT_FULL;
-        self.check_deadlines(proto, reads.then_some(silence), shared)?;
-        let budget = match missing {
-            Missing::Budget(bytes) if listens => Some(bytes),
+        at_once(|cx| self.pipe.poll_write(cx)).await?;
+        let reads = listens && waits == input && self.pipe.out.len() < OUT_FULL;
+        let resumes_at = match waits {
+            Waits::Rate(at) => Some(at),
+            Waits::For(_) => None,
+        };
+        self.check_deadlines(proto, (reads.then_some(silence), resumes_at), shared)?;
+        let budget = match waits {
+            Waits::For(Missing::Budget(bytes)) if listens => Some(bytes),
             _ => None,
         };
         tokio::select! {
@@ -160,49 +205,79 @@ impl Link {
             permit = shared.budget.wait(budget.unwrap_or(0)), if budget.is_some() => {
                 proto.state.spare = permit;
             }
-            ready = self.stream.readable(), if reads => {
-                ready.map_err(|_| End::Gone)?;
-                self.readable = true;
-            }
-            ready = self.stream.writable(), if !self.out.is_empty() => {
-                ready.map_err(|_| End::Gone)?;
-            }
+            moved = poll_fn(|cx| self.pipe.poll(cx, reads)) => moved.map_err(|e| end_of(&e))?,
             () = &mut self.timer => self.armed = Instant::now() + FAR,
         }
         if !reads {
             // A pause of ours is no silence of the peer's.
-            self.heard = Instant::now();
+            self.pipe.heard = Instant::now();
         }
         Ok(())
     }
 
     /// Takes the packets that have been read.
-    fn take_in(&mut self, proto: &mut Proto) -> Result<Missing, End> {
-        let before = self.buf.len();
-        let missing = proto.input(&mut self.buf, &mut self.out)?;
-        if self.buf.is_empty() {
+    fn take_in(&mut self, proto: &mut Proto) -> Result<Waits, End> {
+        let before = self.pipe.buf.len();
+        let waits = match self.meter.clone() {
+            None => Waits::For(proto.input(&mut self.pipe.buf, &mut self.pipe.out)?),
+            Some(meter) => self.take_in_measured(proto, &meter)?,
+        };
+        let buf = &mut self.pipe.buf;
+        self.took |= buf.len() < before;
+        if buf.is_empty() {
             // An idle connection keeps no buffer.
-            self.buf = BytesMut::new();
+            *buf = BytesMut::new();
         }
-        if self.buf.is_empty() || missing != Missing::Input {
+        if buf.is_empty() || waits != Waits::For(Missing::Input) {
             self.partial_since = None;
-        } else if self.partial_since.is_none() || self.buf.len() < before {
+        } else if self.partial_since.is_none() || buf.len() < before {
             self.partial_since = Some(Instant::now());
         }
-        Ok(missing)
+        Ok(waits)
+    }
+
+    /// The same where the client may publish so much only: one PUBLISH after the other.
+    fn take_in_measured(&mut self, proto: &mut Proto, meter: &Mutex<Meter>) -> Result<Waits, End> {
+        loop {
+            let next = next_publish(&self.pipe.buf);
+            let now = Instant::now();
+            let part = match &next {
+                Some(at) if at.start > 0 => at.start,
+                Some(at) => {
+                    let ready_at = meter.lock().unwrap_or_else(PoisonError::into_inner).ready_at();
+                    if let Some(ready_at) = ready_at.filter(|at| *at > now) {
+                        proto.shared.counters.publishes_delayed.add((!self.delayed).into());
+                        self.delayed = true;
+                        return Ok(Waits::Rate(ready_at));
+                    }
+                    at.end
+                }
+                None => self.pipe.buf.len(),
+            };
+            let mut taken = self.pipe.buf.split_to(part);
+            let missing = proto.input(&mut taken, &mut self.pipe.out)?;
+            let left = taken.len();
+            taken.unsplit(std::mem::take(&mut self.pipe.buf));
+            self.pipe.buf = taken;
+            let Some(at) = next.filter(|_| left == 0) else { return Ok(Waits::For(missing)) };
+            if at.start == 0 {
+                meter.lock().unwrap_or_else(PoisonError::into_inner).take(part, now);
+                self.delayed = false;
+            }
+        }
     }
 
     /// Ends the connection if a deadline has passed, else sets the timer to the next one.
     fn check_deadlines(
         &mut self,
         proto: &Proto,
-        silence: Option<Duration>,
+        (silence, resumes_at): (Option<Duration>, Option<Instant>),
         shared: &Shared,
     ) -> Result<(), End> {
         let now = Instant::now();
         let stall = shared.config.stall_timeout;
-        let silent_at = silence.map(|s| self.heard + s);
-        let stalled = [self.partial_since.filter(|_| silence.is_some()), self.unread_since];
+        let silent_at = silence.map(|s| self.pipe.heard + s);
+        let stalled = [self.partial_since.filter(|_| silence.is_some()), self.pipe.unread_since];
         let stalled_at = stalled.into_iter().flatten().min().map(|since| since + stall);
         if stalled_at.is_some_and(|at| at <= now) {
             return Err(End::Stalled);
@@ -210,7 +285,7 @@ impl Link {
         if silent_at.is_some_and(|at| at <= now) {
             return Err(End::Silent);
         }
-        let next = [silent_at, stalled_at, proto.wakes_at()].into_iter().flatten().min();
+        let next = [silent_at, stalled_at, resumes_at, proto.wakes_at()].into_iter().flatten().min();
         if let Some(next) = next
             && next < self.armed
         {
@@ -220,60 +295,21 @@ impl Link {
         Ok(())
     }
 
-    /// Reads once, without waiting.
-    fn read(&mut self) -> io::Result<()> {
-        self.buf.reserve(READ_BYTES);
-        match self.stream.try_read_buf(&mut self.buf) {
-            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(_) => {
-                self.heard = Instant::now();
-                Ok(())
-            }
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                self.readable = false;
-                Ok(())
-            }
-            Err(e) => Err(e),
-        }
-    }
-
-    /// Writes as much as the socket takes, without waiting.
-    fn flush(&mut self) -> io::Result<()> {
-        while !self.out.is_empty() {
-            match self.stream.try_write(&self.out) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(n) => {
-                    self.out.advance(n);
-                    self.unread_since = None;
-                }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    self.unread_since.get_or_insert_with(Instant::now);
-                    return Ok(());
-                }
-                Err(e) => return Err(e),
-            }
-        }
-        self.unread_since = None;
-        self.out = BytesMut::new();
-        Ok(())
-    }
-
     /// Writes what is left, says that no more comes, and hears the peer out.
     async fn finish(&mut self) {
+        let pipe = &mut self.pipe;
         let written = timeout(FAREWELL, async {
-            while !self.out.is_empty() {
-                self.stream.writable().await?;
-                self.flush()?;
-            }
-            tokio::io::AsyncWriteExt::shutdown(&mut self.stream).await
+            // Whether or not the last packets could be written: the stream may have its own last word.
+            let _ = poll_fn(|cx| pipe.poll_write(cx)).await;
+            poll_fn(|cx| pipe.stream.as_mut().poll_shutdown(cx)).await
         });
         if !matches!(written.await, Ok(Ok(()))) {
             return;
         }
         let heard_out = async {
             loop {
-                self.buf.clear();
-                if self.stream.readable().await.is_err() || self.read().is_err() {
+                pipe.buf.clear();
+                if poll_fn(|cx| pipe.poll_read(cx)).await.is_err() {
                     break;
                 }
             }

@@ -34,13 +34,13 @@ macro_rules! counters {
 }
 
 counters! {
-    /// TCP connections now.
+    /// Connections now, of every transport.
     connections_now,
-    /// TCP connections that were accepted.
+    /// Connections that were accepted.
     connections,
-    /// TCP connections that were closed at once because there were too many.
+    /// Connections that were closed at once because there were too many.
     connections_over_cap,
-    /// Connections that ended without a valid CONNECT in time.
+    /// Connections that ended without a valid CONNECT in time, TLS and WebSocket handshakes that failed included.
     handshakes_failed,
     /// CONNECTs that were refused with a CONNACK.
     connects_refused,
@@ -60,6 +60,8 @@ counters! {
     publishes,
     /// Bytes of these packets.
     publish_bytes,
+    /// PUBLISH packets that were held back because their client sends more than it may.
+    publishes_delayed,
     /// Messages that the node accepted.
     accepted,
     /// Of these, messages that it already had.

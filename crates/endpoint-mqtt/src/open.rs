@@ -8,7 +8,7 @@ use std::time::Duration;
 use rmqtt_codec::{v3, v5};
 use tokio::time::{Instant, timeout};
 use w3bstream_endpoint::{Access, Credentials};
-use w3bstream_types::{Did, Refusal, RefusalKind};
+use w3bstream_types::{Refusal, RefusalKind};
 
 use crate::connect::Connect;
 use crate::hub::TooManySessions;
@@ -16,20 +16,14 @@ use crate::packet::{Codec, Granted, NotGranted};
 use crate::proto::{Proto, State, TOPIC_ALIASES};
 use crate::session::{Claim, ConnId, Last, Session, Will};
 use crate::shared::{Phase, Shared};
-
-/// Who is at the other end, as far as the connection itself says it.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Peer {
-    /// True if the peer's address is a loopback address.
-    pub(crate) from_loopback: bool,
-    /// DIDs in the client's verified certificate.
-    pub(crate) certificate_dids: Vec<Did>,
-}
+use crate::stream::Peer;
 
 /// A connection that was granted, and the CONNACK for it.
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) proto: Proto,
+    /// Who it is, as far as the network knows.
+    pub(crate) peer: Peer,
     pub(crate) granted: Granted,
     pub(crate) session_present: bool,
     pub(crate) silence: Duration,
@@ -54,13 +48,13 @@ fn not_admitted(refusal: &Refusal) -> NotGranted {
     no(v5, v4, format!("{}: {}", refusal.kind.code(), refusal.detail))
 }
 
-async fn admit(shared: &Shared, connect: &mut Connect, peer: Peer) -> Result<Access, NotGranted> {
+async fn admit(shared: &Shared, connect: &mut Connect, peer: &Peer) -> Result<Access, NotGranted> {
     let credentials = Credentials {
         client_id: connect.client_id.clone(),
         username: connect.username.take(),
         password: connect.password.take(),
-        certificate_dids: peer.certificate_dids,
-        from_loopback: peer.from_loopback,
+        certificate_dids: peer.certificate_dids.clone(),
+        from_loopback: peer.address.ip().is_loopback(),
     };
     let judged = timeout(shared.config.connect_timeout, shared.gate.admit(credentials)).await;
     let late = || Refusal::new(RefusalKind::NotReady, "the node could not check who you are in time");
@@ -85,12 +79,11 @@ async fn admit(shared: &Shared, connect: &mut Connect, peer: Peer) -> Result<Acc
 /// Grants a CONNECT.
 pub(crate) async fn open(
     shared: &Arc<Shared>,
-    conn: ConnId,
+    (conn, peer): (ConnId, Peer),
     (mut codec, mut connect): (Codec, Connect),
-    peer: Peer,
 ) -> Result<Box<Opened>, (Codec, NotGranted)> {
     let config = &shared.config;
-    let access = match admit(shared, &mut connect, peer).await {
+    let access = match admit(shared, &mut connect, &peer).await {
         Ok(access) => access,
         Err(refused) => return Err((codec, refused)),
     };
@@ -153,7 +146,7 @@ pub(crate) async fn open(
         session,
         state: State::default(),
     };
-    Ok(Box::new(Opened { proto, granted, session_present, silence: keep_alive * 3 / 2 }))
+    Ok(Box::new(Opened { proto, peer, granted, session_present, silence: keep_alive * 3 / 2 }))
 }
 
 /// How long the session is to be kept. In 3.1.1 a session that is not clean has no end.

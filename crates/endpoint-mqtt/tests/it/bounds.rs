@@ -10,7 +10,7 @@ use crate::support::{
 };
 
 #[test]
-fn a_packet_over_the_limit_is_refused_by_its_header() {
+pub(crate) fn a_packet_over_the_limit_is_refused_by_its_header() {
     block_on(async {
         let endpoint = bind(MqttConfig { max_packet_bytes: 1024, ..config() }).await;
         for (v5, code) in [(true, Some(0x95)), (false, None)] {
@@ -23,7 +23,7 @@ fn a_packet_over_the_limit_is_refused_by_its_header() {
 }
 
 #[test]
-fn connections_over_the_cap_are_closed_and_others_served() {
+pub(crate) fn connections_over_the_cap_are_closed_and_others_served() {
     block_on(async {
         let endpoint = bind(MqttConfig { max_connections: 5, ..config() }).await;
         let mut kept = Vec::new();
@@ -49,7 +49,7 @@ fn connections_over_the_cap_are_closed_and_others_served() {
 }
 
 #[test]
-fn who_does_not_connect_in_time_is_closed() {
+pub(crate) fn who_does_not_connect_in_time_is_closed() {
     block_on(async {
         let endpoint = bind(MqttConfig { connect_timeout: Duration::from_millis(100), ..config() }).await;
         let mut silent = Client::raw(&endpoint, true).await;
@@ -62,7 +62,7 @@ fn who_does_not_connect_in_time_is_closed() {
 }
 
 #[test]
-fn keep_alive_is_enforced_and_pings_keep_alive() {
+pub(crate) fn keep_alive_is_enforced_and_pings_keep_alive() {
     block_on(async {
         let endpoint = bind(config()).await;
         let mut hello = Hello::new(true, "dev");
@@ -83,7 +83,7 @@ fn keep_alive_is_enforced_and_pings_keep_alive() {
 }
 
 #[test]
-fn a_packet_that_is_never_finished_ends_the_connection() {
+pub(crate) fn a_packet_that_is_never_finished_ends_the_connection() {
     block_on(async {
         let endpoint = bind(MqttConfig { stall_timeout: Duration::from_millis(200), ..config() }).await;
         let mut client = Client::connect(&endpoint, &Hello::new(true, "dev")).await;
@@ -102,7 +102,7 @@ fn a_packet_that_is_never_finished_ends_the_connection() {
 }
 
 #[test]
-fn more_than_receive_maximum_is_a_protocol_error() {
+pub(crate) fn more_than_receive_maximum_is_a_protocol_error() {
     block_on(async {
         let endpoint = bind(MqttConfig { max_in_flight_per_connection: 4, ..config() }).await;
         let mut client = Client::connect(&endpoint, &Hello::new(true, "dev")).await;
@@ -114,7 +114,7 @@ fn more_than_receive_maximum_is_a_protocol_error() {
 }
 
 #[test]
-fn the_budget_of_all_connections_is_shared() {
+pub(crate) fn the_budget_of_all_connections_is_shared() {
     block_on(async {
         let endpoint = bind(MqttConfig { max_in_flight_total: 6, ..config() }).await;
         let mut clients = Vec::new();
@@ -146,7 +146,7 @@ fn the_budget_of_all_connections_is_shared() {
 }
 
 #[test]
-fn large_messages_are_bounded_by_their_bytes() {
+pub(crate) fn large_messages_are_bounded_by_their_bytes() {
     block_on(async {
         let config = MqttConfig { max_packet_bytes: 64 << 10, max_in_flight_bytes: 128 << 10, ..config() };
         let endpoint = bind(config).await;
@@ -163,7 +163,7 @@ fn large_messages_are_bounded_by_their_bytes() {
 }
 
 #[test]
-fn a_slow_subscriber_loses_qos_0_and_is_disconnected_at_qos_1() {
+pub(crate) fn a_slow_subscriber_loses_qos_0_and_is_disconnected_at_qos_1() {
     block_on(async {
         let endpoint =
             bind(MqttConfig { max_queued_messages: 16, max_outgoing_in_flight: 4, ..config() }).await;
@@ -197,7 +197,7 @@ fn a_slow_subscriber_loses_qos_0_and_is_disconnected_at_qos_1() {
 }
 
 #[test]
-fn a_subscriber_that_reads_nothing_costs_a_bounded_queue() {
+pub(crate) fn a_subscriber_that_reads_nothing_costs_a_bounded_queue() {
     block_on(async {
         let config =
             MqttConfig { max_queued_messages: 64, stall_timeout: Duration::from_millis(300), ..config() };
@@ -223,7 +223,7 @@ fn a_subscriber_that_reads_nothing_costs_a_bounded_queue() {
 }
 
 #[test]
-fn subscriptions_are_bounded() {
+pub(crate) fn subscriptions_are_bounded() {
     block_on(async {
         let endpoint = bind(MqttConfig { max_subscriptions: 3, ..config() }).await;
         for (v5, code) in [(true, 0x97), (false, 0x80)] {
@@ -239,7 +239,7 @@ fn subscriptions_are_bounded() {
 }
 
 #[test]
-fn sessions_are_bounded() {
+pub(crate) fn sessions_are_bounded() {
     block_on(async {
         let endpoint = bind(MqttConfig { max_sessions: 2, ..config() }).await;
         let _a = Client::connect(&endpoint, &Hello::new(true, "a")).await;
@@ -270,7 +270,7 @@ fn a_port_that_is_taken_is_named() {
 
 /// Not a benchmark: a debug build on a busy machine must still be far from one message at a time.
 #[test]
-fn a_hundred_connections_are_served_together() {
+pub(crate) fn a_hundred_connections_are_served_together() {
     block_on(async {
         let endpoint = bind(config()).await;
         let mut consumer = tokio::task::JoinSet::new();

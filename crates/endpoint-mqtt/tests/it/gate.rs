@@ -165,3 +165,24 @@ fn a_connection_ends_with_what_it_was_granted_for() {
         assert_eq!(c.goodbye().await, Some(0x87));
     });
 }
+
+#[test]
+fn the_gate_sees_who_a_certificate_is_of() {
+    block_on(async {
+        let door = Arc::new(Door::default());
+        let listen = w3bstream_endpoint_mqtt::Listener {
+            address: "127.0.0.1:0".parse().unwrap(),
+            transport: w3bstream_endpoint_mqtt::Transport::Tls,
+        };
+        let config = w3bstream_endpoint_mqtt::MqttConfig { more: vec![listen], ..config() };
+        let gate: Arc<dyn Gate> = Arc::<Door>::clone(&door);
+        let secure = Some(crate::transports::secure());
+        let endpoint = MqttEndpoint::bind_with(config, Arc::new(SystemClock), gate, secure).await.unwrap();
+        let _plain = Client::say(&endpoint, &Hello::new(true, "plain")).await;
+        let tls = w3bstream_endpoint_mqtt::Transport::Tls;
+        let _secured = crate::transports::said(&endpoint, tls, &Hello::new(true, "secured")).await;
+        let seen = door.0.lock().unwrap();
+        let dids: Vec<_> = seen.iter().map(|c| (c.client_id.as_str(), c.certificate_dids.clone())).collect();
+        assert_eq!(dids, [("plain", vec![]), ("secured", vec![crate::transports::certificate_did()])]);
+    });
+}

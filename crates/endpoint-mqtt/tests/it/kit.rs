@@ -1,14 +1,14 @@
-//! The room's conformance kit, over MQTT 3.1.1 and 5.
+//! The room's conformance kit, over MQTT 3.1.1 and 5, and over every transport.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use w3bstream_endpoint::async_trait;
 use w3bstream_endpoint::conformance::{Device, Fixture, Limits, Running, Seen, Sight};
-use w3bstream_endpoint_mqtt::MqttConfig;
+use w3bstream_endpoint_mqtt::{MqttConfig, Transport};
 use w3bstream_types::Received;
 
-use crate::support::{Client, Hello, TOPIC, bind, body, config, parse_puback};
+use crate::support::{Client, Hello, TOPIC, bind, block_on, body, config, parse_puback, via};
 
 struct MqttFixture {
     v5: bool,
@@ -112,4 +112,28 @@ mod v4 {
 
 mod v5 {
     w3bstream_endpoint::endpoint_conformance!(crate::support::block_on, super::MqttFixture { v5: true });
+}
+
+fn over_tls<F: Future>(future: F) -> F::Output {
+    via(Transport::Tls, || block_on(future))
+}
+
+fn over_web_socket<F: Future>(future: F) -> F::Output {
+    via(Transport::WebSocket, || block_on(future))
+}
+
+fn over_both<F: Future>(future: F) -> F::Output {
+    via(Transport::WebSocketTls, || block_on(future))
+}
+
+mod v5_over_tls {
+    w3bstream_endpoint::endpoint_conformance!(super::over_tls, super::MqttFixture { v5: true });
+}
+
+mod v4_over_web_socket {
+    w3bstream_endpoint::endpoint_conformance!(super::over_web_socket, super::MqttFixture { v5: false });
+}
+
+mod v5_over_web_socket_over_tls {
+    w3bstream_endpoint::endpoint_conformance!(super::over_both, super::MqttFixture { v5: true });
 }

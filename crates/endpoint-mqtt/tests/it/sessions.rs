@@ -12,7 +12,7 @@ async fn send(endpoint: &MqttEndpoint, topic: &str, payload: &[u8]) {
 }
 
 #[test]
-fn subscribers_get_what_the_node_publishes() {
+pub(crate) fn subscribers_get_what_the_node_publishes() {
     block_on(async {
         let endpoint = bind(config()).await;
         let mut v4 = Client::connect(&endpoint, &Hello::new(false, "a")).await;
@@ -33,7 +33,7 @@ fn subscribers_get_what_the_node_publishes() {
 }
 
 #[test]
-fn the_idempotency_key_comes_as_a_user_property() {
+pub(crate) fn the_idempotency_key_comes_as_a_user_property() {
     block_on(async {
         let endpoint = bind(config()).await;
         let mut client = Client::connect(&endpoint, &Hello::new(true, "b")).await;
@@ -46,7 +46,7 @@ fn the_idempotency_key_comes_as_a_user_property() {
 }
 
 #[test]
-fn a_resumed_session_gets_what_it_missed_and_what_it_did_not_acknowledge() {
+pub(crate) fn a_resumed_session_gets_what_it_missed_and_what_it_did_not_acknowledge() {
     block_on(async {
         for v5 in [false, true] {
             let endpoint = bind(config()).await;
@@ -87,7 +87,7 @@ fn a_resumed_session_gets_what_it_missed_and_what_it_did_not_acknowledge() {
 }
 
 #[test]
-fn a_second_connection_takes_the_client_id_over() {
+pub(crate) fn a_second_connection_takes_the_client_id_over() {
     block_on(async {
         for v5 in [false, true] {
             let endpoint = bind(config()).await;
@@ -107,7 +107,7 @@ fn a_second_connection_takes_the_client_id_over() {
 }
 
 #[test]
-fn an_empty_client_id_is_assigned_one() {
+pub(crate) fn an_empty_client_id_is_assigned_one() {
     block_on(async {
         let endpoint = bind(config()).await;
         let a = Client::connect(&endpoint, &Hello::new(true, "")).await;
@@ -124,7 +124,7 @@ fn an_empty_client_id_is_assigned_one() {
 }
 
 #[test]
-fn the_connack_says_what_is_spoken() {
+pub(crate) fn the_connack_says_what_is_spoken() {
     block_on(async {
         let endpoint = bind(MqttConfig { max_in_flight_per_connection: 300, ..config() }).await;
         let mut hello = Hello::new(true, "dev");
@@ -143,7 +143,7 @@ fn the_connack_says_what_is_spoken() {
 }
 
 #[test]
-fn a_will_is_submitted_when_the_device_goes_without_a_word() {
+pub(crate) fn a_will_is_submitted_when_the_device_goes_without_a_word() {
     block_on(async {
         for v5 in [false, true] {
             let endpoint = bind(config()).await;

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use w3bstream_endpoint::conformance::messages;
 use w3bstream_endpoint::{Answer, Arrival, Endpoint, OpenGate};
-use w3bstream_endpoint_mqtt::{MqttConfig, MqttEndpoint};
+use w3bstream_endpoint_mqtt::{BoxedStream, Listener, Metrics, MqttConfig, MqttEndpoint, Transport};
 use w3bstream_types::{Accepted, AckMode, Form, Received, Refusal, RefusalKind, Submission, SystemClock};
+
+use crate::transports::{dial, secure};
 
 pub(crate) const TOPIC: &str = "w3b/kit/reading";
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -24,6 +26,19 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
         .block_on(async { timeout(Duration::from_secs(30), future).await.expect("the test hangs") })
 }
 
+thread_local! {
+    /// What the clients of this thread's test connect over.
+    static VIA: std::cell::Cell<Transport> = const { std::cell::Cell::new(Transport::Tcp) };
+}
+
+/// Runs a test with clients that connect over something else than TCP alone.
+pub(crate) fn via<T>(transport: Transport, test: impl FnOnce() -> T) -> T {
+    VIA.set(transport);
+    let done = test();
+    VIA.set(Transport::Tcp);
+    done
+}
+
 pub(crate) fn config() -> MqttConfig {
     MqttConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
@@ -35,7 +50,22 @@ pub(crate) fn config() -> MqttConfig {
 }
 
 pub(crate) async fn bind(config: MqttConfig) -> Arc<MqttEndpoint> {
-    MqttEndpoint::bind(config, Arc::new(SystemClock), Arc::new(OpenGate)).await.unwrap()
+    let transport = VIA.get();
+    let mut config = config;
+    if transport != Transport::Tcp {
+        config.more.push(Listener { address: config.listen, transport });
+    }
+    MqttEndpoint::bind_with(config, Arc::new(SystemClock), Arc::new(OpenGate), Some(secure())).await.unwrap()
+}
+
+/// Waits until the counters say something.
+pub(crate) async fn counted(endpoint: &MqttEndpoint, enough: impl Fn(&Metrics) -> bool) {
+    let waits = async {
+        while !enough(&endpoint.metrics()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(timeout(PATIENCE, waits).await.is_ok(), "{:?}", endpoint.metrics());
 }
 
 pub(crate) async fn next(endpoint: &MqttEndpoint) -> Arrival {
@@ -159,19 +189,28 @@ pub(crate) struct PubAck {
 }
 
 /// A client that writes and reads packets, and nothing by itself.
-#[derive(Debug)]
 pub(crate) struct Client {
-    stream: TcpStream,
+    stream: BoxedStream,
+    /// What carries the bytes, where that is no stream by itself.
+    _carrier: JoinSet<()>,
     pub(crate) v5: bool,
     buf: Vec<u8>,
     pub(crate) connack: Vec<u8>,
 }
 
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("v5", &self.v5).field("buf", &self.buf).finish_non_exhaustive()
+    }
+}
+
 impl Client {
     pub(crate) async fn raw(endpoint: &MqttEndpoint, v5: bool) -> Self {
-        let stream = TcpStream::connect(endpoint.local_addr()).await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self { stream, v5, buf: Vec::new(), connack: Vec::new() }
+        let transport = VIA.get();
+        let at = endpoint.listeners().iter().find(|l| l.transport == transport).unwrap();
+        let mut carrier = JoinSet::new();
+        let stream = dial(*at, &mut carrier).await;
+        Self { stream, _carrier: carrier, v5, buf: Vec::new(), connack: Vec::new() }
     }
 
     /// Connects; whether the CONNACK grants it is for the caller to see.
@@ -193,12 +232,20 @@ impl Client {
     }
 
     pub(crate) async fn write(&mut self, bytes: &[u8]) {
-        timeout(PATIENCE, self.stream.write_all(bytes)).await.expect("the endpoint reads").unwrap();
+        let written = async {
+            self.stream.write_all(bytes).await?;
+            self.stream.flush().await
+        };
+        timeout(PATIENCE, written).await.expect("the endpoint reads").unwrap();
     }
 
     /// Writes, whether the endpoint still listens or not.
     pub(crate) async fn try_write(&mut self, bytes: &[u8]) {
-        let _ = timeout(PATIENCE, self.stream.write_all(bytes)).await.expect("no deadlock");
+        let written = async {
+            self.stream.write_all(bytes).await?;
+            self.stream.flush().await
+        };
+        let _ = timeout(PATIENCE, written).await.expect("no deadlock");
     }
 
     pub(crate) fn publish_bytes(&self, topic: &str, id: u16, payload: &[u8]) -> Vec<u8> {
