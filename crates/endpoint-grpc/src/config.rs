@@ -182,7 +182,8 @@ mod tests {
     #[test]
     fn the_defaults_are_possible_and_each_limit_is_checked() {
         GrpcLimits::default().check().unwrap();
-        let wrong: [(&str, fn(&mut GrpcLimits)); 8] = [
+        type Change = fn(&mut GrpcLimits);
+        let wrong: [(&str, Change); 8] = [
             ("max_connections", |l| l.max_connections = 0),
             ("max_streams", |l| l.max_streams = 0),
             ("max_in_flight_per_stream", |l| l.max_in_flight_per_stream = 0),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use hyper::body::{Bytes, Frame, SizeHint};
@@ -70,6 +70,8 @@ struct Doing {
     next_id: u64,
     /// Answers that were handed to HTTP/2 and must have been read by then.
     writing: BTreeMap<u64, Instant>,
+    /// The connection's task, which must look again when a deadline is new.
+    waker: Option<Waker>,
 }
 
 impl Conn {
@@ -86,6 +88,7 @@ impl Conn {
                 exchanges: 0,
                 next_id: 0,
                 writing: BTreeMap::new(),
+                waker: None,
             }),
         })
     }
@@ -127,9 +130,13 @@ impl Conn {
         }
     }
 
-    /// The next moment at which something must have changed; `None` while the node itself works.
-    pub(crate) fn deadline(&self) -> Option<(Instant, Cut)> {
-        let doing = self.doing();
+    /// The next moment at which something must have changed; `None` while the node itself works. Wakes `cx` when
+    /// one is added.
+    pub(crate) fn deadline(&self, cx: &Context<'_>) -> Option<(Instant, Cut)> {
+        let mut doing = self.doing();
+        if !doing.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+            doing.waker = Some(cx.waker().clone());
+        }
         let blocked = doing.blocked_since.map(|t| (t + self.write, Cut::Write));
         let unread = doing.writing.values().min().map(|t| (*t, Cut::Write));
         let waiting = (doing.exchanges == 0).then(|| match doing.ending_since {
@@ -152,7 +159,14 @@ impl Exchange {
     /// Something was handed to HTTP/2, which asks for more as soon as the client's windows allow.
     fn writing(&self) {
         let deadline = Instant::now() + self.conn.write;
-        self.conn.doing().writing.insert(self.id, deadline);
+        let mut doing = self.conn.doing();
+        let first = doing.writing.is_empty();
+        doing.writing.insert(self.id, deadline);
+        // Later ones are later: the connection looks at them when the first has passed.
+        if first && let Some(waker) = doing.waker.clone() {
+            drop(doing);
+            waker.wake();
+        }
     }
 
     fn asked(&self) {
@@ -167,6 +181,10 @@ impl Drop for Exchange {
         doing.exchanges = doing.exchanges.saturating_sub(1);
         if doing.exchanges == 0 {
             doing.since = Instant::now();
+            if let Some(waker) = doing.waker.clone() {
+                drop(doing);
+                waker.wake();
+            }
         }
     }
 }
@@ -181,10 +199,7 @@ pub(crate) struct Answered {
 }
 
 impl Answered {
-    pub(crate) fn new(body: Body, exchange: Exchange, patient: bool) -> Self {
-        if !patient {
-            exchange.writing();
-        }
+    pub(crate) const fn new(body: Body, exchange: Exchange, patient: bool) -> Self {
         Self { body, exchange, patient }
     }
 }

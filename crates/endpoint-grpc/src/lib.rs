@@ -76,7 +76,14 @@ mod server;
 mod take;
 
 /// The interface in Rust: messages, clients and servers. Made by `cargo xtask codegen` from `proto/`.
-#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated code")]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::pedantic,
+    clippy::allow_attributes_without_reason,
+    reason = "generated code"
+)]
 pub mod proto {
     include!("generated/w3bstream.v1.rs");
 }

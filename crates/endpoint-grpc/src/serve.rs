@@ -103,6 +103,10 @@ fn routes(shared: &Arc<Shared>) -> Result<Vec<Route>, String> {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // Either version tells of both.
+            .include_reflection_service(false)
+            .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET)
     };
     let bad = |e: tonic_reflection::server::Error| format!("the interface's description is broken: {e}");
     Ok(vec![
@@ -213,7 +217,7 @@ impl Server {
                 if connection.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(idle);
                 }
-                let Some((deadline, why)) = conn.deadline() else { return Poll::Pending };
+                let Some((deadline, why)) = conn.deadline(cx) else { return Poll::Pending };
                 if deadline <= Instant::now() {
                     if why != Cut::Idle || ending {
                         return Poll::Ready(idle.or(Some(why)));

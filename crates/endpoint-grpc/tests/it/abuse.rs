@@ -233,10 +233,23 @@ async fn a_client_that_reads_no_answer_is_cut_off() {
     let raw = Raw::with_window(&server, 1).await;
     let (feed, answer) = raw.open(STREAM).await;
     let item = SubmitStreamRequest { tag: 1, message: Some(by_token("a", b"")) };
-    feed.send(Bytes::from(framed(&item.encode_to_vec()))).await.unwrap();
+    let item = Bytes::from(framed(&item.encode_to_vec()));
     let unread = in_time(answer).await.unwrap();
+    // HTTP/2 takes the first answer into its own buffer. The second one finds that full.
+    for accepted in [1, 2] {
+        feed.send(item.clone()).await.unwrap();
+        server.until(&format!("w3bstream_grpc_accepted_total{{duplicate=\"false\"}} {accepted}")).await;
+    }
     server.until("w3bstream_grpc_connections_cut_total{deadline=\"write\"} 1").await;
     server.until("w3bstream_grpc_connections 0").await;
+    drop(unread);
+    // One answer, and no room for a byte of it.
+    let raw = Raw::with_window(&server, 0).await;
+    let (feed, answer) = raw.open(SUBMIT).await;
+    feed.send(Bytes::from(framed(&by_token("a", b"").encode_to_vec()))).await.unwrap();
+    drop(feed);
+    let unread = in_time(answer).await.unwrap();
+    server.until("w3bstream_grpc_connections_cut_total{deadline=\"write\"} 2").await;
     drop(unread);
     still_works(&server).await;
 }

@@ -135,6 +135,8 @@ impl Device for CallDevice {
                 };
                 let _ = tell.send(Seen { index, sight }).await;
             });
+            // Calls of one connection have no order among them. A device that wants one leaves a little time.
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
 

@@ -61,7 +61,13 @@ async fn the_interface_is_described() {
     let listed = in_time(answers.message()).await.unwrap().unwrap().message_response;
     let Some(MessageResponse::ListServicesResponse(list)) = listed else { panic!("{listed:?}") };
     let names: Vec<_> = list.service.iter().map(|s| s.name.as_str()).collect();
-    for name in ["w3bstream.v1.Ingest", "w3bstream.v1.Messages", "grpc.health.v1.Health"] {
+    for name in [
+        "w3bstream.v1.Ingest",
+        "w3bstream.v1.Messages",
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
+        "grpc.reflection.v1alpha.ServerReflection",
+    ] {
         assert!(names.contains(&name), "{names:?}");
     }
     for _ in 0..3 {
