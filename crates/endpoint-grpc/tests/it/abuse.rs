@@ -364,3 +364,21 @@ async fn a_cancelled_stream_gives_everything_back() {
     let status = in_time(server.ingest().await.submit(by_token("", b""))).await.unwrap_err();
     assert_eq!(code_of(&status), "malformed");
 }
+
+#[tokio::test]
+async fn calls_that_are_cancelled_at_once_cost_only_their_own_connection() {
+    let server = start(quick()).answering(accept);
+    let raw = Raw::connect(&server).await;
+    for _ in 0..3000 {
+        // HTTP/2 ends a connection that does too much of this (CVE-2023-44487), so a failure is fine.
+        let Some((feed, answer)) = raw.try_open(STREAM).await else { break };
+        tokio::task::yield_now().await;
+        drop((feed, answer));
+    }
+    let none = "w3bstream_grpc_calls_total{method=\"w3bstream.v1.Ingest/SubmitStream\"} 0";
+    assert!(!server.metric(none), "none of them came");
+    still_works(&server).await;
+    drop(raw);
+    server.until("w3bstream_grpc_connections 0").await;
+    assert!(server.metric("w3bstream_grpc_buffered_bytes 0"));
+}

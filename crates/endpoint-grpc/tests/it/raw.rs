@@ -72,6 +72,15 @@ impl Raw {
         &self,
         path: &str,
     ) -> (mpsc::Sender<Bytes>, impl Future<Output = hyper::Result<Response<Incoming>>> + Send + use<>) {
+        self.try_open(path).await.expect("a connection")
+    }
+
+    /// The same; `None` if the connection is gone.
+    pub async fn try_open(
+        &self,
+        path: &str,
+    ) -> Option<(mpsc::Sender<Bytes>, impl Future<Output = hyper::Result<Response<Incoming>>> + Send + use<>)>
+    {
         let (feed, fed) = mpsc::channel(16);
         let request = Request::post(format!("http://t{path}"))
             .header("content-type", "application/grpc")
@@ -79,8 +88,8 @@ impl Raw {
             .body(Fed(fed))
             .unwrap();
         let mut send = self.0.clone();
-        in_time(send.ready()).await.unwrap();
-        (feed, send.send_request(request))
+        in_time(send.ready()).await.ok()?;
+        Some((feed, send.send_request(request)))
     }
 
     /// One call with this body: its HTTP status, gRPC status and stable code.
