@@ -45,6 +45,8 @@ fn forbidden(package: &str) -> Vec<&'static str> {
         "w3bstream-engine-wasmer" | "w3bstream-prover-groth16" => {
             &[&["wasmtime", "wasmi"], &NETWORK, &DATABASE, &COMMAND_LINE]
         }
+        // A second router would come in unseen: tonic brings axum with its default features.
+        "w3bstream-endpoint-grpc" => &[&WASM, &DATABASE, &COMMAND_LINE, &["axum"]],
         "w3bstream-endpoint-http" | "w3bstream-endpoint-mqtt" => &[&WASM, &DATABASE, &COMMAND_LINE],
         "w3bstream-tasks" | "w3bstream-pipeline" => &[&WASM, &NETWORK, &DATABASE, &COMMAND_LINE],
         _ => &[],
