@@ -45,7 +45,9 @@ fn forbidden(package: &str) -> Vec<&'static str> {
         "w3bstream-engine-wasmer" | "w3bstream-prover-groth16" => {
             &[&["wasmtime", "wasmi"], &NETWORK, &DATABASE, &COMMAND_LINE]
         }
-        "w3bstream-endpoint-http" | "w3bstream-endpoint-mqtt" => &[&WASM, &DATABASE, &COMMAND_LINE],
+        "w3bstream-endpoint-http" | "w3bstream-endpoint-mqtt" | "w3bstream-endpoint-coap" => {
+            &[&WASM, &DATABASE, &COMMAND_LINE]
+        }
         "w3bstream-tasks" | "w3bstream-pipeline" => &[&WASM, &NETWORK, &DATABASE, &COMMAND_LINE],
         _ => &[],
     };
