@@ -148,7 +148,7 @@ fn answer(how: u8) -> w3bstream_endpoint::Answer {
         Some(kind) => Err(Refusal::new(*kind, "x".repeat(usize::from(how) * 40))),
         None => {
             let id = w3bstream_types::MessageId::of_signing_input(&[how]);
-            Ok(Accepted { id, duplicate: how % 2 == 0, mode: AckMode::Durable, results: Vec::new() })
+            Ok(Accepted { id, duplicate: how.is_multiple_of(2), mode: AckMode::Durable, results: Vec::new() })
         }
     }
 }
@@ -221,8 +221,6 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
-
     #[test]
     fn any_datagrams_keep_every_bound(events in proptest::collection::vec(event(), 0..120)) {
         let mut world = World::new();
