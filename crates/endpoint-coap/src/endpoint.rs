@@ -22,7 +22,7 @@ use crate::metrics::{Counters, Metrics};
 /// Datagrams that are read before answers are looked at.
 const AT_ONCE: usize = 64;
 /// How long a datagram may wait for the socket. Then it is lost, as any datagram may be.
-const SEND_WITHIN: Duration = Duration::from_millis(200);
+const SEND_WITHIN: Duration = Duration::from_millis(20);
 
 /// Devices over CoAP. See the [crate](crate) for what it does and does not do.
 ///
@@ -157,10 +157,10 @@ impl Drop for CoapEndpoint {
 /// Linux gives a socket on 0.0.0.0 what is sent to the groups that any other program of the host has joined.
 fn only_unicast(socket: &UdpSocket) -> io::Result<()> {
     #[cfg(target_os = "linux")]
-    if socket.local_addr()?.is_ipv4() {
-        socket2::SockRef::from(socket).set_multicast_all_v4(false)?;
-    } else {
-        socket2::SockRef::from(socket).set_multicast_all_v6(false)?;
+    match socket.local_addr()?.ip() {
+        ip if !ip.is_unspecified() => {}
+        std::net::IpAddr::V4(_) => socket2::SockRef::from(socket).set_multicast_all_v4(false)?,
+        std::net::IpAddr::V6(_) => socket2::SockRef::from(socket).set_multicast_all_v6(false)?,
     }
     #[cfg(not(target_os = "linux"))]
     let _ = socket;

@@ -170,6 +170,41 @@ fn closing_refuses_what_is_open_and_then_nobody_listens() {
 }
 
 #[test]
+fn what_comes_after_the_stop_is_not_taken() {
+    block_on(async {
+        // Often, as it is a race: the task hears of the stop and of the datagram at the same time.
+        for id in 0..200 {
+            let endpoint = bind(config()).await;
+            let client = Client::connect(endpoint.local_addr()).await;
+            let sent = bytes(post(&message(1)), MessageType::Confirmable, id);
+            endpoint.stop_intake().await;
+            client.send(&sent).await;
+            assert_eq!(client.read().await.json()["code"], "shutting-down");
+        }
+    });
+}
+
+#[test]
+fn a_group_that_somebody_has_joined_is_not_heard() {
+    block_on(async {
+        let endpoint = bind(CoapConfig { listen: "0.0.0.0:0".parse().unwrap(), ..config() }).await;
+        let port = endpoint.local_addr().port();
+        // All CoAP nodes (RFC 7252 §12.8), on loopback.
+        let group = std::net::Ipv4Addr::new(224, 0, 1, 187);
+        let loopback = std::net::Ipv4Addr::LOCALHOST;
+        let member = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        member.join_multicast_v4(group, loopback).unwrap();
+        let sender = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        socket2::SockRef::from(&sender).set_multicast_if_v4(&loopback).unwrap();
+        let ask = bytes(request(RequestType::Get, ".well-known/core", b""), MessageType::NonConfirmable, 1);
+        sender.send_to(&ask, (group, port)).await.unwrap();
+        let client = Client::connect((loopback, port).into()).await;
+        assert_eq!(client.ask(request(RequestType::Get, ".well-known/core", b""), 2).await.code, "2.05");
+        assert_eq!(endpoint.metrics().datagrams, 1, "the group's is not among them");
+    });
+}
+
+#[test]
 fn an_address_that_is_taken_is_named() {
     block_on(async {
         let endpoint = bind(config()).await;
