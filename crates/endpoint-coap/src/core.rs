@@ -432,9 +432,9 @@ impl Core {
         self.separate.len() == 0
     }
 
-    /// The largest answer, for tests of the bounds.
+    /// How much there is of everything, for tests of the bounds.
     #[cfg(test)]
-    pub(crate) fn sizes(&self) -> [usize; 8] {
+    pub(crate) fn sizes(&self) -> [usize; 9] {
         [
             self.exchanges.len(),
             self.exchanges.sources(),
@@ -444,6 +444,7 @@ impl Core {
             self.waiting.len(),
             self.in_flight,
             self.open_bytes,
+            self.queries,
         ]
     }
 }

@@ -206,7 +206,7 @@ impl World {
     }
 
     fn check(&self) -> Result<(), TestCaseError> {
-        let bounds = [12, 4, 3, 1024, 4, 3, 3, 2048];
+        let bounds = [12, 4, 3, 1024, 4, 3, 3, 2048, 2];
         let sizes = self.core.sizes();
         prop_assert!(
             sizes.iter().zip(bounds).all(|(size, bound)| *size <= bound),
@@ -232,12 +232,12 @@ proptest! {
         world.core.refuse_all(world.now);
         world.happen(Event::Pass { millis: 0 });
         world.check()?;
-        let [_, _, uploads, upload_bytes, _, waiting, in_flight, open_bytes] = world.core.sizes();
-        prop_assert_eq!([uploads, upload_bytes, waiting, in_flight, open_bytes], [0; 5]);
+        let [_, _, uploads, upload_bytes, _, waiting, in_flight, open_bytes, queries] = world.core.sizes();
+        prop_assert_eq!([uploads, upload_bytes, waiting, in_flight, open_bytes, queries], [0; 6]);
         for _ in 0..6 {
             world.happen(Event::Pass { millis: 250_000 });
         }
-        prop_assert_eq!(world.core.sizes(), [0; 8]);
+        prop_assert_eq!(world.core.sizes(), [0; 9]);
         prop_assert!(world.core.is_settled());
     }
 

@@ -1,15 +1,16 @@
 //! Every limit is reached, and what comes then.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use coap_lite::{MessageType, RequestType};
 use proptest::prelude::*;
 use w3bstream_endpoint::Endpoint as _;
-use w3bstream_endpoint_coap::CoapConfig;
-use w3bstream_types::{Refusal, RefusalKind};
+use w3bstream_endpoint_coap::{CoapConfig, CoapEndpoint};
+use w3bstream_types::{Refusal, RefusalKind, SystemClock};
 
 use crate::support::{
-    Client, accepted, answer, bind, block_on, bytes, config, idle, message, next, post, request,
+    Client, FakeQuery, accepted, answer, bind, block_on, bytes, config, idle, message, next, post, request,
 };
 
 async fn send(client: &Client, ids: std::ops::Range<u16>) {
@@ -170,6 +171,42 @@ fn closing_refuses_what_is_open_and_then_nobody_listens() {
 }
 
 #[test]
+fn answers_that_are_sent_again_are_bounded() {
+    block_on(async {
+        let endpoint = bind(CoapConfig { max_separate: 1, ack_within: Duration::ZERO, ..config() }).await;
+        let client = Client::connect(endpoint.local_addr()).await;
+        for (id, kind) in [(1, MessageType::Confirmable), (2, MessageType::NonConfirmable)] {
+            send(&client, id..id + 1).await;
+            assert_eq!(client.read_only().await.code, "0.00");
+            answer(next(&endpoint).await, accepted);
+            // The first is never acknowledged.
+            let reply = client.read_only().await;
+            assert_eq!((reply.token(), reply.kind), (id, kind));
+        }
+    });
+}
+
+#[test]
+fn questions_are_bounded_in_number_and_time() {
+    block_on(async {
+        let query = Arc::new(FakeQuery::default());
+        *query.hanging.lock().unwrap() = true;
+        let limits = CoapConfig { max_queries: 1, query_timeout: Duration::from_millis(300), ..config() };
+        let endpoint = CoapEndpoint::bind(limits, query, Arc::new(SystemClock)).await.unwrap();
+        let client = Client::connect(endpoint.local_addr()).await;
+        let ask = || request(RequestType::Get, &format!("w3b/message/{}", "0a".repeat(32)), b"");
+        client.send(&bytes(ask(), MessageType::Confirmable, 1)).await;
+        let second = client.ask(ask(), 2).await;
+        assert_eq!((second.token(), second.json()["code"].as_str()), (2, Some("overloaded")));
+        let first = client.read().await;
+        assert_eq!((first.token(), first.json()["code"].as_str()), (1, Some("not-ready")));
+        // One that hangs does not hold up the end.
+        client.send(&bytes(ask(), MessageType::Confirmable, 3)).await;
+        endpoint.close().await.unwrap();
+    });
+}
+
+#[test]
 fn what_comes_after_the_stop_is_not_taken() {
     block_on(async {
         // Often, as it is a race: the task hears of the stop and of the datagram at the same time.
@@ -209,9 +246,8 @@ fn an_address_that_is_taken_is_named() {
     block_on(async {
         let endpoint = bind(config()).await;
         let taken = CoapConfig { listen: endpoint.local_addr(), ..config() };
-        let query = std::sync::Arc::new(crate::support::FakeQuery::default());
-        let clock = std::sync::Arc::new(w3bstream_types::SystemClock);
-        let error = w3bstream_endpoint_coap::CoapEndpoint::bind(taken, query, clock).await.unwrap_err();
+        let query = Arc::new(FakeQuery::default());
+        let error = CoapEndpoint::bind(taken, query, Arc::new(SystemClock)).await.unwrap_err();
         assert_eq!(error.kind(), w3bstream_endpoint::ErrorKind::Bind);
         assert!(error.to_string().contains(&endpoint.local_addr().to_string()), "{error}");
     });

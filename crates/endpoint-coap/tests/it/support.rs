@@ -34,11 +34,16 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
 pub(crate) struct FakeQuery {
     pub(crate) lives: Mutex<HashMap<MessageId, MessageLife>>,
     pub(crate) failing: Mutex<bool>,
+    pub(crate) hanging: Mutex<bool>,
 }
 
 #[async_trait]
 impl Query for FakeQuery {
     async fn message(&self, id: MessageId) -> Result<Option<MessageLife>, Error> {
+        let hangs = *self.hanging.lock().unwrap();
+        if hangs {
+            std::future::pending::<()>().await;
+        }
         if *self.failing.lock().unwrap() {
             return Err(Error::new(ErrorKind::State, "the disk said something secret"));
         }
