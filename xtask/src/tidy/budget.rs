@@ -47,7 +47,9 @@ fn forbidden(package: &str) -> Vec<&'static str> {
         }
         // A second router would come in unseen: tonic brings axum with its default features.
         "w3bstream-endpoint-grpc" => &[&WASM, &DATABASE, &COMMAND_LINE, &["axum"]],
-        "w3bstream-endpoint-http" | "w3bstream-endpoint-mqtt" => &[&WASM, &DATABASE, &COMMAND_LINE],
+        // Its sessions survive a restart in a database of their own.
+        "w3bstream-endpoint-mqtt" => &[&WASM, &COMMAND_LINE],
+        "w3bstream-endpoint-http" | "w3bstream-endpoint-coap" => &[&WASM, &DATABASE, &COMMAND_LINE],
         "w3bstream-tasks" | "w3bstream-pipeline" => &[&WASM, &NETWORK, &DATABASE, &COMMAND_LINE],
         _ => &[],
     };
