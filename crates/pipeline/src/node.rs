@@ -276,7 +276,8 @@ impl Pipeline {
     ) -> Result<Arc<Project>, Error> {
         let shared = &self.0;
         let (id, parts) = (genesis.project, &shared.parts);
-        let image = Image::load(&*parts.vfs, id).await?;
+        let mut image = Image::load(&*parts.vfs, id).await?;
+        image.members = genesis.members.iter().map(|m| m.did.clone()).collect();
         let pending = parts.journal.pending_controls(id, 1).await?;
         let name = name
             .or_else(|| image.manifest.as_ref().map(|m| m.name.clone()))

@@ -243,6 +243,7 @@ impl World {
             ack,
             max_payload_bytes: 1024,
             allow_tokens: true,
+            allow_sessions: true,
             blocks: BlockRules { max_entries: 8, max_delay_ms: 5 },
             env: vec![],
             applets: programs.iter().map(applet).collect(),

@@ -128,7 +128,9 @@ pub fn accept(received: &Received) -> Answer {
 pub fn id_of(received: &Received) -> MessageId {
     match &received.submission {
         Submission::Signed(record) => record.id(),
-        Submission::Token { event_id, .. } => MessageId(Digest::of(event_id.as_bytes())),
+        Submission::Token { event_id, .. } | Submission::Session { event_id, .. } => {
+            MessageId(Digest::of(event_id.as_bytes()))
+        }
     }
 }
 

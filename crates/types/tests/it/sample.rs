@@ -132,6 +132,7 @@ pub(crate) fn manifest() -> Manifest {
         ack: w3bstream_types::AckMode::Committed,
         max_payload_bytes: 65_536,
         allow_tokens: true,
+        allow_sessions: true,
         blocks: BlockRules::default(),
         env: vec![("LIMIT".into(), "8".into()), ("UNIT".into(), "celsius".into())],
         applets: vec![Applet {

@@ -345,7 +345,7 @@ pub(crate) fn settlement() -> impl Strategy<Value = Settlement> {
 
 pub(crate) fn manifest() -> impl Strategy<Value = Manifest> {
     let ack = prop_oneof![Just(AckMode::Durable), Just(AckMode::Committed), Just(AckMode::Executed)];
-    let rules = (any::<bool>(), 1..=65_536u32, any::<u32>(), 0..=MAX_PAYLOAD_BYTES as u64);
+    let rules = (any::<[bool; 2]>(), 1..=65_536u32, any::<u32>(), 0..=MAX_PAYLOAD_BYTES as u64);
     let env = proptest::collection::btree_map(".{0,8}", ".{0,8}", 0..4);
     let lists =
         (vec(applet(), 0..3), option::of(settlement()), option::of(chain_rule()), vec(trigger(), 0..2));
@@ -355,7 +355,7 @@ pub(crate) fn manifest() -> impl Strategy<Value = Manifest> {
             owner,
             version,
             ack,
-            (allow_tokens, max_entries, max_delay_ms, max),
+            ([allow_tokens, allow_sessions], max_entries, max_delay_ms, max),
             env,
             (mut applets, settlement, chains, mut triggers),
         )| {
@@ -369,6 +369,7 @@ pub(crate) fn manifest() -> impl Strategy<Value = Manifest> {
                 ack,
                 max_payload_bytes: max,
                 allow_tokens,
+                allow_sessions,
                 blocks: BlockRules { max_entries, max_delay_ms },
                 env: env.into_iter().collect(),
                 applets,

@@ -23,6 +23,7 @@ fn manifest(name: &str) -> Manifest {
         ack: AckMode::Durable,
         max_payload_bytes: 64,
         allow_tokens: true,
+        allow_sessions: true,
         blocks: BlockRules::default(),
         env: vec![],
         applets: vec![],
