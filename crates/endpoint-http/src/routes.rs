@@ -21,6 +21,7 @@ use crate::ingest::{post_event, stopping};
 use crate::metrics::Gauges;
 use crate::problem::{Problem, ProblemKind};
 use crate::server::Shared;
+use crate::sessions::{challenge, open_session};
 
 /// One documented route.
 pub(crate) struct Route {
@@ -29,8 +30,10 @@ pub(crate) struct Route {
 }
 
 /// Every route. The router, the metrics' labels and the test of the OpenAPI document use this one list.
-pub(crate) const ROUTES: [Route; 6] = [
+pub(crate) const ROUTES: [Route; 8] = [
     Route { path: "/v1/projects/{project}/events", make: || post(post_event) },
+    Route { path: "/v1/projects/{project}/sessions", make: || post(open_session) },
+    Route { path: "/v1/projects/{project}/sessions/challenge", make: || get(challenge) },
     Route { path: "/v1/messages/{id}", make: || get(message) },
     Route { path: "/livez", make: || get(live) },
     Route { path: "/readyz", make: || get(ready) },
@@ -106,7 +109,7 @@ async fn limit_extra(State(shared): State<Arc<Shared>>, request: Request, next: 
     }
 }
 
-fn busy() -> Problem {
+pub(crate) fn busy() -> Problem {
     Problem::refusal(RefusalKind::Overloaded, "too many requests at once")
 }
 

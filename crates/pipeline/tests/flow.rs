@@ -6,6 +6,8 @@
 mod reading;
 #[path = "flow/sending.rs"]
 mod sending;
+#[path = "flow/sessions.rs"]
+mod sessions;
 #[path = "flow/settling.rs"]
 mod settling;
 #[path = "flow/triggers.rs"]
@@ -25,7 +27,9 @@ use w3bstream_consensus::{ConsensusFactory, MemoryDisk, Solo, Wal, factory};
 use w3bstream_endpoint::{Answer, MemoryClient, MemoryEndpoint, Query as _};
 use w3bstream_engine::{Call, Engine, GuestError, HostState, Module, Outcome};
 use w3bstream_journal::MemoryJournal;
-use w3bstream_pipeline::{ChainParts, NoProbe, OpenWal, Options, Parts, Pipeline, ReceiptContent};
+use w3bstream_pipeline::{
+    ChainParts, NoProbe, OpenWal, Options, Parts, Pipeline, ReceiptContent, SessionOptions,
+};
 use w3bstream_prover::{MemoryProver, Prover, TOY};
 use w3bstream_storage::{Filter, MemoryStorage, Storage as _};
 use w3bstream_types::{
@@ -221,6 +225,7 @@ impl World {
             trigger_every: Duration::from_millis(5),
             clock: self.clock.clone(),
             probe: Arc::new(NoProbe),
+            sessions: SessionOptions::new([9; 32]),
             options: Options::default(),
         };
         let pipeline = Pipeline::build(parts).await.unwrap();
