@@ -192,8 +192,10 @@ mod tests {
     #[test]
     fn labels_are_the_routes_that_match() {
         assert_eq!(label("/v1/projects/x/events"), 0);
-        assert_eq!(label("/v1/messages/0a"), 1);
-        assert_eq!(label("/metrics"), 4);
+        assert_eq!(label("/v1/projects/x/sessions"), 1);
+        assert_eq!(label("/v1/projects/x/sessions/challenge"), 2);
+        assert_eq!(label("/v1/messages/0a"), 3);
+        assert_eq!(label("/metrics"), 6);
         for other in
             ["/", "/v1/projects//events", "/v1/projects/a/b/events", "/v1/messages/", "/metrics/", ""]
         {

@@ -28,7 +28,7 @@ use users::{Users, is_level};
 
 /// Passwords that are verified at once: each takes some ten milliseconds of a core and 19 MiB.
 const VERIFYING: usize = 2;
-/// How long a client waits for its turn.
+/// How long a client waits until its password is verified.
 const TURN: Duration = Duration::from_secs(5);
 /// DIDs of one certificate that are looked at.
 const MAX_CERTIFICATE_DIDS: usize = 8;
@@ -81,6 +81,8 @@ pub(crate) struct NodeGate {
     local: bool,
     users: Arc<Users>,
     verifying: Arc<Semaphore>,
+    /// How long a client waits for its turn.
+    turn: Duration,
     throttle: Throttle,
     clock: Arc<dyn Clock>,
 }
@@ -121,6 +123,7 @@ impl NodeGate {
             local: settings.listen.ip().is_loopback(),
             users: Arc::new(Users::open(users)?),
             verifying: Arc::new(Semaphore::new(VERIFYING)),
+            turn: TURN,
             throttle: Throttle::new(settings.max_failures_per_minute),
             clock,
         })
@@ -249,7 +252,7 @@ impl NodeGate {
             let why = "too many passwords are being verified; try again";
             Denied::Later(Refusal::new(RefusalKind::Overloaded, why))
         };
-        let turn = timeout(TURN, self.verifying.clone().acquire_owned()).await;
+        let turn = timeout(self.turn, self.verifying.clone().acquire_owned()).await;
         let Ok(Ok(turn)) = turn else { return Err(busy()) };
         let (users, name, password) = (self.users.clone(), name.to_owned(), password.to_vec());
         let verifying = tokio::task::spawn_blocking(move || {
