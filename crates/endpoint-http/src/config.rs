@@ -1,10 +1,11 @@
 //! Settings of the endpoint.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use w3bstream_endpoint::{Error, ErrorKind};
+use w3bstream_endpoint::{Error, ErrorKind, NoSessions, SharedSessions};
 
 /// Settings of an [`HttpEndpoint`](crate::HttpEndpoint).
 #[derive(Clone, Debug)]
@@ -18,13 +19,15 @@ pub struct HttpConfig {
     /// same path here is never reached. A handler here must give the head of its answer within
     /// [`HttpLimits::body_timeout`]; the body of the answer may be a stream that does not end.
     pub extra: Option<Router>,
+    /// Opens sessions for devices that cannot sign each message.
+    pub sessions: SharedSessions,
 }
 
 impl HttpConfig {
-    /// Default limits, no further routes.
+    /// Default limits, no further routes, no sessions.
     #[must_use]
     pub fn new(listen: SocketAddr) -> Self {
-        Self { listen, limits: HttpLimits::default(), extra: None }
+        Self { listen, limits: HttpLimits::default(), extra: None, sessions: Arc::new(NoSessions) }
     }
 }
 

@@ -14,7 +14,8 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout};
 use w3bstream_endpoint::{Ack, Arrival};
 use w3bstream_types::{
-    Accepted, EventType, Malformed, ProjectName, Received, RefusalKind, Submission, Timestamp, check_event_id,
+    Accepted, EventType, Malformed, ProjectName, Received, RefusalKind, SessionToken, Submission, Timestamp,
+    check_event_id,
 };
 use w3bstream_wire::{AckBody, CONTENT_TYPE_ENVELOPE, CONTENT_TYPE_JOSE, decode_message};
 
@@ -41,13 +42,11 @@ pub(crate) struct EventQuery {
 enum Identity {
     /// A signature inside a body of this media type.
     Signed(&'static str),
-    Token {
-        token: String,
-        event_id: String,
-    },
+    /// A bearer's secret: a publisher's token, or the JWT of a device's session.
+    Bearer { secret: String, event_id: String },
 }
 
-type PathResult = Result<Path<String>, PathRejection>;
+pub(crate) type PathResult = Result<Path<String>, PathRejection>;
 type QueryResult = Result<Query<EventQuery>, QueryRejection>;
 
 /// The route's handler.
@@ -94,6 +93,13 @@ fn malformed(why: impl Into<String>) -> Problem {
     Problem::refusal(RefusalKind::Malformed, why)
 }
 
+/// The project that a path names.
+pub(crate) fn project_in(path: PathResult) -> Result<ProjectName, Problem> {
+    let unknown = |why: String| Problem::refusal(RefusalKind::UnknownProject, why);
+    let Path(name) = path.map_err(|_| unknown("the project's name is no text".into()))?;
+    name.parse().map_err(|e| unknown(format!("there can be no such project: {e}")))
+}
+
 /// Everything that can be decided before the body is read.
 fn judge_head(
     shared: &Shared,
@@ -104,12 +110,10 @@ fn judge_head(
     if shared.intake_stopped() {
         return Err(stopping());
     }
-    let unknown = |why: String| Problem::refusal(RefusalKind::UnknownProject, why);
-    let Path(name) = path.map_err(|_| unknown("the project's name is no text".into()))?;
-    let project = name.parse().map_err(|e| unknown(format!("there can be no such project: {e}")))?;
+    let project = project_in(path)?;
     let Query(query) = query.map_err(|e| malformed(format!("query: {}", e.body_text())))?;
     let identity = identity(request.headers())?;
-    if !matches!(identity, Identity::Token { .. }) && query.time.is_some() {
+    if !matches!(identity, Identity::Bearer { .. }) && query.time.is_some() {
         return Err(malformed("the time of a signed message is inside; leave ?time= away"));
     }
     let limits = &shared.limits;
@@ -145,12 +149,12 @@ fn identity(headers: &HeaderMap) -> Result<Identity, Problem> {
             return Err(unsupported(format!("{text:?} is no media type")));
         }
     }
-    let token = token(headers)?;
+    let secret = token(headers)?;
     let event_id = single(headers, &IDEMPOTENCY_KEY)?.ok_or_else(|| {
-        malformed("a message with a token needs an Idempotency-Key header: your own id of the event, the same in each repeat")
+        malformed("a message with a token or in a session needs an Idempotency-Key header: your own id of the event, the same in each repeat")
     })?;
     check_event_id(event_id).map_err(|e| malformed(format!("Idempotency-Key: {}", e.why)))?;
-    Ok(Identity::Token { token, event_id: event_id.to_owned() })
+    Ok(Identity::Bearer { secret, event_id: event_id.to_owned() })
 }
 
 /// `type/subtype`, both tokens of RFC 9110.
@@ -165,7 +169,7 @@ fn token(headers: &HeaderMap) -> Result<String, Problem> {
     let Some(value) = single(headers, &AUTHORIZATION)? else {
         return Err(bad(
             "sign the message (content type application/vnd.w3bstream.envelope or application/jose), \
-                        or send a publisher token as Authorization: Bearer",
+                        or send a publisher token or a session's JWT as Authorization: Bearer",
         ));
     };
     let (scheme, token) = value.split_once(' ').ok_or_else(|| bad("Authorization has no token"))?;
@@ -260,13 +264,18 @@ async fn take(shared: &Arc<Shared>, head: Head, request: Request) -> Result<Acce
 fn submission(identity: Identity, query: EventQuery, bytes: Vec<u8>) -> Result<Submission, Problem> {
     let media_type = match identity {
         Identity::Signed(media_type) => media_type,
-        Identity::Token { token, event_id } => {
+        Identity::Bearer { secret: token, event_id } => {
             let event_type = match query.event_type {
                 Some(event_type) => event_type,
                 None => "default".parse().map_err(|e: Malformed| malformed(e.to_string()))?,
             };
             let time = Timestamp(query.time.unwrap_or_default());
-            return Ok(Submission::Token { token, event_id, event_type, time, payload: bytes });
+            let payload = bytes;
+            return Ok(if SessionToken::looks_like(&token) {
+                Submission::Session { token, event_id, event_type, time, payload }
+            } else {
+                Submission::Token { token, event_id, event_type, time, payload }
+            });
         }
     };
     // A final line end is what shells and editors add to a JWS; in an envelope it would be a byte like any other.

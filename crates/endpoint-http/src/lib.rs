@@ -68,6 +68,7 @@ mod openapi;
 mod problem;
 mod routes;
 mod server;
+mod sessions;
 
 pub use config::{HttpConfig, HttpLimits};
 pub use openapi::document as openapi_document;

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 use w3bstream_endpoint::MessageLife;
-use w3bstream_types::{MAX_EVENT_ID_BYTES, RefusalKind};
+use w3bstream_types::{MAX_EVENT_ID_BYTES, MAX_SESSION_TEXT_BYTES, RefusalKind};
 use w3bstream_wire::{CONTENT_TYPE_ENVELOPE, CONTENT_TYPE_JOSE};
 
 use crate::HttpLimits;
@@ -25,6 +25,8 @@ pub fn document(limits: &HttpLimits) -> Value {
         "servers": [{"url": "/"}],
         "paths": {
             "/v1/projects/{project}/events": {"post": events(limits)},
+            "/v1/projects/{project}/sessions": {"post": open_session()},
+            "/v1/projects/{project}/sessions/challenge": {"get": challenge()},
             "/v1/messages/{id}": {"get": message()},
             "/livez": {"get": live()},
             "/readyz": {"get": ready()},
@@ -40,6 +42,10 @@ pub fn document(limits: &HttpLimits) -> Value {
                         "A publisher's token of this project, 1 to {MAX_TOKEN_BYTES} printable ASCII characters. \
                          Signed messages need none."
                     ),
+                },
+                "session": {
+                    "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
+                    "description": "The JWT of a device's session, from POST /v1/projects/{project}/sessions.",
                 },
             },
         },
@@ -112,9 +118,9 @@ fn events(limits: &HttpLimits) -> Value {
         "summary": "Send one message",
         "description": format!(
             "Either signed ({CONTENT_TYPE_ENVELOPE} or {CONTENT_TYPE_JOSE}), or any other body with a publisher's \
-             token and an Idempotency-Key. Bodies have at most {} bytes on this node.", limits.max_body_bytes
+             token or the JWT of a device's session, and an Idempotency-Key. Bodies have at most {} bytes on this node.", limits.max_body_bytes
         ),
-        "security": [{}, {"publisherToken": []}],
+        "security": [{}, {"publisherToken": []}, {"session": []}],
         "parameters": event_parameters(),
         "requestBody": {
             "required": true,
@@ -127,7 +133,7 @@ fn events(limits: &HttpLimits) -> Value {
                     "description": "A compact JWS, typ w3b+jws.",
                 }},
                 "*/*": {"schema": {
-                    "type": "string", "format": "binary", "description": "The payload, with a publisher's token.",
+                    "type": "string", "format": "binary", "description": "The payload, with a publisher's token or in a session.",
                 }},
             },
         },
@@ -143,13 +149,13 @@ fn event_parameters() -> Value {
         },
         {
             "name": "type", "in": "query", "required": false, "schema": reference("Label"),
-            "description": "The event type. A signed message names it inside, and both must agree; with a token \
-                            it is `default` if left away.",
+            "description": "The event type. A signed message names it inside, and both must agree; with a token or \
+                            in a session it is `default` if left away.",
         },
         {
             "name": "time", "in": "query", "required": false,
             "schema": {"type": "integer", "minimum": 0, "maximum": u64::MAX},
-            "description": "With a token: the sender's time, in milliseconds since the epoch; 0 is none. Not with \
+            "description": "With a token or in a session: the sender's time, in milliseconds since the epoch; 0 is none. Not with \
                             a signed message.",
         },
         {
@@ -157,10 +163,55 @@ fn event_parameters() -> Value {
             "schema": {
                 "type": "string", "minLength": 1, "maxLength": MAX_EVENT_ID_BYTES, "pattern": "^[!-~]+$",
             },
-            "description": "Needed with a token: the sender's own id of the event, the same in each repeat. Taken \
+            "description": "Needed with a token and in a session: the sender's own id of the event, the same in each repeat. Taken \
                             as it stands, quotes included.",
         },
     ])
+}
+
+fn project_parameter() -> Value {
+    json!([{
+        "name": "project", "in": "path", "required": true, "schema": reference("Label"),
+        "description": "The project's name on this node.",
+    }])
+}
+
+fn open_session() -> Value {
+    let mut kinds: Vec<_> = RefusalKind::ALL.into_iter().map(ProblemKind::Refusal).collect();
+    kinds.extend([ProblemKind::UnsupportedMediaType, ProblemKind::RequestTimeout, ProblemKind::AckTimeout]);
+    json!({
+        "operationId": "openSession",
+        "summary": "Show the device's key once, for many messages",
+        "description": "The body is a compact JWS (typ w3b-session+jws) with exactly the claims aud, iat, node, nonce \
+                        and sub, signed by the registered device. The answer's token is sent with each message as \
+                        Authorization: Bearer. The node vouches for these messages; the device does not sign them.",
+        "parameters": project_parameter(),
+        "requestBody": {
+            "required": true,
+            "content": {CONTENT_TYPE_JOSE: {"schema": {
+                "type": "string", "maxLength": MAX_SESSION_TEXT_BYTES,
+                "pattern": r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\s*$",
+            }}},
+        },
+        "responses": answers(json!({"201": json_answer("The session is open.", "Session")}), &kinds),
+    })
+}
+
+fn challenge() -> Value {
+    let kinds = [
+        RefusalKind::UnknownProject,
+        RefusalKind::NotAllowed,
+        RefusalKind::NotReady,
+        RefusalKind::ShuttingDown,
+    ];
+    json!({
+        "operationId": "getChallenge",
+        "summary": "A nonce for the introduction of a device without a clock",
+        "parameters": project_parameter(),
+        "responses": answers(
+            json!({"200": json_answer("To be used once.", "Challenge")}), &kinds.map(ProblemKind::Refusal),
+        ),
+    })
 }
 
 fn message() -> Value {
@@ -250,6 +301,23 @@ fn schemas() -> Value {
                 "code": {"type": "integer", "description": "What the handler returned; -1 if it did not return."},
                 "error": {"type": ["string", "null"], "description": "Why it did not return."},
                 "gas": reference("Decimal"),
+            },
+        },
+        "Session": {
+            "type": "object", "required": ["token", "device", "node", "expires"],
+            "properties": {
+                "token": {"type": "string", "description": "A JWT. Whoever holds it can send as the device."},
+                "device": {"type": "string", "description": "The device's DID."},
+                "node": {"type": "string", "description": "The DID of the node, which vouches for the messages."},
+                "expires": {"allOf": [reference("Time")], "description": "When the session ends."},
+            },
+        },
+        "Challenge": {
+            "type": "object", "required": ["nonce", "node", "expires"],
+            "properties": {
+                "nonce": {"type": "string", "description": "To be the introduction's nonce, once."},
+                "node": {"type": "string", "description": "The node's DID, which the introduction names."},
+                "expires": {"allOf": [reference("Time")], "description": "Until when it is taken."},
             },
         },
         "Message": message_life(),

@@ -21,6 +21,7 @@ use crate::ingest::{post_event, stopping};
 use crate::metrics::Gauges;
 use crate::problem::{Problem, ProblemKind};
 use crate::server::Shared;
+use crate::sessions::{challenge, open_session};
 
 /// One documented route.
 pub(crate) struct Route {
@@ -29,8 +30,10 @@ pub(crate) struct Route {
 }
 
 /// Every route. The router, the metrics' labels and the test of the OpenAPI document use this one list.
-pub(crate) const ROUTES: [Route; 6] = [
+pub(crate) const ROUTES: [Route; 8] = [
     Route { path: "/v1/projects/{project}/events", make: || post(post_event) },
+    Route { path: "/v1/projects/{project}/sessions", make: || post(open_session) },
+    Route { path: "/v1/projects/{project}/sessions/challenge", make: || get(challenge) },
     Route { path: "/v1/messages/{id}", make: || get(message) },
     Route { path: "/livez", make: || get(live) },
     Route { path: "/readyz", make: || get(ready) },
@@ -106,7 +109,7 @@ async fn limit_extra(State(shared): State<Arc<Shared>>, request: Request, next: 
     }
 }
 
-fn busy() -> Problem {
+pub(crate) fn busy() -> Problem {
     Problem::refusal(RefusalKind::Overloaded, "too many requests at once")
 }
 
@@ -189,8 +192,10 @@ mod tests {
     #[test]
     fn labels_are_the_routes_that_match() {
         assert_eq!(label("/v1/projects/x/events"), 0);
-        assert_eq!(label("/v1/messages/0a"), 1);
-        assert_eq!(label("/metrics"), 4);
+        assert_eq!(label("/v1/projects/x/sessions"), 1);
+        assert_eq!(label("/v1/projects/x/sessions/challenge"), 2);
+        assert_eq!(label("/v1/messages/0a"), 3);
+        assert_eq!(label("/metrics"), 6);
         for other in
             ["/", "/v1/projects//events", "/v1/projects/a/b/events", "/v1/messages/", "/metrics/", ""]
         {

@@ -23,7 +23,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
-use w3bstream_endpoint::{Arrival, Endpoint, Error, ErrorKind, SharedQuery, async_trait};
+use w3bstream_endpoint::{Arrival, Endpoint, Error, ErrorKind, SharedQuery, SharedSessions, async_trait};
 use w3bstream_tasks::{Shutdown, Tasks};
 use w3bstream_types::{Clock, RefusalKind};
 
@@ -44,6 +44,7 @@ pub(crate) struct Unread;
 pub(crate) struct Shared {
     pub(crate) limits: HttpLimits,
     pub(crate) query: SharedQuery,
+    pub(crate) sessions: SharedSessions,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) in_flight: Arc<Semaphore>,
     pub(crate) queries: Semaphore,
@@ -118,6 +119,7 @@ impl HttpEndpoint {
         let (arrivals, queue) = mpsc::channel(limits.max_in_flight);
         let shared = Arc::new(Shared {
             query,
+            sessions: config.sessions,
             clock,
             in_flight: Arc::new(Semaphore::new(limits.max_in_flight)),
             queries: Semaphore::new(limits.max_queries),

@@ -55,6 +55,7 @@ async fn admit(shared: &Shared, connect: &mut Connect, peer: &Peer) -> Result<Ac
         password: connect.password.take(),
         certificate_dids: peer.certificate_dids.clone(),
         from_loopback: peer.address.ip().is_loopback(),
+        address: Some(peer.address.ip()),
     };
     let judged = timeout(shared.config.connect_timeout, shared.gate.admit(credentials)).await;
     let late = || Refusal::new(RefusalKind::NotReady, "the node could not check who you are in time");
@@ -66,7 +67,10 @@ async fn admit(shared: &Shared, connect: &mut Connect, peer: &Peer) -> Result<Ac
             w3bstream_types::Submission::Signed(record) => {
                 format!("w3b/{}/{}", received.project, record.event_type())
             }
-            w3bstream_types::Submission::Token { .. } => return Ok(access),
+            // A will of the node's is a signed message.
+            w3bstream_types::Submission::Token { .. } | w3bstream_types::Submission::Session { .. } => {
+                return Ok(access);
+            }
         },
     };
     if access.may_publish(&will_topic) {

@@ -140,7 +140,9 @@ impl Proto {
         let (event_type, payload) = (ingress.event_type.clone(), publish.payload.to_vec());
         match vouched {
             Vouched::Token(token) => Ok(Submission::Token { token, event_id, event_type, time, payload }),
-            Vouched::Session(_) => Err(Malformed::new("message", "sessions are not spoken here")),
+            Vouched::Session(token) => {
+                Ok(Submission::Session { token, event_id, event_type, time, payload })
+            }
         }
     }
 

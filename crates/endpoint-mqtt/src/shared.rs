@@ -126,7 +126,9 @@ impl Origin {
     pub(crate) fn of(received: &Received) -> Self {
         let (sender, id) = match &received.submission {
             Submission::Signed(record) => (record.source().to_string(), Some(record.id())),
-            Submission::Token { event_id, .. } => (event_id.clone(), None),
+            Submission::Token { event_id, .. } | Submission::Session { event_id, .. } => {
+                (event_id.clone(), None)
+            }
         };
         Self { project: received.project.clone(), sender, id }
     }
@@ -233,7 +235,7 @@ impl Shared {
         received.received_at = self.clock.now();
         let size = match &received.submission {
             Submission::Signed(record) => record.payload().len(),
-            Submission::Token { payload, .. } => payload.len(),
+            Submission::Token { payload, .. } | Submission::Session { payload, .. } => payload.len(),
         };
         let (Some(arrivals), Some(permit)) = (self.arrivals(), self.budget.take(size)) else {
             self.counters.lost_at_qos_0.add(1);

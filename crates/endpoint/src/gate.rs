@@ -1,6 +1,7 @@
 //! Who may connect, and to what: for protocols with connections and topics (MQTT).
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -19,6 +20,8 @@ pub struct Credentials {
     pub certificate_dids: Vec<Did>,
     /// True if the peer's address is a loopback address.
     pub from_loopback: bool,
+    /// The peer's address, by which failed attempts are counted; `None` if the protocol has none.
+    pub address: Option<IpAddr>,
 }
 
 impl fmt::Debug for Credentials {
@@ -28,6 +31,7 @@ impl fmt::Debug for Credentials {
             .field("client_id", &self.client_id)
             .field("username", &self.username)
             .field("certificate_dids", &self.certificate_dids)
+            .field("address", &self.address)
             .finish_non_exhaustive()
     }
 }

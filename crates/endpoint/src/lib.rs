@@ -21,6 +21,7 @@ mod error;
 mod feed;
 mod gate;
 mod memory;
+mod sessions;
 
 pub use ack::{Ack, Answer};
 pub use async_trait::async_trait;
@@ -29,3 +30,4 @@ pub use error::{Error, ErrorKind};
 pub use feed::{Feed, FeedFilter, Heard, Listener, LiveChange};
 pub use gate::{Access, Credentials, Gate, OpenGate, Principal, SharedGate, Vouched, covers};
 pub use memory::{MemoryClient, MemoryEndpoint};
+pub use sessions::{Challenge, NoSessions, OpenedSession, Sessions, SharedSessions};

@@ -12,18 +12,23 @@ use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use w3bstream_consensus::{FileWal, Wal};
-use w3bstream_endpoint::{Endpoint, Feed, MessageLife, OpenGate, Publisher, Query, SharedGate};
+use w3bstream_endpoint::{
+    Challenge, Endpoint, Feed, MessageLife, OpenedSession, Publisher, Query, Sessions, SharedGate,
+};
 use w3bstream_endpoint_http::{HttpConfig, HttpEndpoint, HttpLimits};
 use w3bstream_endpoint_mqtt::{MqttConfig, MqttEndpoint};
 use w3bstream_journal_sqlite::SqliteJournal;
-use w3bstream_pipeline::{ChainParts, OpenWal, Options, Parts, Pipeline};
+use w3bstream_pipeline::{ChainParts, OpenWal, Options, Parts, Pipeline, SessionOptions};
 use w3bstream_tasks::Tasks;
-use w3bstream_types::{Clock, Did, MessageId, ProjectId, SettlementStep, SystemClock};
+use w3bstream_types::{
+    Clock, Did, MessageId, ProjectId, ProjectName, Refusal, RefusalKind, SettlementStep, SystemClock,
+};
 use w3bstream_vfs_local::LocalVfs;
 use w3bstream_wallet::{AdmitLimits, Signer};
 use w3bstream_wallet_file::FileWallet;
 
 use crate::admin::{self, AdminState};
+use crate::gate::NodeGate;
 use crate::{ChainContext, ChainSettings, Config, Paths, Registry, StatusPage, StorageContext, web};
 
 /// Puts a node together.
@@ -131,7 +136,8 @@ impl NodeBuilder {
         let query = Arc::new(LateQuery { brief, ..LateQuery::default() });
         let feed = Feed::default();
         let http = self.bind_http(&query)?;
-        let mqtt = if self.config.mqtt.enabled { Some(self.bind_mqtt().await?) } else { None };
+        let mqtt =
+            if self.config.mqtt.enabled { Some(self.bind_mqtt(self.gate(&query)?).await?) } else { None };
         let admin = self.bind("admin", self.config.admin.listen).await?;
         let mut endpoints: Vec<Arc<dyn Endpoint>> = vec![http.clone()];
         endpoints.extend(mqtt.clone().map(|m| -> Arc<dyn Endpoint> { m }));
@@ -157,6 +163,7 @@ impl NodeBuilder {
             feed: feed.clone(),
             clock: self.clock.clone(),
             probe: self.registry.probe(),
+            sessions: self.sessions()?,
             options: self.options(),
         };
         let pipeline = Pipeline::build(parts).await?;
@@ -169,7 +176,23 @@ impl NodeBuilder {
         };
         query.set(pipeline.clone(), running.clone());
         let drain = Duration::from_millis(self.config.limits.drain_ms);
-        Ok(Node { pipeline, http, admin, running, paths: self.paths, drain, status: query, _lock: lock })
+        Ok(Node {
+            pipeline,
+            http,
+            admin,
+            running,
+            paths: self.paths,
+            drain,
+            status: query,
+            _lock: lock,
+        })
+    }
+
+    /// Who may connect over MQTT.
+    fn gate(&self, query: &Arc<LateQuery>) -> anyhow::Result<SharedGate> {
+        let users = self.paths.dir().join(&self.config.mqtt.users);
+        let gate = NodeGate::open(&self.config.mqtt, users, query.clone(), self.clock.clone())?;
+        Ok(Arc::new(gate))
     }
 
     fn chains(&self) -> anyhow::Result<BTreeMap<u64, ChainParts>> {
@@ -179,6 +202,17 @@ impl NodeBuilder {
             Ok((settings.id, ChainParts { chain, settings: settings.submitter() }))
         };
         self.config.chains.iter().map(open).collect()
+    }
+
+    fn sessions(&self) -> anyhow::Result<SessionOptions> {
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret).map_err(|e| anyhow::anyhow!("no random numbers: {e}"))?;
+        let settings = &self.config.sessions;
+        Ok(SessionOptions {
+            life_seconds: settings.life_seconds,
+            max_nonces: settings.max_nonces,
+            ..SessionOptions::new(secret)
+        })
     }
 
     fn options(&self) -> Options {
@@ -196,7 +230,7 @@ impl NodeBuilder {
             let limits =
                 HttpLimits { max_connections: self.config.http.max_connections, ..HttpLimits::default() };
             let extra = web::router(query.clone(), self.clock.clone(), self.config.http.status);
-            let config = HttpConfig { listen, limits, extra: Some(extra) };
+            let config = HttpConfig { listen, limits, extra: Some(extra), sessions: query.clone() };
             HttpEndpoint::bind(config, query.clone(), self.clock.clone())
         };
         match at(listen) {
@@ -205,7 +239,7 @@ impl NodeBuilder {
         }
     }
 
-    async fn bind_mqtt(&self) -> anyhow::Result<Arc<MqttEndpoint>> {
+    async fn bind_mqtt(&self, gate: SharedGate) -> anyhow::Result<Arc<MqttEndpoint>> {
         let settings = &self.config.mqtt;
         let config = MqttConfig {
             listen: settings.listen,
@@ -214,7 +248,6 @@ impl NodeBuilder {
             sessions_file: Some(self.paths.mqtt_sessions()),
             ..MqttConfig::default()
         };
-        let gate: SharedGate = Arc::new(OpenGate);
         match MqttEndpoint::bind(config.clone(), self.clock.clone(), gate.clone()).await {
             Err(_) if self.free_ports => {
                 let config = MqttConfig { listen: any_port(settings.listen), ..config };
@@ -318,6 +351,24 @@ impl Query for LateQuery {
     }
 }
 
+fn starting() -> Refusal {
+    Refusal::new(RefusalKind::NotReady, "the node is starting")
+}
+
+#[async_trait]
+impl Sessions for LateQuery {
+    async fn open(&self, project: &ProjectName, introduction: &str) -> Result<OpenedSession, Refusal> {
+        match self.pipeline() {
+            Some(pipeline) => pipeline.open(project, introduction).await,
+            None => Err(starting()),
+        }
+    }
+
+    fn challenge(&self, project: &ProjectName) -> Result<Challenge, Refusal> {
+        self.pipeline().ok_or_else(starting)?.challenge(project)
+    }
+}
+
 /// A node that is ready to run: everything is open and bound.
 #[derive(Debug)]
 pub struct Node {
@@ -337,7 +388,6 @@ impl Node {
     pub const fn running(&self) -> &Running {
         &self.running
     }
-
     /// Its pipeline.
     #[must_use]
     pub const fn pipeline(&self) -> &Pipeline {

@@ -2,11 +2,11 @@
 //! and the nearest known key.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
-use w3bstream_types::GuestLimits;
+use w3bstream_types::{GuestLimits, MAX_SESSION_SECONDS};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,6 +17,8 @@ pub struct Config {
     pub http: HttpSettings,
     /// The embedded MQTT broker.
     pub mqtt: MqttSettings,
+    /// Sessions of devices that cannot sign each message.
+    pub sessions: SessionSettings,
     /// The admin API.
     pub admin: AdminSettings,
     /// The long-term record of device data.
@@ -77,12 +79,71 @@ pub struct MqttSettings {
     pub max_connections: usize,
     /// The largest packet, in bytes.
     pub max_packet_bytes: usize,
+    /// What a client without credentials may do.
+    pub anonymous: Anonymous,
+    /// The file of users with passwords, relative to the data folder. `w3bstream mqtt user` writes it.
+    pub users: PathBuf,
+    /// What a client may do whose certificate names no registered device.
+    pub unknown_certificates: UnknownCertificates,
+    /// How often an address may fail to connect with credentials before it has to wait for the rest of a minute.
+    pub max_failures_per_minute: u32,
+}
+
+/// What a client without credentials may do over MQTT.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Anonymous {
+    /// Everything if the broker listens on loopback and the client is on loopback; else as `publish`.
+    #[default]
+    Auto,
+    /// Everything.
+    Full,
+    /// Publish signed messages to `w3b/+/+`, and subscribe to nothing.
+    Publish,
+    /// Nothing.
+    None,
+}
+
+/// What a client may do whose certificate names no registered device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UnknownCertificates {
+    /// What one without credentials may.
+    #[default]
+    Anonymous,
+    /// Nothing.
+    Refuse,
 }
 
 impl Default for MqttSettings {
     fn default() -> Self {
         let listen = SocketAddr::from(([127, 0, 0, 1], 1883));
-        Self { enabled: true, listen, max_connections: 10_000, max_packet_bytes: 256 * 1024 }
+        Self {
+            enabled: true,
+            listen,
+            max_connections: 10_000,
+            max_packet_bytes: 256 * 1024,
+            anonymous: Anonymous::default(),
+            users: "mqtt-users.toml".into(),
+            unknown_certificates: UnknownCertificates::default(),
+            max_failures_per_minute: 20,
+        }
+    }
+}
+
+/// Sessions of devices that cannot sign each message.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SessionSettings {
+    /// How long a session lasts, in seconds; at most a day.
+    pub life_seconds: u64,
+    /// Introductions of the last two minutes that are remembered; beyond it no session is opened until some are old.
+    pub max_nonces: usize,
+}
+
+impl Default for SessionSettings {
+    fn default() -> Self {
+        Self { life_seconds: 3600, max_nonces: 65_536 }
     }
 }
 
@@ -311,6 +372,10 @@ impl Config {
                 self.admin.listen.port()
             );
         }
+        let life = self.sessions.life_seconds;
+        if !(1..=MAX_SESSION_SECONDS).contains(&life) {
+            bail!("sessions.life-seconds is {life}, it must be 1 to {MAX_SESSION_SECONDS}, which is a day");
+        }
         Ok(())
     }
 }
@@ -404,6 +469,15 @@ mod tests {
         let env = [("W3BSTREAM_HTTP__LISTN".to_owned(), "127.0.0.1:7".to_owned())];
         let error = Config::parse("", "f", env.into_iter()).unwrap_err().to_string();
         assert!(error.contains("environment") && error.contains("\"listen\""), "{error}");
+    }
+
+    #[test]
+    fn a_session_lasts_a_day_at_most() {
+        assert_eq!(parse("[sessions]\nlife-seconds = 86400\n").unwrap().sessions.life_seconds, 86_400);
+        for life in [0, 86_401] {
+            let error = parse(&format!("[sessions]\nlife-seconds = {life}\n")).unwrap_err().to_string();
+            assert!(error.contains("1 to 86400"), "{error}");
+        }
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod cli;
 mod client;
 mod config;
 mod demo;
+mod gate;
 mod manifest_file;
 mod paths;
 mod readings;
@@ -34,9 +35,11 @@ pub use builder::{Node, NodeBuilder, Running};
 pub use cli::main;
 pub use client::{Admin, Answer, Http, read_running};
 pub use config::{
-    AdminSettings, ChainSettings, Config, ConsensusSettings, ENV_PREFIX, GuestLimitsCaps, HttpSettings,
-    LimitSettings, LogSettings, MqttSettings, StatusPage, StorageSettings,
+    AdminSettings, Anonymous, ChainSettings, Config, ConsensusSettings, ENV_PREFIX, GuestLimitsCaps,
+    HttpSettings, LimitSettings, LogSettings, MqttSettings, SessionSettings, StatusPage, StorageSettings,
+    UnknownCertificates,
 };
+pub use gate::{MqttUser, MqttUsers};
 pub use manifest_file::{AppletFile, Circuit, Loaded, ManifestFile, ProofFile, SettlementFile};
 pub use paths::Paths;
 pub use registry::{ChainContext, ChainFactory, ProverFactory, Registry, StorageContext, StorageFactory};

@@ -31,6 +31,9 @@ pub struct ManifestFile {
     /// Whether publishers with a token may send.
     #[serde(default)]
     pub allow_tokens: bool,
+    /// Whether devices may send in a session.
+    #[serde(default)]
+    pub allow_sessions: bool,
     /// When a block is closed.
     #[serde(default)]
     pub blocks: BlockRules,
@@ -267,6 +270,7 @@ impl ManifestFile {
             ack: self.ack,
             max_payload_bytes: self.max_payload_bytes,
             allow_tokens: self.allow_tokens,
+            allow_sessions: self.allow_sessions,
             blocks: self.blocks,
             env: self.env.into_iter().collect(),
             applets: self.applets.into_iter().zip(&digests).map(applet).collect(),

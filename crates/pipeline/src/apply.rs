@@ -7,9 +7,9 @@ use std::sync::Arc;
 use w3bstream_engine::{Call, Engine, HostState, LogLine, Module, Source};
 use w3bstream_types::{
     Applet, AppletName, Canonical, ContractAnswer, ContractCall, Control, ControlTx, DeviceRegistration,
-    Digest, Entry, EventType, Form, GuestLimits, Manifest, MessageId, Ordered, Output, OutputKind, ProjectId,
-    Record, RefusalKind, ResultRecord, Route, SequenceWindow, SourceId, Timestamp, TokenRegistration,
-    Transcript, TriggerOn, WindowVerdict,
+    Digest, Entry, EventType, Form, GuestLimits, MAX_SESSION_LAG_MS, Manifest, MessageId, Ordered, Output,
+    OutputKind, ProjectId, Record, RefusalKind, ResultRecord, Route, SequenceWindow, SessionMessage,
+    SourceId, Timestamp, TokenRegistration, Transcript, TriggerOn, WindowVerdict,
 };
 use w3bstream_vfs::{Applied, Writes, key};
 use w3bstream_wallet::DeviceStatus;
@@ -158,7 +158,7 @@ impl Work<'_> {
     }
 
     fn device(&self, record: &Record) -> DeviceStatus {
-        let Some(did) = record.device() else { return DeviceStatus::Unknown };
+        let Some(did) = record.of_device() else { return DeviceStatus::Unknown };
         let found = self.draft.devices.get(&did).or_else(|| self.base.image.devices.get(&did));
         found.cloned().unwrap_or(DeviceStatus::Unknown)
     }
@@ -241,6 +241,9 @@ impl Work<'_> {
         if !allowed.is_empty() && !allowed.contains(record.event_type()) {
             return Err(RefusalKind::NotAllowed);
         }
+        if let Form::Session(message) = record.form() {
+            self.session(message, &manifest)?;
+        }
         if let (Some(did), Some(sequence)) = (record.device(), record.sequence()) {
             let base = self.base.image.windows.get(&did);
             let window = self.draft.windows.entry(did);
@@ -252,6 +255,16 @@ impl Work<'_> {
             }
         }
         Ok(manifest)
+    }
+
+    /// Whether the project still takes sessions, and this one did not end long before the block. The time of receipt,
+    /// by which the message was admitted, is one node's; all members know the block's.
+    fn session(&self, message: &SessionMessage, manifest: &Manifest) -> Result<(), RefusalKind> {
+        if !manifest.allow_sessions {
+            return Err(RefusalKind::NotAllowed);
+        }
+        let last = message.token.expires().0.saturating_add(MAX_SESSION_LAG_MS);
+        if self.base.time.0 > last { Err(RefusalKind::BadToken) } else { Ok(()) }
     }
 
     /// The one event type of a trigger of this height's manifest. A moment is not before its time.
@@ -286,7 +299,7 @@ impl Work<'_> {
     ) -> Result<(), Error> {
         let module = self.module(applet.program)?;
         let limits = applet.limits.capped_by(self.base.caps);
-        let device = record.device();
+        let device = record.of_device();
         let call = Call {
             handler: &route.handler,
             event_type: record.event_type(),

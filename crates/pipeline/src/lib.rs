@@ -29,6 +29,7 @@ mod project;
 mod reading;
 mod recent;
 mod registry;
+mod sessions;
 mod settle;
 mod stage_admit;
 mod stage_execute;
@@ -45,6 +46,7 @@ pub use parts::{ChainParts, OpenWal, Options, Parts};
 pub use probe::{NoProbe, POINTS, Probe};
 pub use project::GuestLog;
 pub use recent::{RecentMessage, RecentRefusal};
+pub use sessions::SessionOptions;
 pub use settle::{
     FeeAccount, GuestTransaction, Landed, ProofProgress, SendState, Settlement, SettlementState,
 };

@@ -19,6 +19,7 @@ use w3bstream_wallet::{Role, Signer};
 use crate::counters::{Counters, Refusals};
 use crate::project::{Project, Resume};
 use crate::registry::{Image, Registries};
+use crate::sessions::Desk;
 use crate::stage_order::{ATTESTED, Sequencer};
 use crate::waiters::Waiters;
 use crate::{Error, ErrorKind, Parts, stage_admit, stage_execute, stage_outbox, trigger};
@@ -30,6 +31,7 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) registries: Registries,
     pub(crate) refusals: Refusals,
+    pub(crate) desk: Desk,
     pub(crate) waiters: Waiters,
     /// Batches that were taken from an endpoint and are not yet stored.
     pub(crate) admitting: AtomicUsize,
@@ -137,6 +139,7 @@ impl Pipeline {
             store: Store::new(parts.storage.clone()),
             registries: Registries::default(),
             refusals: Refusals::default(),
+            desk: Desk::new(parts.sessions, parts.clock.now()),
             waiters: Waiters::default(),
             admitting: AtomicUsize::new(0),
             projects: RwLock::default(),
@@ -276,7 +279,8 @@ impl Pipeline {
     ) -> Result<Arc<Project>, Error> {
         let shared = &self.0;
         let (id, parts) = (genesis.project, &shared.parts);
-        let image = Image::load(&*parts.vfs, id).await?;
+        let mut image = Image::load(&*parts.vfs, id).await?;
+        image.members = genesis.members.iter().map(|m| m.did.clone()).collect();
         let pending = parts.journal.pending_controls(id, 1).await?;
         let name = name
             .or_else(|| image.manifest.as_ref().map(|m| m.name.clone()))

@@ -16,7 +16,7 @@ use w3bstream_types::{Clock, Did, GuestLimits, ProjectId};
 use w3bstream_vfs::Vfs;
 use w3bstream_wallet::{AdmitLimits, Signer};
 
-use crate::Probe;
+use crate::{Probe, SessionOptions};
 
 /// Opens the consensus log of a project.
 pub trait OpenWal: Send + Sync + fmt::Debug {
@@ -66,6 +66,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Told of every hand-over.
     pub probe: Arc<dyn Probe>,
+    /// Sessions of devices that cannot sign each message.
+    pub sessions: SessionOptions,
     /// Limits.
     pub options: Options,
 }

@@ -20,6 +20,8 @@ use crate::Error;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Image {
     pub(crate) manifest: Option<Arc<Manifest>>,
+    /// The DIDs of the subnet's members; of the genesis, not of the state.
+    pub(crate) members: Arc<[Did]>,
     pub(crate) nonce: u64,
     pub(crate) devices: HashMap<Did, DeviceStatus>,
     pub(crate) publishers: HashMap<PublisherName, Arc<TokenRegistration>>,
@@ -167,8 +169,16 @@ impl Registry for Registries {
     fn project(&self, name: &ProjectName) -> Option<ProjectView> {
         let inner = self.read();
         let id = *inner.by_name.get(name)?;
-        let manifest = inner.images.get(&id)?.manifest.clone()?;
-        Some(ProjectView { id, manifest })
+        let image = inner.images.get(&id)?;
+        Some(ProjectView { id, manifest: image.manifest.clone()?, members: image.members.clone() })
+    }
+
+    fn projects(&self) -> Vec<ProjectView> {
+        let view = |(id, image): (&ProjectId, &Arc<Image>)| {
+            let (manifest, members) = (image.manifest.clone()?, image.members.clone());
+            Some(ProjectView { id: *id, manifest, members })
+        };
+        self.read().images.iter().filter_map(view).collect()
     }
 
     fn device(&self, project: ProjectId, did: &Did) -> DeviceStatus {

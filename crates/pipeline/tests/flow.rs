@@ -8,6 +8,8 @@ mod live;
 mod reading;
 #[path = "flow/sending.rs"]
 mod sending;
+#[path = "flow/sessions.rs"]
+mod sessions;
 #[path = "flow/settling.rs"]
 mod settling;
 #[path = "flow/triggers.rs"]
@@ -27,7 +29,9 @@ use w3bstream_consensus::{ConsensusFactory, MemoryDisk, Solo, Wal, factory};
 use w3bstream_endpoint::{Answer, Feed, MemoryClient, MemoryEndpoint, Query as _};
 use w3bstream_engine::{Call, Engine, GuestError, HostState, Module, Outcome};
 use w3bstream_journal::MemoryJournal;
-use w3bstream_pipeline::{ChainParts, NoProbe, OpenWal, Options, Parts, Pipeline, ReceiptContent};
+use w3bstream_pipeline::{
+    ChainParts, NoProbe, OpenWal, Options, Parts, Pipeline, ReceiptContent, SessionOptions,
+};
 use w3bstream_prover::{MemoryProver, Prover, TOY};
 use w3bstream_storage::{Filter, MemoryStorage, Storage as _};
 use w3bstream_types::{
@@ -226,6 +230,7 @@ impl World {
             feed: self.feed.clone(),
             clock: self.clock.clone(),
             probe: Arc::new(NoProbe),
+            sessions: SessionOptions::new([9; 32]),
             options: Options::default(),
         };
         let pipeline = Pipeline::build(parts).await.unwrap();
@@ -248,6 +253,7 @@ impl World {
             ack,
             max_payload_bytes: 1024,
             allow_tokens: true,
+            allow_sessions: true,
             blocks: BlockRules { max_entries: 8, max_delay_ms: 5 },
             env: vec![],
             applets: programs.iter().map(applet).collect(),

@@ -79,8 +79,9 @@ impl State {
     fn append(&mut self, item: Item) -> Appended {
         let (id, bytes) = (item.record.id(), item.record.digest());
         if let Some(known) = self.known.get(&id).copied() {
-            // A signed message's id binds what was signed; only a token message can have other bytes.
-            let same = known.bytes == bytes || !matches!(item.record.form(), Form::Token(_));
+            // A signed message's id binds what was signed; only an event id of the sender's own can stand for other bytes.
+            let own = matches!(item.record.form(), Form::Token(_) | Form::Session(_));
+            let same = known.bytes == bytes || !own;
             return if same { Appended::Duplicate(known.position) } else { self.conflict(id, item) };
         }
         if let Some(sequence) = item.record.sequence() {

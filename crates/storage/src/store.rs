@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use w3bstream_types::{MessageId, Position, Stored, Verified};
+use w3bstream_types::{Form, MessageId, Position, Stored, Verified};
 
 use crate::{Appended, Error, ErrorKind, Filter, Item, Storage};
 
@@ -49,12 +49,27 @@ impl Store {
             let what = format!("{} answered for {} of {} items", self.0.name(), appended.len(), batch.len());
             return Err(Error::new(ErrorKind::Corrupt, what));
         }
-        let mint = |(verified, appended)| match appended {
-            Appended::New(at) => Outcome::Stored(Stored::new(verified, at), true),
-            Appended::Duplicate(at) => Outcome::Stored(Stored::new(verified, at), false),
-            Appended::Conflict(kept) => Outcome::Conflict(kept),
-        };
-        Ok(batch.into_iter().zip(appended).map(mint).collect())
+        let mut outcomes = Vec::with_capacity(batch.len());
+        for (verified, appended) in batch.into_iter().zip(appended) {
+            outcomes.push(match appended {
+                Appended::New(at) => Outcome::Stored(Stored::new(verified, at), true),
+                Appended::Duplicate(at) => Outcome::Stored(Stored::new(verified, at), false),
+                Appended::Conflict(kept) => self.of_another_session(&verified, kept).await?,
+            });
+        }
+        Ok(outcomes)
+    }
+
+    /// A device that has renewed its session repeats a message with another JWT: other bytes, the same message.
+    async fn of_another_session(&self, verified: &Verified, kept: MessageId) -> Result<Outcome, Error> {
+        let Form::Session(now) = verified.record().form() else { return Ok(Outcome::Conflict(kept)) };
+        let before = self.get(&[kept]).await?.pop().flatten();
+        Ok(match before {
+            Some(before) if matches!(before.record().form(), Form::Session(then) if then.says_the_same(now)) => {
+                Outcome::Stored(before, false)
+            }
+            _ => Outcome::Conflict(kept),
+        })
     }
 
     /// The stored messages with these ids, in the order asked for.

@@ -49,9 +49,9 @@
 use std::fmt;
 
 use crate::{
-    Attestation, Block, Digest, Entry, EventType, Form, Genesis, Invalid, Manifest, Output, ProjectId,
-    ProjectName, PublicKey, PublisherName, Record, Statement, Timestamp, TokenMessage, TriggerMessage,
-    message, output,
+    Attestation, Block, Did, Digest, Entry, EventType, Form, Genesis, Invalid, Manifest, Output, ProjectId,
+    ProjectName, PublicKey, PublisherName, Record, SessionMessage, SessionToken, Statement, Timestamp,
+    TokenMessage, TriggerMessage, message, output,
 };
 
 /// What a sender handed in, not yet judged.
@@ -72,6 +72,30 @@ pub enum Submission {
         /// The bytes that an applet gets.
         payload: Vec<u8>,
     },
+    /// A raw body with the JWT of a device's session.
+    Session {
+        /// The JWT, a secret.
+        token: String,
+        /// The device's own id of the event.
+        event_id: String,
+        /// What kind of event it is.
+        event_type: EventType,
+        /// The device's time; [`Timestamp::NONE`] if it gave none.
+        time: Timestamp,
+        /// The bytes that an applet gets.
+        payload: Vec<u8>,
+    },
+}
+
+impl Submission {
+    /// The bytes that an applet gets.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        match self {
+            Self::Signed(record) => record.payload(),
+            Self::Token { payload, .. } | Self::Session { payload, .. } => payload,
+        }
+    }
 }
 
 impl fmt::Debug for Submission {
@@ -80,6 +104,7 @@ impl fmt::Debug for Submission {
             Self::Signed(record) => f.debug_tuple("Signed").field(&record.id()).finish(),
             // The token is a secret.
             Self::Token { event_id, .. } => write!(f, "Token {{ event_id: {event_id:?}, .. }}"),
+            Self::Session { event_id, .. } => write!(f, "Session {{ event_id: {event_id:?}, .. }}"),
         }
     }
 }
@@ -100,6 +125,9 @@ pub struct Received {
 pub enum Trust {
     /// Whoever held the publisher's token, as this node says.
     Token,
+    /// The device showed its key to the node when the session began; the node vouches for each message. More than a
+    /// token, which shows nobody's key; less than what all nodes see for themselves, since it is one node's word.
+    Session,
     /// What the project's nodes see of a chain or of the time, each for itself.
     Observed,
     /// The device's signature.
@@ -114,6 +142,7 @@ impl Trust {
             Self::Token => 0,
             Self::Signature => 1,
             Self::Observed => 2,
+            Self::Session => 3,
         }
     }
 
@@ -124,6 +153,7 @@ impl Trust {
             0 => Some(Self::Token),
             1 => Some(Self::Signature),
             2 => Some(Self::Observed),
+            3 => Some(Self::Session),
             _ => None,
         }
     }
@@ -166,6 +196,32 @@ impl Verified {
         }
         let message = TokenMessage { project, publisher, event_id, event_type, time, payload, token_hash };
         Ok(Self { record: Record::new(Form::Token(message)), trust: Trust::Token, received_at })
+    }
+
+    /// Checks the JWT of a device's session, and makes the record. `registered` is the device as the registry holds it,
+    /// `members` are the DIDs of the subnet's members.
+    ///
+    /// # Errors
+    /// [`Invalid`] if it is not of this project and device, no member signed it, it was not in force when the message
+    /// arrived, the submission carries none, or its event id is malformed.
+    pub fn by_session(
+        submission: Submission,
+        (project, members, registered): (ProjectId, &[Did], &Did),
+        received_at: Timestamp,
+    ) -> Result<Self, Invalid> {
+        let Submission::Session { token, event_id, event_type, time, payload } = submission else {
+            return Err(Invalid::new("session", "the message carries none"));
+        };
+        let bad = |e: crate::Malformed| Invalid::new("session", e.to_string());
+        let token = SessionToken::parse(&token).map_err(bad)?;
+        token.verify(members)?;
+        if !token.in_force(received_at) {
+            return Err(Invalid::new("session", format!("ended at {} ms", token.expires().0)));
+        }
+        let device = registered.clone();
+        let message = SessionMessage { project, device, event_id, event_type, time, payload, token };
+        message.check().map_err(bad)?;
+        Ok(Self { record: Record::new(Form::Session(message)), trust: Trust::Session, received_at })
     }
 
     /// Checks that the manifest has the trigger that fired, and that the message is as that trigger's are.

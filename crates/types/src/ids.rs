@@ -168,12 +168,19 @@ impl MessageId {
         let parts = [&project.0.as_bytes()[..], publisher.as_str().as_bytes(), event_id.as_bytes()];
         Self(Digest::tagged("w3b/token-message/1", &parts))
     }
+
+    /// The id of a message that came in a device's session.
+    #[must_use]
+    pub fn of_session_event(project: &ProjectId, device: &Did, event_id: &str) -> Self {
+        let parts = [&project.0.as_bytes()[..], device.as_str().as_bytes(), event_id.as_bytes()];
+        Self(Digest::tagged("w3b/session-message/1", &parts))
+    }
 }
 
 /// Who a message is from: a device's DID, a publisher that holds a token, or a trigger of the project.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SourceId {
-    /// A device that signs.
+    /// A device that signs, or has opened a session.
     Device(Did),
     /// A publisher that shows a token.
     Publisher(PublisherName),

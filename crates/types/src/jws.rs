@@ -2,8 +2,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
-use serde_json::Value;
 
+use crate::compact::{self, Compact};
 use crate::message::check_payload;
 use crate::{
     Algorithm, Canonical, Decoder, Draft, Encoder, Invalid, MAX_PAYLOAD_BYTES, Malformed, MessageHeader,
@@ -38,31 +38,16 @@ impl Jws {
         if compact.len() > MAX_JWS_BYTES {
             return Err(bad("is larger than 8 MiB of payload can make it"));
         }
-        let mut parts = compact.split('.');
-        let (Some(head), Some(claims), Some(sig), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
-            return Err(bad("must be three parts with dots between"));
-        };
-        let signed_len = head.len() + 1 + claims.len();
-        let head = json_object(head, "header", &["alg", "kid", "typ"])?;
-        let claims = json_object(claims, "claims", &["aud", "type", "seq", "iat", "data"])?;
-        if text(&head, "typ")? != JWS_TYPE {
-            return Err(bad("typ must be w3b+jws"));
-        }
-        let algorithm: Algorithm = text(&head, "alg")?.parse()?;
-        let iat = claims["iat"].as_u64().ok_or_else(|| bad("iat must be whole seconds"))?;
-        let millis = iat.checked_mul(1000).ok_or_else(|| bad("iat is out of range"))?;
-        let payload = B64.decode(text(&claims, "data")?).map_err(|_| bad("data is not base64url"))?;
+        let Compact { algorithm, key, claims, signature, signed_len } =
+            Compact::read("jws", compact, JWS_TYPE, &["aud", "type", "seq", "iat", "data"])?;
+        let payload = B64.decode(claims.text("data")?).map_err(|_| bad("data is not base64url"))?;
         check_payload(&payload)?;
-        let signature = B64.decode(sig).map_err(|_| bad("the signature is not base64url"))?;
-        let signature = signature.try_into().map_err(|_| bad("the signature must be 64 bytes"))?;
         let header = MessageHeader {
-            audience: text(&claims, "aud")?.parse()?,
-            key: text(&head, "kid")?.parse()?,
-            event_type: text(&claims, "type")?.parse()?,
-            sequence: text(&claims, "seq")?.parse()?,
-            time: Timestamp(millis),
+            audience: claims.text("aud")?.parse()?,
+            key,
+            event_type: claims.text("type")?.parse()?,
+            sequence: claims.text("seq")?.parse()?,
+            time: Timestamp(claims.seconds("iat")? * 1000),
             payload_digest: payload_digest(&[], &payload),
         };
         Ok(Self { compact: compact.to_owned(), algorithm, header, payload, signature, signed_len })
@@ -97,75 +82,19 @@ impl Jws {
     /// # Errors
     /// [`Invalid`] with link `signature`.
     pub fn verify(&self, key: &PublicKey) -> Result<(), Invalid> {
-        if self.algorithm != key.algorithm() {
-            let why =
-                format!("the header says {}, the registered key is {}", self.algorithm, key.algorithm());
-            return Err(Invalid::new("signature", why));
-        }
-        key.verify(self.signing_input(), &self.signature)
+        compact::verify(&self.compact, (self.algorithm, self.signed_len, &self.signature), key)
     }
-}
-
-fn json_object(part: &str, which: &str, names: &[&str]) -> Result<serde_json::Map<String, Value>, Malformed> {
-    let bad = |why: String| Malformed::new("jws", format!("{which} {why}"));
-    let json = B64.decode(part).map_err(|_| bad("is not base64url".into()))?;
-    let pairs: UniqueObject =
-        serde_json::from_slice(&json).map_err(|e| bad(format!("is no JSON object of its own: {e}")))?;
-    if let Some(name) = names.iter().find(|n| !pairs.0.contains_key(**n)) {
-        return Err(bad(format!("has no {name:?}")));
-    }
-    if let Some(name) = pairs.0.keys().find(|k| !names.contains(&k.as_str())) {
-        return Err(bad(format!("has {name:?}, which is not understood")));
-    }
-    Ok(pairs.0)
-}
-
-/// A JSON object in which no name stands twice: two readers could take different ones.
-struct UniqueObject(serde_json::Map<String, Value>);
-
-impl<'de> serde::Deserialize<'de> for UniqueObject {
-    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = UniqueObject;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<UniqueObject, A::Error> {
-                let mut out = serde_json::Map::new();
-                while let Some((name, value)) = map.next_entry::<String, Value>()? {
-                    if out.insert(name.clone(), value).is_some() {
-                        return Err(serde::de::Error::custom(format!("{name:?} stands twice")));
-                    }
-                }
-                Ok(UniqueObject(out))
-            }
-        }
-        d.deserialize_map(Visitor)
-    }
-}
-
-fn text<'v>(object: &'v serde_json::Map<String, Value>, name: &str) -> Result<&'v str, Malformed> {
-    object[name].as_str().ok_or_else(|| Malformed::new("jws", format!("{name:?} must be text")))
 }
 
 impl Draft {
     /// Signs as a compact JWS. The time is cut to whole seconds, as `iat` carries them.
     #[must_use]
     pub fn sign_jws(self, key: &SecretKey) -> String {
-        // Members in lexical order: the text is then the same whether or not `serde_json` keeps the order.
-        let header = serde_json::json!({
-            "alg": key.algorithm().name(), "kid": self.key.as_str(), "typ": JWS_TYPE,
-        });
         let claims = serde_json::json!({
             "aud": self.audience.to_string(), "data": B64.encode(&self.payload), "iat": self.time.0 / 1000,
             "seq": self.sequence.to_string(), "type": self.event_type.as_str(),
         });
-        let input = format!("{}.{}", B64.encode(header.to_string()), B64.encode(claims.to_string()));
-        let signature = B64.encode(key.sign(input.as_bytes()));
-        format!("{input}.{signature}")
+        compact::sign(&self.key, JWS_TYPE, &claims, key)
     }
 }
 

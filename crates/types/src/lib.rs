@@ -17,6 +17,7 @@ pub mod baton;
 mod attestation;
 mod block;
 mod canonical;
+mod compact;
 mod contract;
 mod control;
 mod did;
@@ -33,6 +34,7 @@ mod output;
 pub mod receipt;
 mod refusal;
 mod sequence;
+mod session;
 mod settlement;
 mod text;
 pub mod time;
@@ -68,6 +70,10 @@ pub use refusal::{
     SettlementStep, SettlingTransaction, StateChange,
 };
 pub use sequence::{Sequence, SequenceWindow, WINDOW_BITS, WindowVerdict};
+pub use session::{
+    CONNECT_TYPE, Introduction, IntroductionClaims, MAX_NONCE_BYTES, MAX_SESSION_LAG_MS, MAX_SESSION_SECONDS,
+    MAX_SESSION_TEXT_BYTES, SESSION_TYPE, SessionClaims, SessionMessage, SessionToken,
+};
 pub use settlement::{
     BatchRule, Field, FieldKind, MAX_SETTLEMENTS, MAX_STATEMENT_FIELDS, ProofRule, Settlement,
 };

@@ -147,6 +147,8 @@ pub struct Manifest {
     pub max_payload_bytes: u64,
     /// Whether publishers with a token (no signature per message) may send.
     pub allow_tokens: bool,
+    /// Whether devices may send in a session (one signature for many messages).
+    pub allow_sessions: bool,
     /// When a block is closed.
     pub blocks: BlockRules,
     /// Settings that guests read with `ws_get_env`, sorted by name.
@@ -304,11 +306,11 @@ const ACK_MODES: [AckMode; 3] = [AckMode::Durable, AckMode::Committed, AckMode::
 impl Canonical for Manifest {
     const DOMAIN: &'static str = "w3b/manifest";
     const VERSION: u16 = 1;
-    const FIELDS: u64 = 13;
+    const FIELDS: u64 = 14;
 
     fn encode_fields(&self, e: &mut Encoder) {
         e.text(self.name.as_str()).text(self.owner.as_str()).u64(self.version).u64(self.ack as u64);
-        e.u64(self.max_payload_bytes).bool(self.allow_tokens);
+        e.u64(self.max_payload_bytes).bool(self.allow_tokens).bool(self.allow_sessions);
         e.u64(u64::from(self.blocks.max_entries)).u64(u64::from(self.blocks.max_delay_ms));
         e.list(&self.env, |e, (name, value)| {
             e.list(&[name, value], |e, text| {
@@ -340,6 +342,7 @@ impl Canonical for Manifest {
                 .ok_or_else(|| Malformed::new(Self::DOMAIN, "has an unknown ack mode"))?,
             max_payload_bytes: d.u64()?,
             allow_tokens: d.bool()?,
+            allow_sessions: d.bool()?,
             blocks: BlockRules { max_entries: d.u32()?, max_delay_ms: d.u32()? },
             env: d.list(|d| {
                 let pair: [String; 2] = d

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Canonical, Decoder, Did, Digest, Encoder, EventType, Invalid, Jws, KeyId, Malformed, MessageId,
-    ProjectId, PublicKey, PublisherName, SecretKey, Sequence, SourceId, Timestamp, TriggerMessage,
+    ProjectId, PublicKey, PublisherName, SecretKey, Sequence, SessionMessage, SourceId, Timestamp,
+    TriggerMessage,
 };
 
 /// The largest payload that the formats carry, in bytes. Nodes and projects set lower limits.
@@ -243,6 +244,8 @@ pub enum Form {
     Token(TokenMessage),
     /// No device: a trigger of the project.
     Trigger(TriggerMessage),
+    /// A device's session instead of a signature.
+    Session(SessionMessage),
 }
 
 /// One message as it is kept: its id and the form that it arrived in, byte for byte.
@@ -263,6 +266,7 @@ impl Record {
             Form::Jws(j) => MessageId::of_signing_input(j.signing_input()),
             Form::Token(t) => MessageId::of_token_event(&t.project, &t.publisher, &t.event_id),
             Form::Trigger(t) => MessageId::of_trigger(&t.header()),
+            Form::Session(s) => MessageId::of_session_event(&s.project, &s.device, &s.event_id),
         };
         Self { id, form }
     }
@@ -285,7 +289,7 @@ impl Record {
         match &self.form {
             Form::Envelope(e) => Some(&e.header),
             Form::Jws(j) => Some(j.header()),
-            Form::Token(_) | Form::Trigger(_) => None,
+            Form::Token(_) | Form::Trigger(_) | Form::Session(_) => None,
         }
     }
 
@@ -297,6 +301,7 @@ impl Record {
             Form::Jws(j) => j.header().audience,
             Form::Token(t) => t.project,
             Form::Trigger(t) => t.project,
+            Form::Session(s) => s.project,
         }
     }
 
@@ -308,6 +313,7 @@ impl Record {
             Form::Trigger(t) => SourceId::Trigger(t.trigger.clone()),
             Form::Envelope(e) => SourceId::Device(e.header.key.did()),
             Form::Jws(j) => SourceId::Device(j.header().key.did()),
+            Form::Session(s) => SourceId::Device(s.device.clone()),
         }
     }
 
@@ -315,6 +321,15 @@ impl Record {
     #[must_use]
     pub fn device(&self) -> Option<Did> {
         self.header().map(|h| h.key.did())
+    }
+
+    /// The device that the message is of: the one that signed it, or whose session it came in.
+    #[must_use]
+    pub fn of_device(&self) -> Option<Did> {
+        match self.source() {
+            SourceId::Device(did) => Some(did),
+            SourceId::Publisher(_) | SourceId::Trigger(_) => None,
+        }
     }
 
     /// What kind of event it is.
@@ -325,6 +340,7 @@ impl Record {
             Form::Jws(j) => &j.header().event_type,
             Form::Token(t) => &t.event_type,
             Form::Trigger(t) => &t.event_type,
+            Form::Session(s) => &s.event_type,
         }
     }
 
@@ -342,6 +358,7 @@ impl Record {
             Form::Jws(j) => j.header().time,
             Form::Token(t) => t.time,
             Form::Trigger(t) => t.time,
+            Form::Session(s) => s.time,
         }
     }
 
@@ -353,6 +370,7 @@ impl Record {
             Form::Jws(j) => j.payload(),
             Form::Token(t) => &t.payload,
             Form::Trigger(t) => &t.payload,
+            Form::Session(s) => &s.payload,
         }
     }
 
@@ -361,7 +379,7 @@ impl Record {
     pub const fn salt(&self) -> Option<&[u8; 16]> {
         match &self.form {
             Form::Envelope(e) => Some(&e.salt),
-            Form::Jws(_) | Form::Token(_) | Form::Trigger(_) => None,
+            Form::Jws(_) | Form::Token(_) | Form::Trigger(_) | Form::Session(_) => None,
         }
     }
 
@@ -375,6 +393,7 @@ impl Record {
             Form::Jws(j) => j.verify(key),
             Form::Token(_) => Err(Invalid::new("signature", "a token message has none")),
             Form::Trigger(_) => Err(Invalid::new("signature", "a trigger's message has none")),
+            Form::Session(_) => Err(Invalid::new("signature", "a session's message has none")),
         }
     }
 }
@@ -390,6 +409,7 @@ impl Canonical for Record {
             Form::Jws(form) => e.u64(1).item(form),
             Form::Token(form) => e.u64(2).item(form),
             Form::Trigger(form) => e.u64(3).item(form),
+            Form::Session(form) => e.u64(4).item(form),
         };
     }
 
@@ -399,6 +419,7 @@ impl Canonical for Record {
             1 => Form::Jws(d.item()?),
             2 => Form::Token(d.item()?),
             3 => Form::Trigger(d.item()?),
+            4 => Form::Session(d.item()?),
             n => return Err(Malformed::new(Self::DOMAIN, format!("has the unknown form {n}"))),
         };
         Ok(Self::new(form))

@@ -1,8 +1,10 @@
 //! From [`Received`] to [`Verified`]: the checks that a message passes before anything is kept of it.
 
+use std::sync::Arc;
+
 use w3bstream_types::{
-    Did, EventType, KeyId, MAX_PAYLOAD_BYTES, MessageHeader, Received, Record, Refusal, RefusalKind,
-    Submission, Timestamp, Verified, WindowVerdict, check_event_id, token_hash,
+    DeviceRegistration, Did, EventType, KeyId, MAX_PAYLOAD_BYTES, ProjectId, Received, Record, Refusal,
+    RefusalKind, SessionToken, Submission, Timestamp, Verified, WindowVerdict, check_event_id, token_hash,
 };
 
 use crate::{DeviceStatus, ProjectView, Registry, TokenStatus};
@@ -46,19 +48,17 @@ pub fn admit(received: Received, registry: &dyn Registry, limits: &AdmitLimits) 
     check_size(&view, &submission, limits)?;
     match submission {
         Submission::Signed(record) => admit_signed(record, received_at, &view, registry),
+        session @ Submission::Session { .. } => admit_session(session, received_at, &view, registry),
         token @ Submission::Token { .. } => admit_token(token, received_at, &view, registry),
     }
 }
 
-fn refuse(kind: RefusalKind, detail: impl Into<String>) -> Refusal {
+pub(crate) fn refuse(kind: RefusalKind, detail: impl Into<String>) -> Refusal {
     Refusal::new(kind, detail)
 }
 
 fn check_size(view: &ProjectView, submission: &Submission, limits: &AdmitLimits) -> Result<(), Refusal> {
-    let payload = match submission {
-        Submission::Signed(record) => record.payload(),
-        Submission::Token { payload, .. } => payload,
-    };
+    let payload = submission.payload();
     let (limit, whose) = if view.manifest.max_payload_bytes < limits.max_payload_bytes {
         (view.manifest.max_payload_bytes, "project")
     } else {
@@ -87,22 +87,9 @@ fn admit_signed(
             "a message handed in as signed has no signature; send its token instead",
         ));
     };
-    check_audience(header, view)?;
+    check_audience(header.audience, view)?;
     let did = header.key.did();
-    let registered = match registry.device(view.id, &did) {
-        DeviceStatus::Registered(registered) if registered.device == did => registered,
-        DeviceStatus::Revoked => {
-            let detail = format!("{did} was revoked for ever; register the device with a new key");
-            return Err(refuse(RefusalKind::Revoked, detail));
-        }
-        DeviceStatus::Unknown | DeviceStatus::Registered(_) => {
-            let detail = format!(
-                "{did} is not registered in {name}; its owner runs: w3bstream device add --project {name} {did}",
-                name = view.manifest.name
-            );
-            return Err(refuse(RefusalKind::UnknownDevice, detail));
-        }
-    };
+    let registered = registered(&did, view, registry)?;
     check_event_type(&did, &header.event_type, &registered.event_types)?;
     check_key_id(&did, &header.key)?;
     let sequence = header.sequence;
@@ -132,13 +119,35 @@ fn admit_signed(
     Ok(verified)
 }
 
-fn check_audience(header: &MessageHeader, view: &ProjectView) -> Result<(), Refusal> {
-    if header.audience == view.id {
+/// The device as it is registered, if it may send.
+pub(crate) fn registered(
+    did: &Did,
+    view: &ProjectView,
+    registry: &dyn Registry,
+) -> Result<Arc<DeviceRegistration>, Refusal> {
+    match registry.device(view.id, did) {
+        DeviceStatus::Registered(registered) if registered.device == *did => Ok(registered),
+        DeviceStatus::Revoked => {
+            let detail = format!("{did} was revoked for ever; register the device with a new key");
+            Err(refuse(RefusalKind::Revoked, detail))
+        }
+        DeviceStatus::Unknown | DeviceStatus::Registered(_) => {
+            let detail = format!(
+                "{did} is not registered in {name}; its owner runs: w3bstream device add --project {name} {did}",
+                name = view.manifest.name
+            );
+            Err(refuse(RefusalKind::UnknownDevice, detail))
+        }
+    }
+}
+
+pub(crate) fn check_audience(audience: ProjectId, view: &ProjectView) -> Result<(), Refusal> {
+    if audience == view.id {
         return Ok(());
     }
     let detail = format!(
-        "the message is signed for project {}, but {} is {}; sign it with that id as audience",
-        header.audience, view.manifest.name, view.id
+        "the message is signed for project {audience}, but {} is {}; sign it with that id as audience",
+        view.manifest.name, view.id
     );
     Err(refuse(RefusalKind::WrongAudience, detail))
 }
@@ -158,7 +167,7 @@ fn check_event_type(
 
 /// A did:key or did:jwk has exactly one key; a message that names another was not made by its rules, and
 /// its receipt would name a key that does not exist. Other methods' key names are the document's own.
-fn check_key_id(did: &Did, key: &KeyId) -> Result<(), Refusal> {
+pub(crate) fn check_key_id(did: &Did, key: &KeyId) -> Result<(), Refusal> {
     if !matches!(did.method(), "key" | "jwk") {
         return Ok(());
     }
@@ -207,6 +216,49 @@ fn admit_token(
     let evidence = (view.id, registered.publisher.clone(), registered.token_hash);
     Verified::by_token(submission, evidence, received_at)
         .map_err(|invalid| refuse(RefusalKind::BadToken, format!("the token {}", invalid.why)))
+}
+
+/// Whether a project takes sessions.
+pub(crate) fn check_sessions(view: &ProjectView) -> Result<(), Refusal> {
+    if view.manifest.allow_sessions {
+        return Ok(());
+    }
+    let detail = format!(
+        "{} takes no sessions; sign each message with the device's key, or let the owner set allow-sessions = true \
+         and deploy again",
+        view.manifest.name
+    );
+    Err(refuse(RefusalKind::NotAllowed, detail))
+}
+
+/// Reads a session's JWT as far as it is of this project.
+pub(crate) fn read_session(token: &str, view: &ProjectView) -> Result<SessionToken, Refusal> {
+    let token = SessionToken::parse(token)
+        .map_err(|e| refuse(RefusalKind::BadToken, format!("{e}; open a session to get one")))?;
+    check_audience(token.claims().audience, view)?;
+    Ok(token)
+}
+
+fn admit_session(
+    submission: Submission,
+    received_at: Timestamp,
+    view: &ProjectView,
+    registry: &dyn Registry,
+) -> Result<Verified, Refusal> {
+    let Submission::Session { token, event_id, event_type, .. } = &submission else {
+        return Err(refuse(RefusalKind::Malformed, "the message carries no session"));
+    };
+    check_sessions(view)?;
+    check_event_id(event_id)
+        .map_err(|e| refuse(RefusalKind::Malformed, format!("the event id {}", e.why)))?;
+    let token = read_session(token, view)?;
+    let registered = registered(&token.claims().device, view, registry)?;
+    check_event_type(&registered.device, event_type, &registered.event_types)?;
+    let evidence = (view.id, &*view.members, &registered.device);
+    Verified::by_session(submission, evidence, received_at).map_err(|invalid| {
+        let detail = format!("the session {}; open a new one", invalid.why);
+        refuse(RefusalKind::BadToken, detail)
+    })
 }
 
 #[cfg(test)]

@@ -19,10 +19,12 @@ pub mod conformance;
 mod error;
 mod memory;
 mod registry;
+mod session;
 mod signer;
 
 pub use admit::{AdmitLimits, admit};
 pub use error::{Error, ErrorKind};
 pub use memory::{MemoryRegistry, MemorySigner};
 pub use registry::{DeviceStatus, ProjectView, Registry, TokenStatus};
+pub use session::{check_introduction, check_session};
 pub use signer::{Role, Signer, member, node_did, project_fee_key};

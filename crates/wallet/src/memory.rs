@@ -16,6 +16,7 @@ use crate::{
 #[derive(Debug)]
 struct Project {
     manifest: Arc<Manifest>,
+    members: Arc<[Did]>,
     devices: BTreeMap<Did, DeviceStatus>,
     tokens: BTreeMap<PublisherName, Arc<TokenRegistration>>,
     windows: BTreeMap<Did, SequenceWindow>,
@@ -50,9 +51,15 @@ impl MemoryRegistry {
             project.manifest = manifest;
         } else {
             let (devices, tokens, windows) = Default::default();
-            projects.insert(id, Project { manifest, devices, tokens, windows });
+            let members = Arc::default();
+            projects.insert(id, Project { manifest, members, devices, tokens, windows });
         }
         id
+    }
+
+    /// Says who the members of a project's subnet are.
+    pub fn set_members(&self, project: ProjectId, members: &[Did]) {
+        self.change(project, |p| p.members = members.into());
     }
 
     /// Serves a project no longer.
@@ -111,7 +118,16 @@ impl Registry for MemoryRegistry {
     fn project(&self, name: &ProjectName) -> Option<ProjectView> {
         let projects = self.read();
         let (id, project) = projects.iter().find(|(_, p)| p.manifest.name == *name)?;
-        Some(ProjectView { id: *id, manifest: project.manifest.clone() })
+        let (manifest, members) = (project.manifest.clone(), project.members.clone());
+        Some(ProjectView { id: *id, manifest, members })
+    }
+
+    fn projects(&self) -> Vec<ProjectView> {
+        let view = |(id, project): (&ProjectId, &Project)| {
+            let (manifest, members) = (project.manifest.clone(), project.members.clone());
+            ProjectView { id: *id, manifest, members }
+        };
+        self.read().iter().map(view).collect()
     }
 
     fn device(&self, project: ProjectId, did: &Did) -> DeviceStatus {

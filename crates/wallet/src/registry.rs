@@ -14,6 +14,8 @@ pub struct ProjectView {
     pub id: ProjectId,
     /// The manifest in force.
     pub manifest: Arc<Manifest>,
+    /// The DIDs of the subnet's members, by whose word sessions count.
+    pub members: Arc<[Did]>,
 }
 
 /// What the registry knows of a device.
@@ -40,6 +42,9 @@ pub enum TokenStatus {
 pub trait Registry: Send + Sync + Debug {
     /// The project with this name; `None` if this node does not serve it.
     fn project(&self, name: &ProjectName) -> Option<ProjectView>;
+
+    /// Every project that this node serves.
+    fn projects(&self) -> Vec<ProjectView>;
 
     /// A device of a project.
     fn device(&self, project: ProjectId, did: &Did) -> DeviceStatus;

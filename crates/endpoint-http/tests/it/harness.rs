@@ -9,12 +9,15 @@ use axum::Router;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use w3bstream_endpoint::{Answer, Endpoint as _, Error, ErrorKind, MessageLife, Query, async_trait};
+use w3bstream_endpoint::{
+    Answer, Challenge, Endpoint as _, Error, ErrorKind, MessageLife, OpenedSession, Query, Sessions,
+    async_trait,
+};
 use w3bstream_endpoint_http::{HttpConfig, HttpEndpoint, HttpLimits};
 use w3bstream_tasks::Tasks;
 use w3bstream_types::{
-    Accepted, AckMode, Algorithm, Did, Digest, Draft, ManualClock, MessageId, ProjectId, Received, SecretKey,
-    Sequence, Submission, Timestamp,
+    Accepted, AckMode, Algorithm, Did, Digest, Draft, ManualClock, MessageId, ProjectId, ProjectName,
+    Received, Refusal, RefusalKind, SecretKey, Sequence, Submission, Timestamp,
 };
 use w3bstream_wire::encode_envelope;
 
@@ -47,6 +50,39 @@ impl Query for FakeQuery {
     }
 }
 
+/// Takes the introduction `good` for the project `kit`.
+#[derive(Debug)]
+pub struct FakeSessions;
+
+fn only_kit(project: &ProjectName) -> Result<(), Refusal> {
+    if project.as_str() == "kit" {
+        Ok(())
+    } else {
+        Err(Refusal::new(RefusalKind::UnknownProject, "not here"))
+    }
+}
+
+fn anybody() -> Did {
+    Did::key(&SecretKey::from_bytes(Algorithm::EdDSA, &[5; 32]).unwrap().public())
+}
+
+#[async_trait]
+impl Sessions for FakeSessions {
+    async fn open(&self, project: &ProjectName, introduction: &str) -> Result<OpenedSession, Refusal> {
+        only_kit(project)?;
+        if introduction != "good" {
+            return Err(Refusal::new(RefusalKind::BadSignature, "not good"));
+        }
+        let (token, expires) = (format!("{project}'s token"), Timestamp(7));
+        Ok(OpenedSession { token, device: anybody(), node: anybody(), expires })
+    }
+
+    fn challenge(&self, project: &ProjectName) -> Result<Challenge, Refusal> {
+        only_kit(project)?;
+        Ok(Challenge { nonce: format!("{project}'s nonce"), node: anybody(), expires: Timestamp(7) })
+    }
+}
+
 pub struct Server {
     pub endpoint: Arc<HttpEndpoint>,
     pub query: Arc<FakeQuery>,
@@ -76,6 +112,7 @@ pub fn bind(limits: HttpLimits, extra: Option<Router>) -> Server {
     let mut config = HttpConfig::new("127.0.0.1:0".parse().unwrap());
     config.limits = limits;
     config.extra = extra;
+    config.sessions = Arc::new(FakeSessions);
     let query = Arc::new(FakeQuery::default());
     let shared: Arc<dyn Query> = Arc::<FakeQuery>::clone(&query);
     let endpoint = HttpEndpoint::bind(config, shared, Arc::new(ManualClock::new(NOW))).unwrap();
@@ -128,7 +165,9 @@ pub fn accept(received: &Received) -> Answer {
 pub fn id_of(received: &Received) -> MessageId {
     match &received.submission {
         Submission::Signed(record) => record.id(),
-        Submission::Token { event_id, .. } => MessageId(Digest::of(event_id.as_bytes())),
+        Submission::Token { event_id, .. } | Submission::Session { event_id, .. } => {
+            MessageId(Digest::of(event_id.as_bytes()))
+        }
     }
 }
 

@@ -18,3 +18,4 @@ mod http2;
 mod kit;
 mod messages;
 mod queries;
+mod sessions;

@@ -20,7 +20,7 @@ fn fail(property: &'static str, what: impl Into<String>) -> Failure {
 fn id_of(received: &Received) -> Option<MessageId> {
     match &received.submission {
         Submission::Signed(record) => Some(record.id()),
-        Submission::Token { .. } => None,
+        Submission::Token { .. } | Submission::Session { .. } => None,
     }
 }
 

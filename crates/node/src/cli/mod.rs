@@ -5,6 +5,7 @@ mod bench;
 mod device;
 mod doctor;
 mod message;
+mod mqtt;
 mod project;
 mod receipt;
 mod transaction;
@@ -104,6 +105,9 @@ enum Command {
     /// Transactions that guests asked for.
     #[command(subcommand)]
     Transaction(transaction::Command),
+    /// The MQTT broker.
+    #[command(subcommand)]
+    Mqtt(mqtt::Command),
     /// A module alone.
     #[command(subcommand)]
     Applet(applet::Command),
@@ -233,6 +237,7 @@ async fn dispatch(registry: Registry, command: Command, json: bool) -> anyhow::R
         Command::Message(args) => message::show(args, json).await,
         Command::Receipt(command) => receipt::run(command, json).await,
         Command::Transaction(command) => transaction::run(command, json).await,
+        Command::Mqtt(command) => mqtt::run(command, json),
         Command::Applet(command) => applet::run(&registry, &command, json),
         Command::Config(command) => config(&command),
         Command::Doctor(at) => doctor::run(&registry, &at, json).await,

@@ -43,7 +43,8 @@ pub async fn items_come_back_as_they_went_in(place: &dyn Place) -> Result<(), Fa
         plain.token()?,
         Message { sequence: 7, payload: vec![0], event_type: "other", ..plain.clone() }.token()?,
         plain.trigger()?,
-        Message { payload: vec![1], ..plain }.trigger()?,
+        Message { payload: vec![1], ..plain.clone() }.trigger()?,
+        Message { sequence: 9, ..plain }.session()?,
     ];
     let positions = append_new(&*store, &items).await?;
     let ids: Vec<MessageId> = items.iter().map(|i| i.record.id()).collect();

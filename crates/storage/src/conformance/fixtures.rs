@@ -1,8 +1,8 @@
 //! Items to store. Everything is derived from small numbers, so that a failure can be read.
 
 use w3bstream_types::{
-    Algorithm, Did, Digest, Draft, Form, Jws, ProjectId, Record, SecretKey, Sequence, Timestamp,
-    TokenMessage, TriggerMessage, Trust, token_hash,
+    Algorithm, Did, Digest, Draft, Form, Jws, ProjectId, Record, SecretKey, Sequence, SessionClaims,
+    SessionMessage, SessionToken, Timestamp, TokenMessage, TriggerMessage, Trust, token_hash,
 };
 
 use super::Failure;
@@ -88,6 +88,35 @@ impl Message {
             token_hash: token_hash("secret"),
         };
         Ok(self.item(Form::Token(message), Trust::Token))
+    }
+
+    /// In a session that the device has opened with a node.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn session(&self) -> Result<Item, Failure> {
+        let node = SecretKey::from_bytes(Algorithm::EdDSA, &[99; 32]).map_err(broken)?;
+        let (draft, _) = self.draft()?;
+        let claims = SessionClaims {
+            audience: draft.audience,
+            device: draft.key.did(),
+            node: Did::key(&node.public()),
+            issued: 1_600_000_000,
+            expires: 1_600_003_600,
+            id: "session".into(),
+        };
+        let input = claims.signing_input().map_err(broken)?;
+        let token = SessionToken::assemble(&input, &node.sign(input.as_bytes())).map_err(broken)?;
+        let message = SessionMessage {
+            project: draft.audience,
+            device: claims.device,
+            event_id: format!("event-{}", self.sequence),
+            event_type: draft.event_type,
+            time: Timestamp::NONE,
+            payload: draft.payload,
+            token,
+        };
+        Ok(self.item(Form::Session(message), Trust::Session))
     }
 
     /// Of a trigger.

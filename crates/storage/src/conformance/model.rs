@@ -104,9 +104,10 @@ impl Random {
             payload: vec![self.below(2) as u8],
             received_at: 1000 + self.below(10),
         };
-        match self.below(4) {
+        match self.below(5) {
             0 => message.token(),
             1 => message.jws(),
+            2 => message.session(),
             _ => message.envelope(),
         }
     }
@@ -130,7 +131,7 @@ impl Model {
     fn append(&mut self, item: Item, answer: Appended) -> Appended {
         let record = &item.record;
         if let Some(known) = self.entries.iter().find(|e| e.item.record.id() == record.id()) {
-            let token = matches!(record.form(), Form::Token(_));
+            let token = matches!(record.form(), Form::Token(_) | Form::Session(_));
             if !token || known.item.record.to_canonical() == record.to_canonical() {
                 return Appended::Duplicate(known.position);
             }

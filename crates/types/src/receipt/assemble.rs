@@ -3,7 +3,7 @@
 use super::encoding::FormatVersion;
 use super::links::{
     EnvelopeLink, ExecutionLink, JwsLink, MessageLink, OrderingLink, OutputLink, PayloadLink, ProgramLink,
-    Receipt, RegistrationLink, TokenLink, TriggerLink,
+    Receipt, RegistrationLink, SessionLink, TokenLink, TriggerLink,
 };
 use super::settled::SettlementLink;
 use crate::{
@@ -77,6 +77,12 @@ fn message(record: &Record, with_payload: bool) -> MessageLink {
         Form::Trigger(t) => MessageLink::Trigger(TriggerLink {
             header: t.header(),
             payload: with_payload.then(|| t.payload.clone()),
+        }),
+        Form::Session(s) => MessageLink::Session(SessionLink {
+            project: s.project,
+            device: s.device.clone(),
+            event_id: s.event_id.clone(),
+            node: s.token.claims().node.clone(),
         }),
     }
 }

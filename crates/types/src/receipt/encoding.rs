@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::links::{
     EnvelopeLink, ExecutionLink, JwsLink, MessageLink, OrderingLink, OutputLink, PayloadLink, ProgramLink,
-    Receipt, RegistrationLink, TokenLink, TriggerLink,
+    Receipt, RegistrationLink, SessionLink, TokenLink, TriggerLink,
 };
 use crate::control::{decode_key, encode_key};
 use crate::merkle::Step;
@@ -147,6 +147,10 @@ fn encode_message(e: &mut Encoder, message: &MessageLink) {
                 e.bytes(p);
             });
         }
+        MessageLink::Session(m) => {
+            e.array(5).u64(4).digest(&m.project.0).text(m.device.as_str()).text(&m.event_id);
+            e.text(m.node.as_str());
+        }
     }
 }
 
@@ -170,6 +174,11 @@ fn decode_message(d: &mut Decoder<'_>) -> Result<MessageLink, Malformed> {
         (3, 3) => {
             let (header, payload) = (d.item()?, d.option(|d| d.bytes().map(<[u8]>::to_vec))?);
             MessageLink::Trigger(TriggerLink { header, payload })
+        }
+        (4, 5) => {
+            let (project, device) = (ProjectId(d.digest()?), d.parse()?);
+            let (event_id, node) = (d.text()?.to_owned(), d.parse()?);
+            MessageLink::Session(SessionLink { project, device, event_id, node })
         }
         _ => return Err(bad()),
     })

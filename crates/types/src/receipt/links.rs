@@ -54,6 +54,8 @@ pub enum MessageLink {
     Token(TokenLink),
     /// No device: a trigger of the project.
     Trigger(TriggerLink),
+    /// A device's session instead of a signature.
+    Session(SessionLink),
 }
 
 /// An envelope without its payload, or with it.
@@ -111,6 +113,21 @@ pub struct TriggerLink {
     /// The payload, if it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "hex_option")]
     pub payload: Option<Vec<u8>>,
+}
+
+/// What a session message's id is made of, and the node that vouches for it. The session's JWT is not here: whoever
+/// holds it could send as the device until it ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionLink {
+    /// The project.
+    pub project: ProjectId,
+    /// The device that opened the session.
+    pub device: Did,
+    /// The device's own id of the event.
+    pub event_id: String,
+    /// The node that it showed its key to. The message's id does not bind it.
+    pub node: Did,
 }
 
 /// The device's key as the project's registry held it.
@@ -185,7 +202,7 @@ impl MessageLink {
         match self {
             Self::Envelope(e) => Some(&e.header),
             Self::Jws(j) => Some(j.compact.header()),
-            Self::Token(_) | Self::Trigger(_) => None,
+            Self::Token(_) | Self::Trigger(_) | Self::Session(_) => None,
         }
     }
 
@@ -195,6 +212,7 @@ impl MessageLink {
         match self {
             Self::Token(t) => t.project,
             Self::Trigger(t) => t.header.project,
+            Self::Session(s) => s.project,
             Self::Envelope(e) => e.header.audience,
             Self::Jws(j) => j.compact.header().audience,
         }
@@ -209,6 +227,7 @@ impl MessageLink {
             Self::Jws(j) => MessageId::of_signing_input(j.compact.signing_input()),
             Self::Token(t) => MessageId::of_token_event(&t.project, &t.publisher, &t.event_id),
             Self::Trigger(t) => MessageId::of_trigger(&t.header),
+            Self::Session(s) => MessageId::of_session_event(&s.project, &s.device, &s.event_id),
         }
     }
 
@@ -218,7 +237,7 @@ impl MessageLink {
         match self {
             Self::Envelope(e) => e.payload.as_ref().map(|p| &p.data[..]),
             Self::Jws(j) => Some(j.compact.payload()),
-            Self::Token(_) => None,
+            Self::Token(_) | Self::Session(_) => None,
             Self::Trigger(t) => t.payload.as_deref(),
         }
     }

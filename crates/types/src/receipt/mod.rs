@@ -23,6 +23,8 @@
 //!   took, is never anchored.
 //! - A token message is only *claimed*: the node that took it says that it came with the publisher's token. Its
 //!   id is made of project, publisher and event id, so its body, type and time are not in the file.
+//! - So is a session message: the node says that the device showed its key when the session began, and that the message
+//!   came in that session. Which member that was (`node`) is the file's word; it must be one of the genesis.
 
 mod anchors;
 mod assemble;
@@ -37,7 +39,7 @@ pub use assemble::ReceiptParts;
 pub use encoding::{FormatVersion, MAX_RECEIPT_BYTES};
 pub use links::{
     EnvelopeLink, ExecutionLink, JwsLink, MessageLink, MessageTime, OrderingLink, OutputLink, PayloadLink,
-    ProgramLink, Receipt, RegistrationLink, TokenLink, TriggerLink,
+    ProgramLink, Receipt, RegistrationLink, SessionLink, TokenLink, TriggerLink,
 };
 pub use report::{Link, LinkReport, Report, Verdict};
 pub use settled::{ChainBlock, ProofFinding, ProofLink, SettlementFinding, SettlementLink, TrieNode};

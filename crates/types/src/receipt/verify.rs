@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 
 use super::anchors::Anchors;
-use super::links::{MessageLink, OutputLink, Receipt, RegistrationLink};
+use super::links::{MessageLink, OutputLink, Receipt, RegistrationLink, SessionLink};
 use super::report::{Link, LinkReport, Report, Verdict};
 use super::settled::SettlementFinding;
-use crate::{Canonical, Digest, Entry, OutputKind, ResultRecord, check_event_id, merkle, payload_digest};
+use crate::{
+    Canonical, Did, Digest, Entry, OutputKind, ResultRecord, check_event_id, merkle, payload_digest,
+};
 
 /// A link's verdict, or why it is broken.
 type Checked = Result<Verdict, Cow<'static, str>>;
@@ -98,6 +100,12 @@ impl Run<'_> {
             (MessageLink::Trigger(_), None) => {
                 return Ok(Verdict::NotChecked("a trigger has no key".into()));
             }
+            (MessageLink::Session(_), None) => {
+                return Ok(Verdict::NotChecked("a session message is not signed by the device".into()));
+            }
+            (MessageLink::Session(_), Some(_)) => {
+                return Err("a session message has no key, but one is given".into());
+            }
             (MessageLink::Trigger(_), Some(_)) => {
                 return Err("a trigger has no key, but one is given".into());
             }
@@ -134,6 +142,7 @@ impl Run<'_> {
                 let by = format!("trigger {}, as the members saw {}", t.header.trigger, t.header.event_id);
                 return Ok(Verdict::Claimed(by));
             }
+            (MessageLink::Session(s), _) => return self.session(s),
             (_, None) => return Err("there is no key to check the signature with".into()),
             (MessageLink::Envelope(e), Some(registration)) => (&e.header.key, registration),
             (MessageLink::Jws(j), Some(registration)) => (&j.compact.header().key, registration),
@@ -149,19 +158,40 @@ impl Run<'_> {
         match &receipt.message {
             MessageLink::Envelope(e) => key.verify(&e.header.to_canonical(), &e.signature),
             MessageLink::Jws(j) => j.compact.verify(key),
-            MessageLink::Token(_) | MessageLink::Trigger(_) => Ok(()),
+            MessageLink::Token(_) | MessageLink::Trigger(_) | MessageLink::Session(_) => Ok(()),
         }
         .map_err(|e| e.why)?;
+        self.anchored(device)?;
+        Ok(Verdict::Proven(format!("device {device}, {} signature", key.algorithm())))
+    }
+
+    /// The node's word that a device's session sent the message.
+    fn session(&self, link: &SessionLink) -> Checked {
+        check_event_id(&link.event_id).map_err(|e| e.to_string())?;
+        let SessionLink { device, node, .. } = link;
+        let genesis = &self.receipt.genesis;
+        // A genesis that does not hold is its own link's to name.
+        if genesis.check().is_ok() && !genesis.members.iter().any(|m| m.did == *node) {
+            return Err(format!("the node {node} is no member of the subnet").into());
+        }
+        self.anchored(device)?;
+        Ok(Verdict::Claimed(format!("session, vouched by node {node} for device {device}")))
+    }
+
+    fn anchored(&self, device: &Did) -> Result<(), Cow<'static, str>> {
         if !self.anchors.devices.is_empty() && !self.anchors.devices.contains(device) {
             return Err(format!("the device {device} is not among the anchors").into());
         }
-        Ok(Verdict::Proven(format!("device {device}, {} signature", key.algorithm())))
+        Ok(())
     }
 
     fn payload(&self) -> Checked {
         Ok(match &self.receipt.message {
             MessageLink::Token(_) => {
                 Verdict::NotChecked("a token message's id does not bind its body".into())
+            }
+            MessageLink::Session(_) => {
+                Verdict::NotChecked("a session message's id does not bind its body".into())
             }
             MessageLink::Trigger(t) => match &t.payload {
                 None => Verdict::NotChecked("the receipt has only its digest".into()),

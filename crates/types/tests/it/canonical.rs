@@ -41,6 +41,7 @@ round_trips! {
     envelope: s::envelope();
     jws: s::jws();
     token: s::token();
+    session_message: s::session_message();
     trigger_message: s::trigger_message();
     trigger_header: s::trigger_header();
     trigger: s::trigger();
@@ -88,6 +89,7 @@ fn try_all(bytes: &[u8]) -> usize {
         Envelope,
         Jws,
         TokenMessage,
+        SessionMessage,
         TriggerMessage,
         TriggerHeader,
         LogTrigger,

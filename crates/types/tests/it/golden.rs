@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
+use w3bstream_types::receipt::Receipt;
 use w3bstream_types::*;
 
 use crate::sample::{self, Scenario};
@@ -40,6 +41,7 @@ fn canonical() -> Value {
             "project": sample::project().to_string(),
             "token-message": sample::token().id().to_string(),
             "trigger-message": sample::trigger().id().to_string(),
+            "session-message": sample::session().id().to_string(),
             "payload-digest": payload_digest(&[7; 16], b"payload").to_string(),
             "token-hash": token_hash("secret").to_string(),
         },
@@ -50,13 +52,21 @@ fn canonical() -> Value {
 fn messages(c: &mut Cases) {
     let (envelope, _) = sample::envelope(Algorithm::EdDSA, 2);
     let (jws, _) = sample::jws(Algorithm::ES256, 3);
-    let (token, trigger) = (sample::token(), sample::trigger());
+    let (token, trigger, session) = (sample::token(), sample::trigger(), sample::session());
     c.add("header", envelope.header().unwrap());
-    for (name, record) in [("envelope", &envelope), ("jws", &jws), ("token", &token), ("trigger", &trigger)] {
+    let all = [
+        ("envelope", &envelope),
+        ("jws", &jws),
+        ("token", &token),
+        ("trigger", &trigger),
+        ("session", &session),
+    ];
+    for (name, record) in all {
         match record.form() {
             Form::Envelope(form) => c.add(name, form),
             Form::Jws(form) => c.add(name, form),
             Form::Token(form) => c.add(name, form),
+            Form::Session(form) => c.add(name, form),
             Form::Trigger(form) => {
                 c.add(name, form);
                 c.add("header of trigger", &form.header());
@@ -97,6 +107,7 @@ fn blocks(c: &mut Cases) {
     c.add("receipt of a jws", &s.receipt(sample::JWS, false));
     c.add("receipt of a token", &s.receipt(sample::TOKEN, false));
     c.add("receipt of a trigger", &s.receipt(sample::TRIGGER, true));
+    c.add("receipt of a session", &Scenario::of_session(4, 3).receipt(0, true));
 }
 
 fn controls(c: &mut Cases) {
@@ -162,18 +173,23 @@ fn encodings_are_those_of_the_fixtures() {
     }
     assert_eq!(fixture, now);
     let domains: BTreeSet<_> = list(&now).iter().map(|c| c["domain"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(domains.len(), 44, "every type has its own domain and at least one fixture: {domains:?}");
+    assert_eq!(domains.len(), 45, "every type has its own domain and at least one fixture: {domains:?}");
+}
+
+fn receipts() -> Vec<(&'static str, Receipt)> {
+    let s = Scenario::new(4, 3);
+    vec![
+        ("receipt-envelope.json", s.receipt(sample::ENVELOPE, true)),
+        ("receipt-jws.json", s.receipt(sample::JWS, false)),
+        ("receipt-token.json", s.receipt(sample::TOKEN, false)),
+        ("receipt-trigger.json", s.receipt(sample::TRIGGER, true)),
+        ("receipt-session.json", Scenario::of_session(4, 3).receipt(0, true)),
+    ]
 }
 
 #[test]
 fn receipts_are_those_of_the_fixtures() {
-    for (name, at, with_payload) in [
-        ("receipt-envelope.json", sample::ENVELOPE, true),
-        ("receipt-jws.json", sample::JWS, false),
-        ("receipt-token.json", sample::TOKEN, false),
-        ("receipt-trigger.json", sample::TRIGGER, true),
-    ] {
-        let receipt = Scenario::new(4, 3).receipt(at, with_payload);
+    for (name, receipt) in receipts() {
         assert_eq!(format!("{}\n", receipt.to_json().unwrap()), read(name), "{name}");
     }
 }
@@ -183,13 +199,7 @@ fn receipts_are_those_of_the_fixtures() {
 fn write_fixtures() {
     let text = serde_json::to_string_pretty(&canonical()).unwrap();
     std::fs::write(fixture("canonical.json"), text + "\n").unwrap();
-    for (name, at, with_payload) in [
-        ("receipt-envelope.json", sample::ENVELOPE, true),
-        ("receipt-jws.json", sample::JWS, false),
-        ("receipt-token.json", sample::TOKEN, false),
-        ("receipt-trigger.json", sample::TRIGGER, true),
-    ] {
-        let receipt = Scenario::new(4, 3).receipt(at, with_payload);
+    for (name, receipt) in receipts() {
         std::fs::write(fixture(name), receipt.to_json().unwrap() + "\n").unwrap();
     }
 }

@@ -20,4 +20,5 @@ mod receipt_mutation;
 mod sample;
 mod schema;
 mod sequence;
+mod session;
 mod strategies;

@@ -170,6 +170,37 @@ fn a_token_is_claimed_and_never_proven() {
 }
 
 #[test]
+fn a_session_is_claimed_by_a_member_and_its_jwt_is_not_in_the_file() {
+    let s = Scenario::of_session(4, 3);
+    let receipt = s.receipt(0, true);
+    let token = sample::session_token();
+    let (device, node) = (&token.claims().device, &token.claims().node);
+    let known = Anchors { devices: vec![device.clone()], ..anchors(&s, 0) };
+    let report = receipt.verify(Some(&known));
+    assert!(report.anchored(), "{report}");
+    let words = format!("vouched by node {node} for device {device}");
+    assert!(report.to_string().contains(&words), "{report}");
+    assert!(matches!(report.verdict(Link::Message), Some(Verdict::Claimed(_))));
+    for link in [Link::Payload, Link::Registration] {
+        assert!(matches!(report.verdict(link), Some(Verdict::NotChecked(_))), "{link}");
+    }
+    let json = receipt.to_json().unwrap();
+    assert!(!json.contains(token.compact()) && !json.contains(&hex::encode(b"22.5")));
+    assert_eq!(Receipt::from_json(json.as_bytes()).unwrap(), receipt);
+    assert_eq!(Receipt::from_canonical(&receipt.to_canonical()).unwrap(), receipt);
+    // Another device than those that the reader knows, and a node that is no member.
+    let others = Anchors { devices: vec![sample::owner()], ..anchors(&s, 0) };
+    assert_eq!(receipt.verify(Some(&others)).first_broken().unwrap().0, Link::Message);
+    let mut stranger = receipt.clone();
+    let MessageLink::Session(session) = &mut stranger.message else { unreachable!() };
+    session.node = sample::owner();
+    assert_eq!(stranger.verify(None).first_broken().unwrap().0, Link::Message);
+    let mut with_key = receipt.clone();
+    with_key.registration = Scenario::new(4, 3).receipt(sample::ENVELOPE, false).registration;
+    assert_eq!(with_key.verify(None).first_broken().unwrap().0, Link::Registration);
+}
+
+#[test]
 fn a_triggers_message_is_claimed_and_its_payload_bound() {
     let s = Scenario::new(4, 3);
     let receipt = s.receipt(sample::TRIGGER, true);

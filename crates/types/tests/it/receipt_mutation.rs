@@ -203,6 +203,12 @@ fn every_member_of_a_token_receipt_is_bound() {
 }
 
 #[test]
+fn every_member_of_a_sessions_receipt_is_bound() {
+    let (found, unread) = all_mutants_fail(&Scenario::of_session(1, 1).receipt(0, false));
+    assert!(found > 100 && unread > 300, "{found} {unread}");
+}
+
+#[test]
 fn every_member_of_a_triggers_receipt_is_bound() {
     let (found, unread) = all_mutants_fail(&Scenario::new(1, 1).receipt(sample::TRIGGER, true));
     assert!(found > 100 && unread > 300, "{found} {unread}");

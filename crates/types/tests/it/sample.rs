@@ -6,9 +6,9 @@ use w3bstream_types::{
     CertifiedBlock, ChainRule, ContractAnswer, ContractCall, ContractRead, CronTrigger, Did, Digest, Draft,
     Entry, Executed, Form, Genesis, GuestLimits, HeightTrigger, Invalid, Jws, LogTrigger, Manifest, Member,
     Missed, Ordered, Output, OutputKind, Place, Position, ProjectId, ProofRule, PublicKey, Record,
-    ResultRecord, Route, SecretKey, SentTrigger, Sequence, Settlement, Statement, Stored, Submission,
-    Timestamp, Topic, TransactionRequest, TransactionTrigger, Transcript, Trigger, TriggerMessage, TriggerOn,
-    Verified, Word,
+    ResultRecord, Route, SecretKey, SentTrigger, Sequence, SessionClaims, SessionToken, Settlement,
+    Statement, Stored, Submission, Timestamp, Topic, TransactionRequest, TransactionTrigger, Transcript,
+    Trigger, TriggerMessage, TriggerOn, Verified, Word,
 };
 
 /// A key made of one repeated byte.
@@ -60,6 +60,35 @@ pub(crate) fn token() -> Record {
     let hash = w3bstream_types::token_hash("secret");
     let rule = (project(), "gateway-1".parse().unwrap(), hash);
     Verified::by_token(submission, rule, Timestamp(5)).unwrap().record().clone()
+}
+
+/// The JWT that the subnet's first node has given to the device of key 2.
+pub(crate) fn session_token() -> SessionToken {
+    let node = key(Algorithm::EdDSA, 100);
+    let claims = SessionClaims {
+        audience: project(),
+        device: Did::key(&key(Algorithm::EdDSA, 2).public()),
+        node: Did::key(&node.public()),
+        issued: 1_700_000_000,
+        expires: 1_700_003_600,
+        id: "session-1".into(),
+    };
+    let input = claims.signing_input().unwrap();
+    SessionToken::assemble(&input, &node.sign(input.as_bytes())).unwrap()
+}
+
+pub(crate) fn session() -> Record {
+    let token = session_token();
+    let submission = Submission::Session {
+        token: token.compact().into(),
+        event_id: "event-7".into(),
+        event_type: "temperature".parse().unwrap(),
+        time: Timestamp::NONE,
+        payload: b"22.5".to_vec(),
+    };
+    let members = [token.claims().node.clone()];
+    let evidence = (project(), &members[..], &token.claims().device);
+    Verified::by_session(submission, evidence, Timestamp(1_700_000_001_000)).unwrap().record().clone()
 }
 
 pub(crate) fn trigger() -> Record {
@@ -132,6 +161,7 @@ pub(crate) fn manifest() -> Manifest {
         ack: w3bstream_types::AckMode::Committed,
         max_payload_bytes: 65_536,
         allow_tokens: true,
+        allow_sessions: true,
         blocks: BlockRules::default(),
         env: vec![("LIMIT".into(), "8".into()), ("UNIT".into(), "celsius".into())],
         applets: vec![Applet {
@@ -337,6 +367,14 @@ impl Scenario {
         let attestation = subnet.attest(executed.statement(project()), signers);
         let block = subnet.certify(block, signers);
         Self { subnet, messages, block, outputs, attestation }
+    }
+
+    /// A block of one message, which came in a session.
+    pub(crate) fn of_session(members: u8, signers: usize) -> Self {
+        let message = session();
+        let outputs =
+            vec![other(OutputKind::Control, control().as_bytes(), b""), result(&message, "alarm", (0, 1), 0)];
+        Self::of(Subnet::new(members), signers, vec![(message, None)], outputs)
     }
 
     pub(crate) fn receipt(&self, at: usize, with_payload: bool) -> Receipt {

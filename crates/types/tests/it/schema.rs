@@ -62,12 +62,13 @@ fn schema() -> Value {
     serde_json::from_str(include_str!("../../../../schemas/receipt.schema.json")).unwrap()
 }
 
-fn receipts() -> [Value; 4] {
+fn receipts() -> [Value; 5] {
     [
         include_str!("../fixtures/receipt-envelope.json"),
         include_str!("../fixtures/receipt-jws.json"),
         include_str!("../fixtures/receipt-token.json"),
         include_str!("../fixtures/receipt-trigger.json"),
+        include_str!("../fixtures/receipt-session.json"),
     ]
     .map(|text| serde_json::from_str(text).unwrap())
 }

@@ -9,11 +9,11 @@ use w3bstream_types::{
     AckMode, Address, Algorithm, Applet, Attestation, BatchRule, Block, BlockHeader, BlockRules, Canonical,
     Certificate, CertifiedBlock, ChainRule, ContractAnswer, ContractCall, ContractRead, Control, ControlTx,
     CronTrigger, DeviceRegistration, Did, Digest, Draft, Entry, Envelope, Form, Genesis, GuestLimits,
-    HeightTrigger, Jws, LogTrigger, MAX_PAYLOAD_BYTES, Manifest, Member, MessageHeader, MessageId, Missed,
-    Output, OutputKind, Place, ProjectId, ProofRule, PublicKey, Record, ResultRecord, Route, SecretKey,
-    SentTrigger, Sequence, SequenceWindow, Settlement, Statement, Timestamp, TokenMessage, TokenRegistration,
-    Topic, TransactionRequest, TransactionTrigger, Transcript, Trigger, TriggerHeader, TriggerMessage,
-    TriggerOn, Word,
+    HeightTrigger, Jws, LogTrigger, MAX_PAYLOAD_BYTES, MAX_SESSION_SECONDS, Manifest, Member, MessageHeader,
+    MessageId, Missed, Output, OutputKind, Place, ProjectId, ProofRule, PublicKey, Record, ResultRecord,
+    Route, SecretKey, SentTrigger, Sequence, SequenceWindow, SessionClaims, SessionMessage, SessionToken,
+    Settlement, Statement, Timestamp, TokenMessage, TokenRegistration, Topic, TransactionRequest,
+    TransactionTrigger, Transcript, Trigger, TriggerHeader, TriggerMessage, TriggerOn, Word,
 };
 
 pub(crate) fn digest() -> impl Strategy<Value = Digest> {
@@ -91,6 +91,27 @@ pub(crate) fn token() -> impl Strategy<Value = TokenMessage> {
             time: Timestamp(time),
             payload,
             token_hash,
+        },
+    )
+}
+
+pub(crate) fn session_message() -> impl Strategy<Value = SessionMessage> {
+    let ids = (digest(), did(), "[!-~]{1,128}", label());
+    let session = (secret(), 0..1_u64 << 40, 1..=MAX_SESSION_SECONDS, "[!-~]{1,128}");
+    (ids, any::<u64>(), vec(any::<u8>(), 0..100), session).prop_map(
+        |((project, device, event_id, event_type), time, payload, (node, issued, life, id))| {
+            let claims = SessionClaims {
+                audience: ProjectId(project),
+                device: device.clone(),
+                node: Did::key(&node.public()),
+                issued,
+                expires: issued + life,
+                id,
+            };
+            let input = claims.signing_input().unwrap();
+            let token = SessionToken::assemble(&input, &node.sign(input.as_bytes())).unwrap();
+            let (project, time) = (ProjectId(project), Timestamp(time));
+            SessionMessage { project, device, event_id, event_type, time, payload, token }
         },
     )
 }
@@ -204,6 +225,7 @@ pub(crate) fn record() -> impl Strategy<Value = Record> {
         jws().prop_map(Form::Jws),
         token().prop_map(Form::Token),
         trigger_message().prop_map(Form::Trigger),
+        session_message().prop_map(Form::Session),
     ]
     .prop_map(Record::new)
 }
@@ -345,7 +367,7 @@ pub(crate) fn settlement() -> impl Strategy<Value = Settlement> {
 
 pub(crate) fn manifest() -> impl Strategy<Value = Manifest> {
     let ack = prop_oneof![Just(AckMode::Durable), Just(AckMode::Committed), Just(AckMode::Executed)];
-    let rules = (any::<bool>(), 1..=65_536u32, any::<u32>(), 0..=MAX_PAYLOAD_BYTES as u64);
+    let rules = (any::<[bool; 2]>(), 1..=65_536u32, any::<u32>(), 0..=MAX_PAYLOAD_BYTES as u64);
     let env = proptest::collection::btree_map(".{0,8}", ".{0,8}", 0..4);
     let lists =
         (vec(applet(), 0..3), option::of(settlement()), option::of(chain_rule()), vec(trigger(), 0..2));
@@ -355,7 +377,7 @@ pub(crate) fn manifest() -> impl Strategy<Value = Manifest> {
             owner,
             version,
             ack,
-            (allow_tokens, max_entries, max_delay_ms, max),
+            ([allow_tokens, allow_sessions], max_entries, max_delay_ms, max),
             env,
             (mut applets, settlement, chains, mut triggers),
         )| {
@@ -369,6 +391,7 @@ pub(crate) fn manifest() -> impl Strategy<Value = Manifest> {
                 ack,
                 max_payload_bytes: max,
                 allow_tokens,
+                allow_sessions,
                 blocks: BlockRules { max_entries, max_delay_ms },
                 env: env.into_iter().collect(),
                 applets,

@@ -3,7 +3,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use w3bstream_types::{
     AckMode, Algorithm, BlockRules, Canonical, DeviceRegistration, Draft, Envelope, Form, Jws, Manifest,
-    ProjectId, ProjectName, SecretKey, Sequence, TokenMessage, TokenRegistration, Trust,
+    ProjectId, ProjectName, SecretKey, Sequence, SessionClaims, SessionMessage, TokenMessage,
+    TokenRegistration, Trust,
 };
 
 use super::*;
@@ -23,6 +24,7 @@ fn manifest(name: &str) -> Manifest {
         ack: AckMode::Durable,
         max_payload_bytes: 64,
         allow_tokens: true,
+        allow_sessions: true,
         blocks: BlockRules::default(),
         env: vec![],
         applets: vec![],
@@ -295,6 +297,100 @@ fn a_token_is_refused_where_it_is_not_allowed_known_or_enough() {
     assert!(refusal.detail.contains("allow-tokens = true"), "{refusal}");
 }
 
+const SESSION_AT: Timestamp = Timestamp(1_700_000_001_000);
+
+fn node() -> SecretKey {
+    key(Algorithm::EdDSA, 50)
+}
+
+impl Bench {
+    fn jwt(&self, signer: &SecretKey) -> String {
+        self.registry.set_members(self.project, &[Did::key(&node().public())]);
+        let claims = SessionClaims {
+            audience: self.project,
+            device: self.did.clone(),
+            node: Did::key(&node().public()),
+            issued: 1_700_000_000,
+            expires: 1_700_003_600,
+            id: "s".into(),
+        };
+        let input = claims.signing_input().unwrap();
+        SessionToken::assemble(&input, &signer.sign(input.as_bytes())).unwrap().compact().to_owned()
+    }
+
+    fn in_session(&self, jwt: &str, event_type: &str, at: Timestamp) -> Result<Verified, Refusal> {
+        let submission = Submission::Session {
+            token: jwt.into(),
+            event_id: "event-1".into(),
+            event_type: event_type.parse().unwrap(),
+            time: Timestamp::NONE,
+            payload: b"21.5".to_vec(),
+        };
+        let received = Received { project: "cold".parse().unwrap(), submission, received_at: at };
+        admit(received, &*self.registry, &AdmitLimits::default())
+    }
+}
+
+#[test]
+fn a_session_is_admitted_for_devices_of_every_algorithm() {
+    for algorithm in [Algorithm::EdDSA, Algorithm::ES256, Algorithm::ES256K] {
+        let bench = Bench::new(algorithm);
+        let verified = bench.in_session(&bench.jwt(&node()), "temperature", SESSION_AT).unwrap();
+        assert_eq!(verified.trust(), Trust::Session);
+        assert_eq!(verified.record().of_device(), Some(bench.did.clone()));
+    }
+}
+
+#[test]
+fn a_session_is_refused_where_it_is_not_allowed_signed_in_force_or_enough() {
+    let bench = Bench::new(Algorithm::EdDSA);
+    let jwt = bench.jwt(&node());
+    let kind = |jwt: &str, event_type: &str, at: Timestamp| {
+        let refusal = bench.in_session(jwt, event_type, at).unwrap_err();
+        assert!(!refusal.to_string().contains(jwt), "the JWT is not repeated: {refusal}");
+        assert!(refusal.kind.is_permanent());
+        refusal.kind
+    };
+    assert_eq!(kind(&jwt, "door", SESSION_AT), RefusalKind::NotAllowed);
+    assert_eq!(kind("eyJh.eyJh.AAAA", "temperature", SESSION_AT), RefusalKind::BadToken);
+    assert_eq!(kind(&bench.jwt(&bench.device), "temperature", SESSION_AT), RefusalKind::BadToken);
+    for at in [Timestamp(1_700_003_600_000), Timestamp(1_699_999_939_999), Timestamp(0)] {
+        assert_eq!(kind(&jwt, "temperature", at), RefusalKind::BadToken, "{at}");
+    }
+    // The node left the subnet; the device was revoked; the project changed its mind.
+    bench.registry.set_members(bench.project, &[bench.did.clone()]);
+    assert_eq!(kind(&jwt, "temperature", SESSION_AT), RefusalKind::BadToken);
+    let jwt = bench.jwt(&node());
+    bench.registry.revoke_device(bench.project, &bench.did);
+    assert_eq!(kind(&jwt, "temperature", SESSION_AT), RefusalKind::Revoked);
+    bench.registry.set_project(Manifest { allow_sessions: false, ..manifest("cold") });
+    let refusal = bench.in_session(&jwt, "temperature", SESSION_AT).unwrap_err();
+    assert_eq!(refusal.kind, RefusalKind::NotAllowed);
+    assert!(refusal.detail.contains("allow-sessions = true"), "{refusal}");
+    let other = Bench::new(Algorithm::EdDSA);
+    let stranger = Bench { did: Did::key(&key(Algorithm::EdDSA, 9).public()), ..other };
+    let jwt = stranger.jwt(&node());
+    assert_eq!(
+        stranger.in_session(&jwt, "temperature", SESSION_AT).unwrap_err().kind,
+        RefusalKind::UnknownDevice
+    );
+}
+
+#[test]
+fn a_session_of_one_project_is_none_in_another() {
+    let bench = Bench::new(Algorithm::EdDSA);
+    let jwt = bench.jwt(&node());
+    bench.registry.set_project(manifest("other"));
+    let submission = Submission::Session {
+        token: jwt,
+        event_id: "e".into(),
+        event_type: "temperature".parse().unwrap(),
+        time: Timestamp::NONE,
+        payload: vec![],
+    };
+    assert_eq!(bench.submit("other", submission).unwrap_err().kind, RefusalKind::WrongAudience);
+}
+
 #[test]
 fn a_token_of_one_project_is_none_in_another() {
     let bench = Bench::new(Algorithm::EdDSA);
@@ -322,6 +418,16 @@ fn a_bad_event_id_and_a_record_without_signature_are_malformed() {
         time: Timestamp::NONE,
         payload: vec![],
         token_hash: token_hash(TOKEN),
+    });
+    assert_eq!(bench.admit(smuggled).unwrap_err().kind, RefusalKind::Malformed);
+    let smuggled = Form::Session(SessionMessage {
+        project: bench.project,
+        device: bench.did.clone(),
+        event_id: "event-1".into(),
+        event_type: "temperature".parse().unwrap(),
+        time: Timestamp::NONE,
+        payload: vec![],
+        token: SessionToken::parse(&bench.jwt(&node())).unwrap(),
     });
     assert_eq!(bench.admit(smuggled).unwrap_err().kind, RefusalKind::Malformed);
 }

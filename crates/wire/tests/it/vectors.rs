@@ -5,13 +5,16 @@
 
 use serde_json::{Value, json};
 use w3bstream_types::{
-    Algorithm, Canonical, Did, Draft, Form, Jws, ProjectId, Record, RefusalKind, SecretKey, Sequence,
-    Timestamp,
+    Algorithm, Canonical, Did, Draft, Form, Introduction, IntroductionClaims, Jws, MessageId, ProjectId,
+    Record, RefusalKind, SecretKey, Sequence, Timestamp,
 };
 use w3bstream_wire::{decode_message, encode_envelope};
 
-const BEGIN: &str = "<!-- vectors: begin -->\n```json\n";
-const END: &str = "```\n<!-- vectors: end -->";
+/// What stands before and after a block.
+type Marks = (&'static str, &'static str);
+
+const MESSAGES: Marks = ("<!-- vectors: begin -->\n```json\n", "```\n<!-- vectors: end -->");
+const SESSIONS: Marks = ("<!-- session vectors: begin -->\n```json\n", "```\n<!-- session vectors: end -->");
 
 fn doc_path() -> std::path::PathBuf {
     "../../docs/devices.md".into()
@@ -21,9 +24,9 @@ fn doc() -> String {
     std::fs::read_to_string(doc_path()).unwrap()
 }
 
-fn block(doc: &str) -> (usize, usize) {
-    let from = doc.find(BEGIN).unwrap() + BEGIN.len();
-    (from, from + doc[from..].find(END).unwrap())
+fn block(doc: &str, (begin, end): Marks) -> (usize, usize) {
+    let from = doc.find(begin).unwrap() + begin.len();
+    (from, from + doc[from..].find(end).unwrap())
 }
 
 fn owner() -> Did {
@@ -87,19 +90,86 @@ fn vectors() -> Value {
     ])
 }
 
+fn session(algorithm: Algorithm, secret: u8, (iat, nonce): (u64, &str)) -> Value {
+    let key = SecretKey::from_bytes(algorithm, &[secret; 32]).unwrap();
+    let node = Did::key(&SecretKey::from_bytes(Algorithm::EdDSA, &[0x31; 32]).unwrap().public());
+    let claims = IntroductionClaims {
+        audience: ProjectId::new(&owner(), &"cold-chain".parse().unwrap()),
+        device: Did::key(&key.public()),
+        node,
+        issued: iat,
+        nonce: nonce.into(),
+        client: None,
+    };
+    let connects = IntroductionClaims { client: Some("meter-7".into()), ..claims.clone() };
+    json!({
+        "algorithm": algorithm.name(),
+        "secret_key": hex::encode(key.to_bytes()),
+        "device": claims.device.as_str(),
+        "owner": owner().as_str(),
+        "project": "cold-chain",
+        "node": claims.node.as_str(),
+        "iat": iat,
+        "nonce": nonce,
+        "client": "meter-7",
+        "event_id": "reading-1",
+        "session": claims.sign(&key),
+        "connect": connects.sign(&key),
+        "id": MessageId::of_session_event(&claims.audience, &claims.device, "reading-1").to_string(),
+    })
+}
+
+fn sessions() -> Value {
+    let challenge = "0000018bcfe56800000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+    json!([
+        session(Algorithm::EdDSA, 0x21, (1_700_000_000, "nonce-1")),
+        session(Algorithm::ES256, 0x22, (0, challenge)),
+        session(Algorithm::ES256K, 0x23, (1_700_000_000, "nonce-1")),
+    ])
+}
+
 #[test]
 fn the_document_has_these_vectors() {
     let doc = doc();
-    let (from, to) = block(&doc);
-    let written: Value = serde_json::from_str(&doc[from..to]).unwrap();
-    assert_eq!(written, vectors());
+    for (marks, vectors) in [(MESSAGES, vectors()), (SESSIONS, sessions())] {
+        let (from, to) = block(&doc, marks);
+        let written: Value = serde_json::from_str(&doc[from..to]).unwrap();
+        assert_eq!(written, vectors);
+    }
+}
+
+/// Takes the written texts and nothing else, as a node does.
+#[test]
+fn the_written_introductions_are_read_and_verify() {
+    let doc = doc();
+    let (from, to) = block(&doc, SESSIONS);
+    let written: Vec<Value> = serde_json::from_str(&doc[from..to]).unwrap();
+    assert_eq!(written.len(), 3);
+    for vector in written {
+        let text = |name: &str| vector[name].as_str().unwrap();
+        let key = text("device").parse::<Did>().unwrap().embedded_key().unwrap();
+        let (session, connect) =
+            (Introduction::session(text("session")), Introduction::connect(text("connect")));
+        for (read, client) in [(session.unwrap(), None), (connect.unwrap(), Some(text("client")))] {
+            read.verify(&key).unwrap();
+            let claims = read.claims();
+            assert_eq!(claims.client.as_deref(), client);
+            assert_eq!((claims.node.as_str(), claims.nonce.as_str()), (text("node"), text("nonce")));
+            assert_eq!(
+                (claims.device.as_str(), claims.issued),
+                (text("device"), vector["iat"].as_u64().unwrap())
+            );
+            let id = MessageId::of_session_event(&claims.audience, &claims.device, text("event_id"));
+            assert_eq!(id.to_string(), text("id"));
+        }
+    }
 }
 
 /// Takes the written bytes and nothing else, as a node does.
 #[test]
 fn the_written_messages_are_read_and_verify() {
     let doc = doc();
-    let (from, to) = block(&doc);
+    let (from, to) = block(&doc, MESSAGES);
     let written: Vec<Value> = serde_json::from_str(&doc[from..to]).unwrap();
     assert_eq!(written.len(), 4);
     for vector in written {
@@ -136,8 +206,10 @@ fn the_document_lists_every_refusal_code() {
 #[test]
 #[ignore = "writes the vectors into the document"]
 fn write_vectors() {
-    let doc = doc();
-    let (from, to) = block(&doc);
-    let text = serde_json::to_string_pretty(&vectors()).unwrap();
-    std::fs::write(doc_path(), format!("{}{text}\n{}", &doc[..from], &doc[to..])).unwrap();
+    for (marks, vectors) in [(MESSAGES, vectors()), (SESSIONS, sessions())] {
+        let doc = doc();
+        let (from, to) = block(&doc, marks);
+        let text = serde_json::to_string_pretty(&vectors).unwrap();
+        std::fs::write(doc_path(), format!("{}{text}\n{}", &doc[..from], &doc[to..])).unwrap();
+    }
 }
