@@ -73,9 +73,20 @@ pub fn quick() -> HttpLimits {
 }
 
 pub fn bind(limits: HttpLimits, extra: Option<Router>) -> Server {
-    let mut config = HttpConfig::new("127.0.0.1:0".parse().unwrap());
-    config.limits = limits;
-    config.extra = extra;
+    bind_with(HttpConfig { limits, extra, ..local() })
+}
+
+pub fn local() -> HttpConfig {
+    HttpConfig::new("127.0.0.1:0".parse().unwrap())
+}
+
+pub fn start_with(config: HttpConfig) -> Server {
+    let server = bind_with(config);
+    server.endpoint.start(&server.tasks);
+    server
+}
+
+pub fn bind_with(config: HttpConfig) -> Server {
     let query = Arc::new(FakeQuery::default());
     let shared: Arc<dyn Query> = Arc::<FakeQuery>::clone(&query);
     let endpoint = HttpEndpoint::bind(config, shared, Arc::new(ManualClock::new(NOW))).unwrap();
@@ -144,6 +155,7 @@ pub fn post(path: &str, headers: &[&str], body: &[u8]) -> Vec<u8> {
 }
 
 pub const EVENTS: &str = "/v1/projects/kit/events";
+pub const BATCH: &str = "/v1/projects/kit/events:batch";
 pub const BEARER: &str = "authorization: Bearer secret";
 
 /// A good message with a token.
