@@ -11,6 +11,8 @@
 )]
 
 mod abuse;
+mod accept;
+mod batch;
 mod closing;
 mod contract;
 mod harness;
@@ -18,3 +20,5 @@ mod http2;
 mod kit;
 mod messages;
 mod queries;
+mod stream;
+mod web;
