@@ -69,7 +69,7 @@ type Judge = dyn Fn(&ProjectName, Option<&str>) -> Reading + Send + Sync;
 
 /// Decides who may listen to live changes: asked with the project, and the bearer token if there is one. It must not
 /// block. The default allows everybody.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Readers(Option<Arc<Judge>>);
 
 impl Readers {
@@ -82,12 +82,6 @@ impl Readers {
     /// Whether they may.
     pub(crate) fn judge(&self, project: &ProjectName, token: Option<&str>) -> Reading {
         self.0.as_ref().map_or(Reading::Allowed, |judge| judge(project, token))
-    }
-}
-
-impl Default for Readers {
-    fn default() -> Self {
-        Self(None)
     }
 }
 

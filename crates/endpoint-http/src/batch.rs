@@ -20,7 +20,7 @@ use w3bstream_types::{Accepted, ProjectName, RefusalKind, Submission};
 
 use crate::caps::{Full, Place};
 use crate::coding::Coding;
-use crate::ingest::{essence, malformed, project_of, single, stopping, token, told_in_time};
+use crate::ingest::{Hold, essence, malformed, project_of, single, stopping, token, told_in_time};
 use crate::item::{parse, result};
 use crate::lines::{Lines, Next};
 use crate::outbox::{Gone, Outbox, outbox};
@@ -132,7 +132,7 @@ struct Batch {
 
 /// What the batch has next for the node.
 enum Step {
-    Message { number: usize, submission: Submission, hold: crate::ingest::Hold },
+    Message { number: usize, submission: Box<Submission>, hold: Hold },
     Refused { number: usize, problem: Problem },
     Stop { number: usize, problem: Problem },
     End,
@@ -185,7 +185,7 @@ impl Batch {
         let (number, problem, stopped) = match step {
             Step::End => return false,
             Step::Message { number, submission, hold } => {
-                match self.shared.submit(self.project.clone(), submission, hold) {
+                match self.shared.submit(self.project.clone(), *submission, hold) {
                     Ok(told) => {
                         self.waiting.push_back(Waiting::Asked { number, since: Instant::now(), told });
                         return true;
@@ -331,7 +331,7 @@ impl Intake {
         let held = self.held.take()?;
         let number = self.number;
         Some(match found {
-            Ok(Some(hold)) => Step::Message { number, submission: held.submission, hold },
+            Ok(Some(hold)) => Step::Message { number, submission: Box::new(held.submission), hold },
             _ => {
                 let detail = "as many messages as the node allows wait for their acknowledgement";
                 Step::Refused { number, problem: Problem::refusal(RefusalKind::Overloaded, detail) }

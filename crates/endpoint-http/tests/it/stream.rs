@@ -13,7 +13,7 @@ fn change(n: u64, state: MessageState) -> LiveChange {
         project: "kit".parse().unwrap(),
         id: MessageId(Digest::of(&n.to_be_bytes())),
         source: format!("publisher:p{}", n % 2),
-        event_type: if n % 3 == 0 { "door" } else { "reading" }.parse().unwrap(),
+        event_type: if n.is_multiple_of(3) { "door" } else { "reading" }.parse().unwrap(),
         change: StateChange { state, time: Timestamp(n), reason: "line\nend".into() },
     }
 }
