@@ -198,6 +198,15 @@ fn the_documentation_of_problems_is_complete() {
     }
 }
 
+/// `docs/asyncapi.yaml` names the same codes.
+#[test]
+fn the_topics_document_has_every_code() {
+    let text = include_str!("../../../../docs/asyncapi.yaml");
+    let (_, list) = text.split_once("          enum:\n").unwrap();
+    let codes: Vec<_> = list.lines().map_while(|l| l.trim().strip_prefix("- ")).collect();
+    assert_eq!(codes, RefusalKind::ALL.map(RefusalKind::code));
+}
+
 #[test]
 fn every_refusal_is_documented_for_messages() {
     let document = w3bstream_endpoint_http::openapi_document(&quick());
