@@ -205,7 +205,8 @@ fn events(limits: &HttpLimits) -> Value {
         "security": [{}, {"publisherToken": []}],
         "parameters": event_parameters(),
         "requestBody": {
-            "required": true,
+            // Of a token event an empty payload is as good as any.
+            "required": false,
             "content": {
                 CONTENT_TYPE_ENVELOPE: {"schema": {
                     "type": "string", "format": "binary", "description": "A signed protobuf envelope.",
