@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use w3bstream_types::RefusalKind;
 
 use crate::HttpLimits;
+use crate::coding::{Coding, Decoder, STEP_BYTES};
 use crate::problem::{Problem, ProblemKind};
 
 /// The bytes of all bodies in memory. Each body takes its share as it arrives, so that a client that only
@@ -33,18 +34,50 @@ impl Budget {
         self.0.available_permits()
     }
 
-    fn take(&self, held: &mut Held, bytes: &[u8]) -> Result<(), Problem> {
+    /// A share of so many bytes, once there is one.
+    pub(crate) async fn wait(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let count = u32::try_from(bytes).ok()?;
+        Arc::clone(&self.0).acquire_many_owned(count).await.ok()
+    }
+
+    fn try_share(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
         let full = || {
             Problem::refusal(RefusalKind::Overloaded, "the node holds too many bytes of unanswered messages")
         };
-        let count = u32::try_from(bytes.len()).map_err(|_| full())?;
-        let share = Arc::clone(&self.0).try_acquire_many_owned(count).map_err(|_| full())?;
+        let count = u32::try_from(bytes).map_err(|_| full())?;
+        Arc::clone(&self.0).try_acquire_many_owned(count).map_err(|_| full())
+    }
+
+    fn take(&self, held: &mut Held, bytes: &[u8]) -> Result<(), Problem> {
+        let share = self.try_share(bytes.len())?;
         match &mut held.share {
             Some(all) => all.merge(share),
             none => *none = Some(share),
         }
         held.bytes.extend_from_slice(bytes);
         Ok(())
+    }
+}
+
+impl Held {
+    /// The body that this one is the compressed form of. Its memory is asked for before it is used; the decoder works at
+    /// one go, so that slow clients hold none.
+    pub(crate) fn decoded(
+        self,
+        coding: Coding,
+        limits: &HttpLimits,
+        budget: &Budget,
+    ) -> Result<Self, Problem> {
+        let mut decoder = Decoder::new(coding, limits)?;
+        let mut all = Self::default();
+        for piece in self.bytes.chunks(STEP_BYTES) {
+            let mut made = Vec::new();
+            let room = limits.max_body_bytes - all.bytes.len();
+            decoder.feed(piece, &mut made, room)?;
+            budget.take(&mut all, &made)?;
+        }
+        decoder.finish()?;
+        Ok(all)
     }
 }
 

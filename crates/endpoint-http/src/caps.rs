@@ -1,10 +1,10 @@
-//! How many connections there are, in all and from one address.
+//! How many there are at once, in all and from one address: of connections, batches, streams.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Counts connections.
+/// Counts places.
 #[derive(Debug)]
 pub(crate) struct Caps {
     total: usize,
@@ -18,18 +18,18 @@ struct Open {
     by_address: HashMap<IpAddr, usize>,
 }
 
-/// Why a connection is not taken.
+/// Why there is no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Full {
     Total,
     Address,
 }
 
-/// One connection's place; given back when dropped.
+/// One place; given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
     caps: Arc<Caps>,
-    address: IpAddr,
+    address: Option<IpAddr>,
 }
 
 impl Caps {
@@ -38,21 +38,28 @@ impl Caps {
     }
 
     pub(crate) fn admit(self: &Arc<Self>, address: IpAddr) -> Result<Place, Full> {
-        let address = group(address);
+        self.admit_from(Some(address))
+    }
+
+    /// The same; who comes from an unknown address only counts among all.
+    pub(crate) fn admit_from(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Place, Full> {
+        let address = address.map(group);
         let mut open = self.lock();
         if open.total >= self.total {
             return Err(Full::Total);
         }
-        let here = open.by_address.entry(address).or_default();
-        if *here >= self.per_address {
-            return Err(Full::Address);
+        if let Some(address) = address {
+            let here = open.by_address.entry(address).or_default();
+            if *here >= self.per_address {
+                return Err(Full::Address);
+            }
+            *here += 1;
         }
-        *here += 1;
         open.total += 1;
         Ok(Place { caps: Arc::clone(self), address })
     }
 
-    /// Connections now.
+    /// Places taken now.
     pub(crate) fn open(&self) -> usize {
         self.lock().total
     }
@@ -67,10 +74,11 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut open = self.caps.lock();
         open.total = open.total.saturating_sub(1);
-        if let Some(here) = open.by_address.get_mut(&self.address) {
+        let Some(address) = &self.address else { return };
+        if let Some(here) = open.by_address.get_mut(address) {
             *here = here.saturating_sub(1);
             if *here == 0 {
-                open.by_address.remove(&self.address);
+                open.by_address.remove(address);
             }
         }
     }
@@ -108,7 +116,9 @@ mod tests {
         let fourth = caps.admit(b2).unwrap();
         drop(second);
         assert_eq!(caps.admit(b).unwrap_err(), Full::Address);
-        drop((third, fourth));
+        let nameless = caps.admit_from(None).unwrap();
+        assert_eq!(caps.admit_from(None).unwrap_err(), Full::Total);
+        drop((third, fourth, nameless));
         assert_eq!(caps.open(), 0);
         assert!(caps.lock().by_address.is_empty(), "no address is remembered without a connection");
     }

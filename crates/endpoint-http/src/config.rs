@@ -2,10 +2,11 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
-use w3bstream_endpoint::{Error, ErrorKind, NoSessions, SharedSessions};
+use w3bstream_endpoint::{Feed, NoSessions, SharedSessions};
+
+use crate::{Accept, HttpLimits, Origin, Readers};
 
 /// Settings of an [`HttpEndpoint`](crate::HttpEndpoint).
 #[derive(Clone, Debug)]
@@ -21,167 +22,36 @@ pub struct HttpConfig {
     pub extra: Option<Router>,
     /// Opens sessions for devices that cannot sign each message.
     pub sessions: SharedSessions,
+    /// What `GET /v1/projects/{project}/events` listens to. By default a feed to which nobody tells anything.
+    pub feed: Feed,
+    /// Who may listen. By default everybody, as everybody may ask for a message.
+    pub readers: Readers,
+    /// Web pages of these origins may use the device routes (CORS). By default none. Never the routes of
+    /// [`extra`](Self::extra).
+    pub cors: Vec<Origin>,
+    /// Makes connections secret, such as by TLS. Without it they are plain.
+    pub accept: Option<Arc<dyn Accept>>,
 }
 
 impl HttpConfig {
-    /// Default limits, no further routes, no sessions.
+    /// Default limits, no further routes, no web pages, plain connections.
     #[must_use]
     pub fn new(listen: SocketAddr) -> Self {
-        Self { listen, limits: HttpLimits::default(), extra: None, sessions: Arc::new(NoSessions) }
+        Self {
+            listen,
+            limits: HttpLimits::default(),
+            extra: None,
+            sessions: Arc::new(NoSessions),
+            feed: Feed::default(),
+            readers: Readers::default(),
+            cors: Vec::new(),
+            accept: None,
+        }
     }
 }
 
 impl Default for HttpConfig {
     fn default() -> Self {
         Self::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 8889)))
-    }
-}
-
-/// Limits. Whoever crosses one is refused or cut off; nobody else notices.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HttpLimits {
-    /// Connections, of all addresses together.
-    pub max_connections: usize,
-    /// Connections of one address (IPv6: one network of 64 bits).
-    pub max_connections_per_address: usize,
-    /// Messages that were handed to the node and are not answered yet. Beyond it a message waits for
-    /// [`overload_wait`](Self::overload_wait); then: 503.
-    pub max_in_flight: usize,
-    /// Other requests at once: message queries, metrics, the routes of [`HttpConfig::extra`]. Beyond it: 503.
-    pub max_queries: usize,
-    /// Bytes of request bodies held in memory, of all clients together: those being read, and those of
-    /// messages in flight. Beyond it: 503.
-    pub max_buffered_bytes: usize,
-    /// Bytes of one request body. Beyond it: 413.
-    pub max_body_bytes: usize,
-    /// Bytes of one request's head, at least 8,192. Beyond it: 431.
-    pub max_header_bytes: usize,
-    /// Requests at once on one HTTP/2 connection.
-    pub max_streams: u32,
-    /// How long a request's head may take, from the first byte to the last; for the first request of a
-    /// connection, from the moment it was accepted.
-    pub head_timeout: Duration,
-    /// How long a request's body may take.
-    pub body_timeout: Duration,
-    /// In each span of this length [`body_progress_bytes`](Self::body_progress_bytes) must arrive.
-    pub body_progress_timeout: Duration,
-    /// The least progress of a body, in bytes.
-    pub body_progress_bytes: usize,
-    /// How long a message waits for a place in flight. Short: what is refused early can go elsewhere.
-    pub overload_wait: Duration,
-    /// How long a message may wait for its acknowledgement. Then: 504, and the sender tries again.
-    pub ack_timeout: Duration,
-    /// How long a connection without a request is kept.
-    pub idle_timeout: Duration,
-    /// How long a client may leave an answer unread.
-    pub write_timeout: Duration,
-    /// How long `close` waits for the answers to messages in flight.
-    pub close_timeout: Duration,
-}
-
-impl Default for HttpLimits {
-    fn default() -> Self {
-        Self {
-            max_connections: 8192,
-            max_connections_per_address: 512,
-            max_in_flight: 4096,
-            max_queries: 64,
-            max_buffered_bytes: 64 * 1024 * 1024,
-            max_body_bytes: 2 * 1024 * 1024,
-            max_header_bytes: 64 * 1024,
-            max_streams: 128,
-            head_timeout: Duration::from_secs(10),
-            body_timeout: Duration::from_secs(60),
-            body_progress_timeout: Duration::from_secs(10),
-            body_progress_bytes: 512,
-            overload_wait: Duration::from_millis(250),
-            ack_timeout: Duration::from_secs(30),
-            idle_timeout: Duration::from_secs(75),
-            write_timeout: Duration::from_secs(30),
-            close_timeout: Duration::from_secs(10),
-        }
-    }
-}
-
-/// hyper panics below this, and no request would fit.
-const LEAST_HEADER_BYTES: usize = 8192;
-
-impl HttpLimits {
-    /// Checks that the endpoint can work with these limits.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Config`] naming the first setting that is wrong.
-    pub fn check(&self) -> Result<(), Error> {
-        let bad = |why: String| Err(Error::new(ErrorKind::Config, format!("http endpoint: {why}")));
-        let counts = [
-            ("max_connections", self.max_connections),
-            ("max_connections_per_address", self.max_connections_per_address),
-            ("max_in_flight", self.max_in_flight),
-            ("max_queries", self.max_queries),
-            ("max_body_bytes", self.max_body_bytes),
-            ("max_streams", self.max_streams as usize),
-        ];
-        // Semaphores and windows take no more; nobody means more.
-        const MOST: usize = u32::MAX as usize / 2;
-        if let Some((name, v)) = counts.iter().find(|(_, v)| *v == 0 || *v > MOST) {
-            return bad(format!("{name} is {v}, it must be 1 to {MOST}"));
-        }
-        if self.max_header_bytes < LEAST_HEADER_BYTES || self.max_header_bytes > MOST {
-            return bad(format!(
-                "max_header_bytes is {}, it must be {LEAST_HEADER_BYTES} to {MOST}",
-                self.max_header_bytes
-            ));
-        }
-        if self.max_buffered_bytes < self.max_body_bytes || self.max_buffered_bytes > MOST {
-            let (have, least) = (self.max_buffered_bytes, self.max_body_bytes);
-            return bad(format!(
-                "max_buffered_bytes is {have}, it must be {least} (max_body_bytes) to {MOST}"
-            ));
-        }
-        let spans = [
-            ("head_timeout", self.head_timeout),
-            ("body_timeout", self.body_timeout),
-            ("body_progress_timeout", self.body_progress_timeout),
-            ("ack_timeout", self.ack_timeout),
-            ("idle_timeout", self.idle_timeout),
-            ("write_timeout", self.write_timeout),
-        ];
-        const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
-        if let Some((name, _)) = spans.iter().find(|(_, v)| v.is_zero() || *v > LONGEST) {
-            return bad(format!("{name} must be more than nothing and at most a day"));
-        }
-        let may_be_zero = [("overload_wait", self.overload_wait), ("close_timeout", self.close_timeout)];
-        if let Some((name, _)) = may_be_zero.iter().find(|(_, v)| *v > LONGEST) {
-            return bad(format!("{name} must be at most a day"));
-        }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_defaults_are_possible_and_each_limit_is_checked() {
-        HttpLimits::default().check().unwrap();
-        type Break = fn(&mut HttpLimits);
-        let breaks: [(&str, Break); 8] = [
-            ("max_connections", |l| l.max_connections = 0),
-            ("max_in_flight", |l| l.max_in_flight = usize::MAX),
-            ("max_streams", |l| l.max_streams = 0),
-            ("max_header_bytes", |l| l.max_header_bytes = 100),
-            ("max_buffered_bytes", |l| l.max_buffered_bytes = l.max_body_bytes - 1),
-            ("head_timeout", |l| l.head_timeout = Duration::ZERO),
-            ("idle_timeout", |l| l.idle_timeout = Duration::MAX),
-            ("close_timeout", |l| l.close_timeout = Duration::MAX),
-        ];
-        for (name, break_it) in breaks {
-            let mut limits = HttpLimits::default();
-            break_it(&mut limits);
-            let error = limits.check().unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Config);
-            assert!(error.to_string().contains(name), "{error} should name {name}");
-        }
     }
 }

@@ -165,10 +165,15 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    /// The answer has a known length: it must be read in time.
+    /// The client must read what there is in time.
     fn writing(&self) {
         let deadline = Instant::now() + self.conn.write;
         self.conn.doing().writing.insert(self.id, deadline);
+    }
+
+    /// The client has read all there is; the node makes more.
+    fn making(&self) {
+        self.conn.doing().writing.remove(&self.id);
     }
 }
 
@@ -187,15 +192,16 @@ impl Drop for Exchange {
 #[derive(Debug)]
 pub(crate) struct Answered {
     body: Body,
-    _exchange: Exchange,
+    exchange: Exchange,
+    /// Its length is not known: each piece must be read in time, instead of all together.
+    stream: bool,
 }
 
 impl Answered {
     pub(crate) fn new(body: Body, exchange: Exchange) -> Self {
-        if hyper::body::Body::size_hint(&body).exact().is_some() {
-            exchange.writing();
-        }
-        Self { body, _exchange: exchange }
+        let stream = hyper::body::Body::size_hint(&body).exact().is_none();
+        exchange.writing();
+        Self { body, exchange, stream }
     }
 }
 
@@ -207,7 +213,14 @@ impl hyper::body::Body for Answered {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        // Asked for more, hyper has passed on what it had; with a window that stays shut it asks no more.
+        match &polled {
+            Poll::Pending if self.stream => self.exchange.making(),
+            Poll::Ready(_) if self.stream => self.exchange.writing(),
+            _ => {}
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -10,9 +10,10 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Body as _;
 use serde::Deserialize;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
-use tokio::time::{Instant, timeout};
-use w3bstream_endpoint::{Ack, Arrival};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::oneshot::{self, Receiver, error::RecvError};
+use tokio::time::{Instant, timeout, timeout_at};
+use w3bstream_endpoint::{Ack, Answer, Arrival};
 use w3bstream_types::{
     Accepted, EventType, Malformed, ProjectName, Received, RefusalKind, SessionToken, Submission, Timestamp,
     check_event_id,
@@ -20,8 +21,11 @@ use w3bstream_types::{
 use w3bstream_wire::{AckBody, CONTENT_TYPE_ENVELOPE, CONTENT_TYPE_JOSE, decode_message};
 
 use crate::body::{Held, read, too_large};
+use crate::coding::Coding;
+use crate::idempotency::Name;
 use crate::problem::{Problem, ProblemKind};
-use crate::server::{Shared, Unread};
+use crate::serve::Unread;
+use crate::server::Shared;
 
 /// The longest token, in bytes.
 pub(crate) const MAX_TOKEN_BYTES: usize = 4096;
@@ -40,8 +44,8 @@ pub(crate) struct EventQuery {
 /// How a message identifies its sender, as far as the head says.
 #[derive(Debug)]
 enum Identity {
-    /// A signature inside a body of this media type.
-    Signed(&'static str),
+    /// A signature inside a body of this media type, and perhaps an idempotency key.
+    Signed { media_type: &'static str, key: Option<String> },
     /// A bearer's secret: a publisher's token, or the JWT of a device's session.
     Bearer { secret: String, event_id: String },
 }
@@ -87,14 +91,15 @@ struct Head {
     project: ProjectName,
     query: EventQuery,
     identity: Identity,
+    coding: Option<Coding>,
 }
 
-fn malformed(why: impl Into<String>) -> Problem {
+pub(crate) fn malformed(why: impl Into<String>) -> Problem {
     Problem::refusal(RefusalKind::Malformed, why)
 }
 
 /// The project that a path names.
-pub(crate) fn project_in(path: PathResult) -> Result<ProjectName, Problem> {
+pub(crate) fn project_of(path: PathResult) -> Result<ProjectName, Problem> {
     let unknown = |why: String| Problem::refusal(RefusalKind::UnknownProject, why);
     let Path(name) = path.map_err(|_| unknown("the project's name is no text".into()))?;
     name.parse().map_err(|e| unknown(format!("there can be no such project: {e}")))
@@ -110,8 +115,9 @@ fn judge_head(
     if shared.intake_stopped() {
         return Err(stopping());
     }
-    let project = project_in(path)?;
+    let project = project_of(path)?;
     let Query(query) = query.map_err(|e| malformed(format!("query: {}", e.body_text())))?;
+    let coding = Coding::of(single(request.headers(), &CONTENT_ENCODING)?)?;
     let identity = identity(request.headers())?;
     if !matches!(identity, Identity::Bearer { .. }) && query.time.is_some() {
         return Err(malformed("the time of a signed message is inside; leave ?time= away"));
@@ -120,11 +126,11 @@ fn judge_head(
     if request.body().size_hint().lower() > limits.max_body_bytes as u64 {
         return Err(too_large(limits));
     }
-    Ok(Head { project, query, identity })
+    Ok(Head { project, query, identity, coding })
 }
 
 /// The one value of a header; `None` if it is not there.
-fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, Problem> {
+pub(crate) fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, Problem> {
     let mut all = headers.get_all(name).iter();
     let Some(value) = all.next() else { return Ok(None) };
     if all.next().is_some() {
@@ -134,27 +140,33 @@ fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h st
 }
 
 fn identity(headers: &HeaderMap) -> Result<Identity, Problem> {
-    let unsupported = |why: String| Problem::new(ProblemKind::UnsupportedMediaType, why);
-    if let Some(coding) = single(headers, &CONTENT_ENCODING)?
-        && !coding.trim().eq_ignore_ascii_case("identity")
-    {
-        return Err(unsupported("send the body without Content-Encoding".into()));
-    }
-    if let Some(text) = single(headers, &CONTENT_TYPE)? {
-        let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        if let Some(known) = [CONTENT_TYPE_ENVELOPE, CONTENT_TYPE_JOSE].into_iter().find(|k| *k == essence) {
-            return Ok(Identity::Signed(known));
-        }
-        if !is_media_type(&essence) {
-            return Err(unsupported(format!("{text:?} is no media type")));
-        }
+    let essence = essence(headers)?;
+    let signed = |known: &&&str| Some(**known) == essence.as_deref();
+    if let Some(media_type) = [CONTENT_TYPE_ENVELOPE, CONTENT_TYPE_JOSE].iter().find(signed) {
+        let key = idempotency_key(headers)?;
+        return Ok(Identity::Signed { media_type, key });
     }
     let secret = token(headers)?;
-    let event_id = single(headers, &IDEMPOTENCY_KEY)?.ok_or_else(|| {
+    let event_id = idempotency_key(headers)?.ok_or_else(|| {
         malformed("a message with a token or in a session needs an Idempotency-Key header: your own id of the event, the same in each repeat")
     })?;
-    check_event_id(event_id).map_err(|e| malformed(format!("Idempotency-Key: {}", e.why)))?;
-    Ok(Identity::Bearer { secret, event_id: event_id.to_owned() })
+    Ok(Identity::Bearer { secret, event_id })
+}
+
+/// The media type of the body, in lower case and without parameters.
+pub(crate) fn essence(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(text) = single(headers, &CONTENT_TYPE)? else { return Ok(None) };
+    let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if is_media_type(&essence) {
+        return Ok(Some(essence));
+    }
+    Err(Problem::new(ProblemKind::UnsupportedMediaType, format!("{text:?} is no media type")))
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(key) = single(headers, &IDEMPOTENCY_KEY)? else { return Ok(None) };
+    check_event_id(key).map_err(|e| malformed(format!("Idempotency-Key: {}", e.why)))?;
+    Ok(Some(key.to_owned()))
 }
 
 /// `type/subtype`, both tokens of RFC 9110.
@@ -164,7 +176,7 @@ fn is_media_type(text: &str) -> bool {
     text.split_once('/').is_some_and(|(kind, sub)| token(kind) && token(sub))
 }
 
-fn token(headers: &HeaderMap) -> Result<String, Problem> {
+pub(crate) fn token(headers: &HeaderMap) -> Result<String, Problem> {
     let bad = |why: &str| Problem::refusal(RefusalKind::BadToken, why);
     let Some(value) = single(headers, &AUTHORIZATION)? else {
         return Err(bad(
@@ -219,36 +231,58 @@ impl<P: Into<Problem>> From<P> for Stop {
 
 /// Reads the body, hands the message over and waits for its answer.
 async fn take(shared: &Arc<Shared>, head: Head, request: Request) -> Result<Accepted, Stop> {
+    let Head { project, query, identity, coding } = head;
     let body = request.into_body();
     let held = tokio::select! {
         biased;
         held = read(body, &shared.limits, &shared.budget) => held,
         () = shared.expired.cancelled() => Err(stopping()),
     };
-    let held = held.map_err(|problem| Stop { problem, unread: true })?;
-    let Head { project, query, identity } = head;
+    let mut held = held.map_err(|problem| Stop { problem, unread: true })?;
+    if let Some(coding) = coding {
+        held = held.decoded(coding, &shared.limits, &shared.budget)?;
+    }
     let Held { bytes, share } = held;
+    let key = identity.key().map(str::to_owned);
     let submission = submission(identity, query, bytes)?;
+    let meant = match (&submission, key) {
+        (Submission::Signed(record), Some(key)) => {
+            let name = Name::new(&project, &record.source().to_string(), &key);
+            if shared.keys.contradicts(name, record.id(), &shared.limits) {
+                let detail = "this sender used the key for another message; make a key for each message, or none: \
+                              a signed message is known by its own id";
+                return Err(Problem::new(ProblemKind::KeyReused, detail).into());
+            }
+            Some((name, record.id()))
+        }
+        _ => None,
+    };
     // Taken after the body was read, so that slow bodies do not keep others out.
     let place = place(shared).await?;
-    let (tell, told) = oneshot::channel();
-    let ack = Ack::new(move |answer| {
-        // The place and the memory are free once the node has answered, even if the client has gone.
-        drop((place, share));
-        let _ = tell.send(answer);
-    });
-    let received = Received { project, submission, received_at: shared.clock.now() };
-    shared.hand_over(Arrival { received, ack })?;
+    let told = shared.submit(project, submission, (place, share))?;
+    let accepted = told_in_time(shared, told, Instant::now() + shared.limits.ack_timeout).await?;
+    if let Some((name, id)) = meant {
+        shared.keys.remember(name, id, &shared.limits);
+    }
+    Ok(accepted)
+}
+
+/// The node's answer, waited for until `deadline`.
+pub(crate) async fn told_in_time(
+    shared: &Shared,
+    told: impl Future<Output = Result<Answer, RecvError>>,
+    deadline: Instant,
+) -> Result<Accepted, Problem> {
     let answer = tokio::select! {
         biased;
-        answer = timeout(shared.limits.ack_timeout, told) => answer,
-        () = shared.expired.cancelled() => return Err(stopping().into()),
+        answer = timeout_at(deadline, told) => answer,
+        () = shared.expired.cancelled() => return Err(stopping()),
     };
     match answer {
         Ok(Ok(Ok(accepted))) => Ok(accepted),
         Ok(Ok(Err(refusal))) => Err(refusal.into()),
         // An ack answers even when it is dropped; this is for a process whose parts are ending.
-        Ok(Err(_)) => Err(stopping().into()),
+        Ok(Err(_)) => Err(stopping()),
         Err(_) => Err(Problem::new(
             ProblemKind::AckTimeout,
             format!(
@@ -256,26 +290,44 @@ async fn take(shared: &Arc<Shared>, head: Head, request: Request) -> Result<Acce
                  bytes is never stored twice",
                 shared.limits.ack_timeout.as_millis()
             ),
-        )
-        .into()),
+        )),
+    }
+}
+
+impl Identity {
+    fn key(&self) -> Option<&str> {
+        match self {
+            Self::Signed { key, .. } => key.as_deref(),
+            Self::Bearer { .. } => None,
+        }
+    }
+}
+
+/// The event type of who names none.
+pub(crate) fn default_type() -> Result<EventType, Problem> {
+    "default".parse().map_err(|e: Malformed| malformed(e.to_string()))
+}
+
+/// An event of whoever bears a secret: a publisher's token, or the JWT of a device's session.
+pub(crate) fn borne(
+    token: String,
+    (event_id, event_type, time): (String, EventType, Timestamp),
+    payload: Vec<u8>,
+) -> Submission {
+    if SessionToken::looks_like(&token) {
+        Submission::Session { token, event_id, event_type, time, payload }
+    } else {
+        Submission::Token { token, event_id, event_type, time, payload }
     }
 }
 
 fn submission(identity: Identity, query: EventQuery, bytes: Vec<u8>) -> Result<Submission, Problem> {
     let media_type = match identity {
-        Identity::Signed(media_type) => media_type,
+        Identity::Signed { media_type, .. } => media_type,
         Identity::Bearer { secret: token, event_id } => {
-            let event_type = match query.event_type {
-                Some(event_type) => event_type,
-                None => "default".parse().map_err(|e: Malformed| malformed(e.to_string()))?,
-            };
+            let event_type = query.event_type.map_or_else(default_type, Ok)?;
             let time = Timestamp(query.time.unwrap_or_default());
-            let payload = bytes;
-            return Ok(if SessionToken::looks_like(&token) {
-                Submission::Session { token, event_id, event_type, time, payload }
-            } else {
-                Submission::Token { token, event_id, event_type, time, payload }
-            });
+            return Ok(borne(token, (event_id, event_type, time), bytes));
         }
     };
     // A final line end is what shells and editors add to a JWS; in an envelope it would be a byte like any other.
@@ -290,7 +342,28 @@ fn submission(identity: Identity, query: EventQuery, bytes: Vec<u8>) -> Result<S
     }
 }
 
+/// What a message holds until the node has answered it: its place in flight and its share of the memory.
+pub(crate) type Hold = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
+
 impl Shared {
+    /// Hands a message to the node.
+    pub(crate) fn submit(
+        &self,
+        project: ProjectName,
+        submission: Submission,
+        hold: Hold,
+    ) -> Result<Receiver<Answer>, Problem> {
+        let (tell, told) = oneshot::channel();
+        let ack = Ack::new(move |answer| {
+            // The place and the memory are free once the node has answered, even if the client has gone.
+            drop(hold);
+            let _ = tell.send(answer);
+        });
+        let received = Received { project, submission, received_at: self.clock.now() };
+        self.hand_over(Arrival { received, ack })?;
+        Ok(told)
+    }
+
     /// A problem as an answer, counted. `unread`: some of the request's body was not read.
     pub(crate) fn refuse(&self, problem: Problem, unread: bool) -> Response {
         self.metrics.problem(problem.kind);

@@ -11,8 +11,8 @@ use crate::routes::ROUTES;
 /// Upper bounds of the buckets, in milliseconds.
 const BUCKETS_MS: [u64; 13] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000];
 /// Statuses that are counted one by one; others fall under `other`.
-const STATUSES: [u16; 18] =
-    [200, 201, 204, 304, 400, 401, 403, 404, 405, 408, 409, 413, 415, 429, 500, 502, 503, 504];
+const STATUSES: [u16; 19] =
+    [200, 201, 204, 304, 400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429, 500, 502, 503, 504];
 
 /// Values that belong to somebody else and are read when metrics are asked for.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub(crate) struct Gauges {
     pub(crate) connections: usize,
     pub(crate) in_flight: usize,
     pub(crate) buffered_bytes: usize,
+    pub(crate) batches: usize,
+    pub(crate) event_streams: usize,
 }
 
 #[derive(Debug)]
@@ -35,6 +37,8 @@ pub(crate) struct Metrics {
     pub(crate) full_total: AtomicU64,
     pub(crate) full_address: AtomicU64,
     pub(crate) accept_errors: AtomicU64,
+    pub(crate) handshakes_failed: AtomicU64,
+    pub(crate) changes_missed: AtomicU64,
     cut: [AtomicU64; Cut::ALL.len()],
 }
 
@@ -50,6 +54,8 @@ impl Metrics {
             full_total: AtomicU64::new(0),
             full_address: AtomicU64::new(0),
             accept_errors: AtomicU64::new(0),
+            handshakes_failed: AtomicU64::new(0),
+            changes_missed: AtomicU64::new(0),
             cut: Default::default(),
         }
     }
@@ -135,6 +141,8 @@ impl Metrics {
             ("w3bstream_http_connections", "Connections now.", gauges.connections),
             ("w3bstream_http_in_flight", "Messages that wait for their acknowledgement.", gauges.in_flight),
             ("w3bstream_http_buffered_bytes", "Bytes of bodies in memory.", gauges.buffered_bytes),
+            ("w3bstream_http_batches", "Batches that are read now.", gauges.batches),
+            ("w3bstream_http_event_streams", "Streams of live changes.", gauges.event_streams),
         ];
         for (name, help, value) in now {
             head(out, name, "gauge", help)?;
@@ -143,6 +151,12 @@ impl Metrics {
         let totals = [
             ("w3bstream_http_connections_total", "Connections taken.", &self.connections),
             ("w3bstream_http_accept_errors_total", "Failures to take a connection.", &self.accept_errors),
+            ("w3bstream_http_handshakes_failed_total", "Handshakes that failed.", &self.handshakes_failed),
+            (
+                "w3bstream_http_changes_missed_total",
+                "Changes not told to slow streams.",
+                &self.changes_missed,
+            ),
         ];
         for (name, help, count) in totals {
             head(out, name, "counter", help)?;
@@ -183,7 +197,8 @@ mod tests {
             metrics.event_took(Duration::from_millis(millis));
         }
         let mut out = String::new();
-        metrics.write(&Gauges { connections: 1, in_flight: 2, buffered_bytes: 3 }, &mut out);
+        let gauges = Gauges { connections: 1, in_flight: 2, buffered_bytes: 3, batches: 4, event_streams: 5 };
+        metrics.write(&gauges, &mut out);
         for line in [
             "w3bstream_http_event_seconds_bucket{le=\"0.001\"} 1",
             "w3bstream_http_event_seconds_bucket{le=\"0.002\"} 2",
@@ -193,6 +208,7 @@ mod tests {
             "w3bstream_http_event_seconds_sum 70.004",
             "w3bstream_http_event_seconds_count 4",
             "w3bstream_http_buffered_bytes 3",
+            "w3bstream_http_event_streams 5",
         ] {
             assert!(out.lines().any(|l| l == line), "{line} is missing in\n{out}");
         }

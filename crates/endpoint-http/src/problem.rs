@@ -2,10 +2,12 @@
 
 use axum::body::Body;
 use axum::http::StatusCode;
-use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 use w3bstream_types::{Refusal, RefusalKind};
+
+use crate::coding::CODINGS;
 
 /// The media type of a problem.
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -24,6 +26,8 @@ pub enum ProblemKind {
     UnsupportedMediaType,
     /// This node knows no message of that id.
     UnknownMessage,
+    /// The `Idempotency-Key` stood for another message before.
+    KeyReused,
     /// The body came too slowly.
     RequestTimeout,
     /// The message was taken, but its acknowledgement did not come in time.
@@ -36,11 +40,12 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// Those that are not refusals of a message.
-    pub const OTHER: [Self; 8] = [
+    pub const OTHER: [Self; 9] = [
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::UnsupportedMediaType,
         Self::UnknownMessage,
+        Self::KeyReused,
         Self::RequestTimeout,
         Self::AckTimeout,
         Self::StateUnavailable,
@@ -61,6 +66,7 @@ impl ProblemKind {
             Self::MethodNotAllowed => "method-not-allowed",
             Self::UnsupportedMediaType => "unsupported-media-type",
             Self::UnknownMessage => "unknown-message",
+            Self::KeyReused => "key-reused",
             Self::RequestTimeout => "request-timeout",
             Self::AckTimeout => "ack-timeout",
             Self::StateUnavailable => "state-unavailable",
@@ -76,6 +82,7 @@ impl ProblemKind {
             Self::NotFound | Self::UnknownMessage => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::AckTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::StateUnavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -92,6 +99,7 @@ impl ProblemKind {
             Self::MethodNotAllowed => "This path does not know that method",
             Self::UnsupportedMediaType => "The body's type or coding is not understood",
             Self::UnknownMessage => "This node knows no such message",
+            Self::KeyReused => "This Idempotency-Key stood for another message before",
             Self::RequestTimeout => "The body came too slowly",
             Self::AckTimeout => "The acknowledgement did not come in time; send the same bytes again",
             Self::StateUnavailable => "The node cannot read its state now",
@@ -187,6 +195,10 @@ impl Problem {
     /// The JSON text.
     #[must_use]
     pub fn to_json(&self) -> String {
+        self.to_value().to_string()
+    }
+
+    pub(crate) fn to_value(&self) -> Value {
         let mut body = json!({
             "type": self.kind.urn(),
             "title": self.kind.title(),
@@ -197,7 +209,7 @@ impl Problem {
         if let Some(next) = self.next_epoch {
             body["next_epoch"] = next.into();
         }
-        body.to_string()
+        body
     }
 }
 
@@ -219,6 +231,9 @@ impl IntoResponse for Problem {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         if let Some(seconds) = self.kind.retry_after() {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.kind == ProblemKind::UnsupportedMediaType {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(CODINGS));
         }
         if self.kind.status() == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"w3bstream\""));

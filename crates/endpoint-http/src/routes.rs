@@ -17,28 +17,33 @@ use tokio::time::timeout;
 use w3bstream_endpoint::ErrorKind;
 use w3bstream_types::{MessageId, RefusalKind};
 
+use crate::around::{cors, traced};
+use crate::batch::post_batch;
 use crate::ingest::{post_event, stopping};
-use crate::metrics::Gauges;
 use crate::problem::{Problem, ProblemKind};
 use crate::server::Shared;
 use crate::sessions::{challenge, open_session};
+use crate::sse::stream_events;
 
 /// One documented route.
 pub(crate) struct Route {
     pub(crate) path: &'static str,
+    /// Web pages of the listed origins may use it.
+    pub(crate) cors: bool,
     make: fn() -> MethodRouter<Arc<Shared>>,
 }
 
 /// Every route. The router, the metrics' labels and the test of the OpenAPI document use this one list.
-pub(crate) const ROUTES: [Route; 8] = [
-    Route { path: "/v1/projects/{project}/events", make: || post(post_event) },
-    Route { path: "/v1/projects/{project}/sessions", make: || post(open_session) },
-    Route { path: "/v1/projects/{project}/sessions/challenge", make: || get(challenge) },
-    Route { path: "/v1/messages/{id}", make: || get(message) },
-    Route { path: "/livez", make: || get(live) },
-    Route { path: "/readyz", make: || get(ready) },
-    Route { path: "/metrics", make: || get(metrics) },
-    Route { path: "/openapi.json", make: || get(openapi) },
+pub(crate) const ROUTES: [Route; 9] = [
+    Route { path: "/v1/projects/{project}/events", cors: true, make: || post(post_event).get(stream_events) },
+    Route { path: "/v1/projects/{project}/events:batch", cors: true, make: || post(post_batch) },
+    Route { path: "/v1/projects/{project}/sessions", cors: true, make: || post(open_session) },
+    Route { path: "/v1/projects/{project}/sessions/challenge", cors: true, make: || get(challenge) },
+    Route { path: "/v1/messages/{id}", cors: true, make: || get(message) },
+    Route { path: "/livez", cors: false, make: || get(live) },
+    Route { path: "/readyz", cors: false, make: || get(ready) },
+    Route { path: "/metrics", cors: false, make: || get(metrics) },
+    Route { path: "/openapi.json", cors: true, make: || get(openapi) },
 ];
 
 /// The index in [`ROUTES`] of a request's path; their number if it is none of them.
@@ -56,15 +61,20 @@ pub(crate) fn label(path: &str) -> usize {
 
 /// The device routes, to be mounted anywhere.
 pub(crate) fn router(shared: &Arc<Shared>) -> Router {
+    bare(shared).layer(from_fn_with_state(Arc::clone(shared), traced))
+}
+
+fn bare(shared: &Arc<Shared>) -> Router {
     let routes = ROUTES.iter().fold(Router::new(), |router, route| router.route(route.path, (route.make)()));
-    routes.method_not_allowed_fallback(wrong_method).fallback(not_found).with_state(Arc::clone(shared))
+    let routes = routes.method_not_allowed_fallback(wrong_method).fallback(not_found);
+    routes.layer(from_fn_with_state(Arc::clone(shared), cors)).with_state(Arc::clone(shared))
 }
 
 /// The device routes, and behind them what the node mounts on the same listener.
 pub(crate) fn with_extra(shared: &Arc<Shared>, extra: Option<Router>) -> Router {
     let Some(extra) = extra else { return router(shared) };
     let extra = extra.layer(from_fn_with_state(Arc::clone(shared), limit_extra));
-    router(shared).fallback_service(extra)
+    bare(shared).fallback_service(extra).layer(from_fn_with_state(Arc::clone(shared), traced))
 }
 
 async fn wrong_method(State(shared): State<Arc<Shared>>, request: Request) -> Response {
@@ -166,13 +176,7 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
     if !all.is_empty() && !all.ends_with('\n') {
         all.push('\n');
     }
-    let limits = &shared.limits;
-    let gauges = Gauges {
-        connections: shared.caps.open(),
-        in_flight: limits.max_in_flight - shared.in_flight.available_permits(),
-        buffered_bytes: limits.max_buffered_bytes - shared.budget.free(),
-    };
-    shared.metrics.write(&gauges, &mut all);
+    shared.metrics.write(&shared.gauges(), &mut all);
     text("text/plain; version=0.0.4; charset=utf-8", all)
 }
 
@@ -192,10 +196,11 @@ mod tests {
     #[test]
     fn labels_are_the_routes_that_match() {
         assert_eq!(label("/v1/projects/x/events"), 0);
-        assert_eq!(label("/v1/projects/x/sessions"), 1);
-        assert_eq!(label("/v1/projects/x/sessions/challenge"), 2);
-        assert_eq!(label("/v1/messages/0a"), 3);
-        assert_eq!(label("/metrics"), 6);
+        assert_eq!(label("/v1/projects/x/events:batch"), 1);
+        assert_eq!(label("/v1/projects/x/sessions"), 2);
+        assert_eq!(label("/v1/projects/x/sessions/challenge"), 3);
+        assert_eq!(label("/v1/messages/0a"), 4);
+        assert_eq!(label("/metrics"), 7);
         for other in
             ["/", "/v1/projects//events", "/v1/projects/a/b/events", "/v1/messages/", "/metrics/", ""]
         {

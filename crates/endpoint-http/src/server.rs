@@ -1,43 +1,31 @@
 //! The listener, its connections, and how they end.
 
-use std::convert::Infallible;
-use std::future::{Future, poll_fn};
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::Request;
-use axum::http::header::{CONNECTION, HeaderValue};
-use axum::http::{Response, Version};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt as _;
-use w3bstream_endpoint::{Arrival, Endpoint, Error, ErrorKind, SharedQuery, SharedSessions, async_trait};
+use w3bstream_endpoint::{
+    Arrival, Endpoint, Error, ErrorKind, Feed, SharedQuery, SharedSessions, async_trait,
+};
 use w3bstream_tasks::{Shutdown, Tasks};
-use w3bstream_types::{Clock, RefusalKind};
+use w3bstream_types::Clock;
 
 use crate::body::Budget;
-use crate::caps::{Caps, Full, Place};
-use crate::conn::{Answered, Conn, Cut, Watched};
+use crate::caps::Caps;
+use crate::idempotency::Keys;
 use crate::ingest::stopping;
-use crate::metrics::Metrics;
-use crate::problem::{PROBLEM_JSON, Problem};
-use crate::{HttpConfig, HttpLimits, openapi, routes};
-
-/// Marks an answer whose request was not read to its end.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Unread;
+use crate::metrics::{Gauges, Metrics};
+use crate::problem::Problem;
+use crate::serve::Server;
+use crate::trace::Tracer;
+use crate::{Accept, HttpConfig, HttpLimits, Origin, Readers, openapi, routes};
 
 /// What handlers and connections share.
 #[derive(Debug)]
@@ -52,6 +40,16 @@ pub(crate) struct Shared {
     pub(crate) caps: Arc<Caps>,
     pub(crate) metrics: Metrics,
     pub(crate) openapi: String,
+    pub(crate) feed: Feed,
+    pub(crate) readers: Readers,
+    pub(crate) cors: Vec<Origin>,
+    pub(crate) accept: Option<Arc<dyn Accept>>,
+    pub(crate) tracer: Tracer,
+    pub(crate) keys: Keys,
+    /// Places of streams of live changes, and of batches.
+    pub(crate) streams: Arc<Caps>,
+    pub(crate) batches: Arc<Caps>,
+    pub(crate) batch_tasks: Tasks,
     arrivals: mpsc::Sender<Arrival>,
     /// No new connection or message is taken.
     pub(crate) intake: CancellationToken,
@@ -60,7 +58,7 @@ pub(crate) struct Shared {
     /// Who still waits for the node gets a transient refusal.
     pub(crate) expired: CancellationToken,
     /// Connections are dropped.
-    killed: CancellationToken,
+    pub(crate) killed: CancellationToken,
 }
 
 impl Shared {
@@ -75,6 +73,17 @@ impl Shared {
         }
         // The queue has a place for each permit of `in_flight`, so it is never full, only closed.
         self.arrivals.try_send(arrival).map_err(|_| stopping())
+    }
+
+    pub(crate) fn gauges(&self) -> Gauges {
+        let limits = &self.limits;
+        Gauges {
+            connections: self.caps.open(),
+            in_flight: limits.max_in_flight - self.in_flight.available_permits(),
+            buffered_bytes: limits.max_buffered_bytes - self.budget.free(),
+            batches: self.batches.open(),
+            event_streams: self.streams.open(),
+        }
     }
 }
 
@@ -96,7 +105,7 @@ pub struct HttpEndpoint {
 }
 
 /// How long connections may take to send their last answer, after the close timeout.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+pub(crate) const LAST_WORDS: Duration = Duration::from_secs(1);
 
 impl HttpEndpoint {
     /// Binds the socket. Nothing is accepted before [`start`](Self::start).
@@ -127,6 +136,15 @@ impl HttpEndpoint {
             caps: Caps::new(limits.max_connections, limits.max_connections_per_address),
             metrics: Metrics::new(),
             openapi: openapi::document(&limits).to_string(),
+            feed: config.feed,
+            readers: config.readers,
+            cors: config.cors,
+            accept: config.accept,
+            tracer: Tracer::default(),
+            keys: Keys::default(),
+            streams: Caps::new(limits.max_event_streams, limits.max_event_streams_per_address),
+            batches: Caps::new(limits.max_batches, limits.max_batches_per_address),
+            batch_tasks: Tasks::new("endpoint-http-batches"),
             arrivals,
             intake: CancellationToken::new(),
             closing: CancellationToken::new(),
@@ -207,7 +225,9 @@ impl HttpEndpoint {
             result = &mut joined => result,
             () = steps => Ok(()),
         };
-        if let Err(names) = result {
+        // They end with what they wait for, which is over now.
+        let batches = shared.batch_tasks.join(LAST_WORDS).await;
+        for names in [result, batches].into_iter().filter_map(Result::err) {
             self.fail(format!("tasks failed or did not end: {}", names.join(", ")));
         }
     }
@@ -263,7 +283,8 @@ impl Endpoint for HttpEndpoint {
     }
 
     fn urls(&self) -> Vec<String> {
-        vec![format!("http://{}", self.local)]
+        let scheme = self.shared.accept.as_ref().map_or("http", |a| a.scheme());
+        vec![format!("{scheme}://{}", self.local)]
     }
 
     async fn next(&self) -> Option<Arrival> {
@@ -299,180 +320,4 @@ impl Endpoint for HttpEndpoint {
             Some(why) => Err(Error::new(ErrorKind::Task, why.clone())),
         }
     }
-}
-
-/// hyper's executor for HTTP/2 streams.
-#[derive(Clone, Debug)]
-struct Streams(Tasks);
-
-impl<F> hyper::rt::Executor<F> for Streams
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    fn execute(&self, stream: F) {
-        self.0.spawn("http2-stream", stream);
-    }
-}
-
-/// What a connection is served with.
-struct Server {
-    shared: Arc<Shared>,
-    router: Router,
-    tasks: Tasks,
-    builder: Builder<Streams>,
-    goodbyes: Arc<Semaphore>,
-}
-
-/// Connections beyond a cap that are told so at the same time; the rest are just closed.
-const MAX_GOODBYES: usize = 64;
-
-impl Server {
-    fn new(shared: &Arc<Shared>, extra: Option<Router>, tasks: Tasks) -> Self {
-        let limits = &shared.limits;
-        let mut builder = Builder::new(Streams(tasks.clone()));
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            // Ours are stricter, see `conn`; this one also covers a next head that came with the last body.
-            .header_read_timeout(limits.head_timeout + limits.idle_timeout)
-            // `pipeline_flush` stays off: with it, answers to a request that breaks off inside hyper's buffer are lost.
-            .max_buf_size(limits.max_header_bytes);
-        let most = u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX);
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(limits.max_streams)
-            .max_header_list_size(most)
-            .initial_stream_window_size(64 * 1024)
-            .initial_connection_window_size(256 * 1024)
-            .keep_alive_interval(limits.idle_timeout)
-            .keep_alive_timeout(limits.head_timeout);
-        let router = routes::with_extra(shared, extra);
-        let goodbyes = Arc::new(Semaphore::new(MAX_GOODBYES));
-        Self { shared: Arc::clone(shared), router, tasks, builder, goodbyes }
-    }
-
-    fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
-        let metrics = &self.shared.metrics;
-        match self.shared.caps.admit(peer.ip()) {
-            Ok(place) => {
-                metrics.connections.fetch_add(1, Ordering::Relaxed);
-                self.tasks.spawn("http-connection", Arc::clone(self).serve(stream, place));
-            }
-            Err(full) => {
-                let (count, detail) = match full {
-                    Full::Total => (&metrics.full_total, "the node has as many connections as it allows"),
-                    Full::Address => {
-                        (&metrics.full_address, "your address has as many connections as the node allows")
-                    }
-                };
-                count.fetch_add(1, Ordering::Relaxed);
-                if let Ok(place) = Arc::clone(&self.goodbyes).try_acquire_owned() {
-                    self.tasks.spawn("http-goodbye", async move {
-                        let _ = timeout(LAST_WORDS, goodbye(stream, detail)).await;
-                        drop(place);
-                    });
-                }
-            }
-        }
-    }
-
-    async fn serve(self: Arc<Self>, stream: TcpStream, place: Place) {
-        // Answers are small and each is waited for.
-        let _ = stream.set_nodelay(true);
-        let conn = Conn::new(&self.shared.limits);
-        let io = TokioIo::new(Watched::new(stream, Arc::clone(&conn)));
-        let service = {
-            let (server, conn) = (Arc::clone(&self), Arc::clone(&conn));
-            service_fn(move |request| Arc::clone(&server).answer(request, Arc::clone(&conn)))
-        };
-        let mut connection = pin!(self.builder.serve_connection(io, service));
-        let mut intake = pin!(self.shared.intake.cancelled());
-        let mut killed = pin!(self.shared.killed.cancelled());
-        let mut alarm = pin!(sleep_until(Instant::now()));
-        let mut armed = None;
-        let mut ending = false;
-        let cut = poll_fn(|cx| {
-            if killed.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Some(Cut::Close));
-            }
-            loop {
-                if !ending && intake.as_mut().poll(cx).is_ready() {
-                    ending = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-                if connection.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(None);
-                }
-                let Some((deadline, why)) = conn.deadline() else { return Poll::Pending };
-                if deadline <= Instant::now() {
-                    if why != Cut::Idle || ending {
-                        return Poll::Ready(Some(why));
-                    }
-                    // Silent for long: say goodbye, and go round to let hyper do it.
-                    self.shared.metrics.cut(Cut::Idle);
-                    ending = true;
-                    conn.ending();
-                    connection.as_mut().graceful_shutdown();
-                    continue;
-                }
-                // A later deadline is looked at when the earlier alarm rings: most alarms are never moved.
-                if armed.is_none_or(|at| deadline < at) {
-                    alarm.as_mut().reset(deadline);
-                    armed = Some(deadline);
-                }
-                if alarm.as_mut().poll(cx).is_pending() {
-                    return Poll::Pending;
-                }
-                armed = None;
-            }
-        })
-        .await;
-        match cut {
-            // Counted when it was asked to end.
-            None | Some(Cut::Idle) => {}
-            Some(why) => self.shared.metrics.cut(why),
-        }
-        drop(place);
-    }
-
-    async fn answer(
-        self: Arc<Self>,
-        request: Request<Incoming>,
-        conn: Arc<Conn>,
-    ) -> Result<Response<Answered>, Infallible> {
-        let exchange = conn.begin(request.version());
-        let http1 = request.version() < Version::HTTP_2;
-        let route = routes::label(request.uri().path());
-        let request = request.map(axum::body::Body::new);
-        let mut response = match self.router.clone().oneshot(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
-        };
-        self.shared.metrics.answered(route, response.status().as_u16());
-        let unread = response.extensions_mut().remove::<Unread>().is_some();
-        if http1 && (unread || self.shared.intake_stopped()) {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            conn.linger();
-        }
-        Ok(response.map(|body| Answered::new(body, exchange)))
-    }
-}
-
-/// Tells a client that its connection is one too many.
-async fn goodbye(mut stream: TcpStream, detail: &str) -> std::io::Result<()> {
-    let problem = Problem::refusal(RefusalKind::Overloaded, detail);
-    let body = problem.to_json();
-    let text = format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: {PROBLEM_JSON}\r\nretry-after: {}\r\n\
-         content-length: {}\r\nconnection: close\r\n\r\n{body}",
-        problem.kind.retry_after().unwrap_or(1),
-        body.len()
-    );
-    stream.write_all(text.as_bytes()).await?;
-    stream.shutdown().await?;
-    // What the client has sent is read, or its kernel would throw our answer away.
-    let mut scratch = [0; 1024];
-    while stream.read(&mut scratch).await? > 0 {}
-    Ok(())
 }

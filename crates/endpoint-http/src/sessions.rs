@@ -14,7 +14,7 @@ use w3bstream_types::{MAX_SESSION_TEXT_BYTES, RefusalKind};
 use w3bstream_wire::CONTENT_TYPE_JOSE;
 
 use crate::body::read;
-use crate::ingest::{PathResult, project_in, stopping};
+use crate::ingest::{PathResult, project_of, stopping};
 use crate::problem::{Problem, ProblemKind};
 use crate::routes::busy;
 use crate::server::Shared;
@@ -38,7 +38,7 @@ async fn open(shared: &Shared, path: PathResult, request: Request) -> Result<Res
     if shared.intake_stopped() {
         return Err(unread(stopping()));
     }
-    let project = project_in(path).map_err(unread)?;
+    let project = project_of(path).map_err(unread)?;
     let kind = request.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let essence = kind.split(';').next().unwrap_or_default().trim();
     if !essence.eq_ignore_ascii_case(CONTENT_TYPE_JOSE) {
@@ -79,7 +79,7 @@ pub(crate) async fn challenge(State(shared): State<Arc<Shared>>, path: PathResul
     if shared.intake_stopped() {
         return shared.refuse(stopping(), false);
     }
-    let challenge = project_in(path).and_then(|project| Ok(shared.sessions.challenge(&project)?));
+    let challenge = project_of(path).and_then(|project| Ok(shared.sessions.challenge(&project)?));
     match challenge {
         Ok(made) => {
             let body = json!({ "nonce": made.nonce, "node": made.node, "expires": made.expires });

@@ -140,9 +140,7 @@ impl Proto {
         let (event_type, payload) = (ingress.event_type.clone(), publish.payload.to_vec());
         match vouched {
             Vouched::Token(token) => Ok(Submission::Token { token, event_id, event_type, time, payload }),
-            Vouched::Session(token) => {
-                Ok(Submission::Session { token, event_id, event_type, time, payload })
-            }
+            Vouched::Session(token) => Ok(Submission::Session { token, event_id, event_type, time, payload }),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What happens to messages, as it happens: for live streams to people and programs.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -76,7 +76,9 @@ struct State {
     /// The number of the oldest change that is kept.
     first: u64,
     changes: VecDeque<Arc<LiveChange>>,
-    waiting: Vec<Waker>,
+    /// Who waits, by the listener's number: one place each, which goes with it.
+    waiting: HashMap<u64, Waker>,
+    next_listener: u64,
     closed: bool,
 }
 
@@ -134,7 +136,7 @@ impl Feed {
             state.changes.push_back(change);
             std::mem::take(&mut state.waiting)
         };
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.into_values().for_each(Waker::wake);
     }
 
     /// Ends every listener once it has heard what there is. Nothing more is told.
@@ -144,15 +146,18 @@ impl Feed {
             state.closed = true;
             std::mem::take(&mut state.waiting)
         };
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.into_values().for_each(Waker::wake);
     }
 
     /// Listens from now on.
     #[must_use]
     pub fn listen(&self, filter: FeedFilter) -> Listener {
-        let at = self.0.lock().next();
+        let mut state = self.0.lock();
+        let (at, number) = (state.next(), state.next_listener);
+        state.next_listener += 1;
         self.0.listeners.fetch_add(1, Ordering::Relaxed);
-        Listener { inner: Arc::clone(&self.0), filter, at }
+        drop(state);
+        Listener { inner: Arc::clone(&self.0), filter, at, number }
     }
 }
 
@@ -162,6 +167,8 @@ pub struct Listener {
     filter: FeedFilter,
     /// The number of the change that it hears next.
     at: u64,
+    /// Its own number.
+    number: u64,
 }
 
 impl fmt::Debug for Listener {
@@ -172,10 +179,11 @@ impl fmt::Debug for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
+        let mut state = self.inner.lock();
+        state.waiting.remove(&self.number);
         let left = self.inner.listeners.fetch_sub(1, Ordering::Relaxed) - 1;
         if left == 0 {
             // Nobody can ask for them any more.
-            let mut state = self.inner.lock();
             state.first = state.next();
             state.changes.clear();
         }
@@ -209,9 +217,7 @@ impl Listener {
         if state.closed {
             return Poll::Ready(None);
         }
-        if !state.waiting.iter().any(|w| w.will_wake(cx.waker())) {
-            state.waiting.push(cx.waker().clone());
-        }
+        state.waiting.insert(self.number, cx.waker().clone());
         Poll::Pending
     }
 }
@@ -280,6 +286,23 @@ mod tests {
         assert_eq!(waits.join().unwrap(), 7);
         assert_eq!(feed.listeners(), 0);
         assert!(feed.0.lock().changes.is_empty(), "what nobody hears is not kept");
+    }
+
+    #[test]
+    fn a_listener_that_goes_is_waited_for_no_more() {
+        let feed = Feed::new(4);
+        let stays = feed.listen(FeedFilter::default());
+        for _ in 0..100 {
+            let mut goes = feed.listen(FeedFilter::default());
+            let polled = pollster::block_on(poll_fn(|cx| {
+                let first = goes.poll_next(cx).is_pending();
+                Poll::Ready(first && goes.poll_next(cx).is_pending())
+            }));
+            assert!(polled);
+        }
+        assert!(feed.0.lock().waiting.is_empty(), "on a quiet node, who comes and goes takes no memory");
+        assert_eq!(feed.listeners(), 1);
+        drop(stays);
     }
 
     #[test]

@@ -176,16 +176,7 @@ impl NodeBuilder {
         };
         query.set(pipeline.clone(), running.clone());
         let drain = Duration::from_millis(self.config.limits.drain_ms);
-        Ok(Node {
-            pipeline,
-            http,
-            admin,
-            running,
-            paths: self.paths,
-            drain,
-            status: query,
-            _lock: lock,
-        })
+        Ok(Node { pipeline, http, admin, running, paths: self.paths, drain, status: query, _lock: lock })
     }
 
     /// Who may connect over MQTT.

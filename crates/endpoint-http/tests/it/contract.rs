@@ -4,7 +4,8 @@ use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use serde_json::Value;
 use tower::ServiceExt as _;
-use w3bstream_endpoint::MessageLife;
+use w3bstream_endpoint::{Feed, MessageLife};
+use w3bstream_endpoint_http::{HttpConfig, ProblemKind};
 use w3bstream_types::{
     Digest, MessageId, MessageSettlement, ProofStep, RefusalKind, SettlementStep, SettlingTransaction,
 };
@@ -13,7 +14,10 @@ use crate::harness::*;
 
 #[tokio::test]
 async fn every_documented_path_answers_as_documented() {
-    let server = start(quick()).answering(accept);
+    // A stream from a feed that has ended ends too.
+    let feed = Feed::default();
+    feed.close();
+    let server = start_with(HttpConfig { limits: quick(), feed, ..local() }).answering(accept);
     let document = server.ask(&get("/openapi.json")).await;
     assert_eq!(document.header("content-type"), Some("application/json"));
     let document = document.json();
@@ -44,7 +48,7 @@ async fn every_documented_path_answers_as_documented() {
             let good = path.replace("{project}", "kit").replace("{id}", &id.to_string());
             let bad = path.replace("{project}", "No").replace("{id}", "no");
             for path in [good, bad] {
-                for headers in [&[][..], &[("authorization", "Bearer t"), ("idempotency-key", "1")][..]] {
+                for headers in HEADERS {
                     let mut request = Request::builder().method(&*method.to_uppercase()).uri(&path);
                     for (name, value) in headers {
                         request = request.header(*name, *value);
@@ -56,8 +60,18 @@ async fn every_documented_path_answers_as_documented() {
             }
         }
     }
-    assert_eq!(seen, 32);
+    assert_eq!(seen, 10 * 2 * HEADERS.len());
 }
+
+type Headers = &'static [(&'static str, &'static str)];
+
+const HEADERS: [Headers; 5] = [
+    &[],
+    &[("authorization", "Bearer t"), ("idempotency-key", "1")],
+    &[("authorization", "Bearer t"), ("content-type", "application/x-ndjson")],
+    &[("content-type", "application/x-ndjson"), ("content-encoding", "gzip"), ("traceparent", "x")],
+    &[("authorization", "Basic t"), ("content-type", "application/jose"), ("content-encoding", "br")],
+];
 
 /// The status, the media type and the body's members are documented.
 async fn check(document: &Value, operation: &Value, reply: axum::response::Response) {
@@ -67,11 +81,9 @@ async fn check(document: &Value, operation: &Value, reply: axum::response::Respo
     let media_type = reply.headers()["content-type"].to_str().unwrap().split(';').next().unwrap().to_owned();
     let schema = &answer["content"][&media_type]["schema"];
     assert!(schema.is_object(), "{} {status} does not document {media_type}", operation["operationId"]);
-    for header in reply
-        .headers()
-        .keys()
-        .filter(|h| ["retry-after", "www-authenticate", "location"].contains(&h.as_str()))
-    {
+    // What every answer may have is said in the document's description, or by HTTP itself.
+    let plain = ["content-type", "content-length", "vary", "x-accel-buffering"];
+    for header in reply.headers().keys().filter(|h| !plain.contains(&h.as_str())) {
         let known = answer["headers"].as_object().unwrap();
         assert!(known.keys().any(|k| k.eq_ignore_ascii_case(header.as_str())), "{header} of {status}");
     }
@@ -112,6 +124,87 @@ fn fits(document: &Value, schema: &Value, value: &Value) {
         Some("array") => value.as_array().unwrap().iter().for_each(|v| fits(document, &schema["items"], v)),
         _ => {}
     }
+}
+
+#[test]
+fn every_problem_code_media_type_and_limit_is_in_the_document() {
+    let limits = quick();
+    let document = w3bstream_endpoint_http::openapi_document(&limits);
+    let text = document.to_string();
+    // These are of paths and methods that are not there, or of a broken node: no operation gives them.
+    let nowhere = [ProblemKind::NotFound, ProblemKind::MethodNotAllowed, ProblemKind::Internal];
+    for kind in ProblemKind::all().filter(|k| !nowhere.contains(k)) {
+        assert!(text.contains(&format!("`{}`: ", kind.code())), "{kind:?} is given by no operation");
+    }
+    let codes = document.pointer("/components/schemas/Problem/properties/code/enum").unwrap();
+    assert_eq!(codes.as_array().unwrap().len(), ProblemKind::all().count());
+    for media_type in [
+        "application/vnd.w3bstream.envelope",
+        "application/jose",
+        "application/x-ndjson",
+        "text/event-stream",
+        "application/problem+json",
+        "application/json",
+    ] {
+        assert!(text.contains(&format!("\"{media_type}\":")), "{media_type}");
+    }
+    let numbers = [
+        limits.max_connections,
+        limits.max_connections_per_address,
+        limits.max_in_flight,
+        limits.max_body_bytes,
+        limits.max_header_bytes,
+        limits.max_batches,
+        limits.max_batches_per_address,
+        limits.batch_in_flight,
+        limits.batch_lines,
+        limits.batch_line_bytes,
+        limits.batch_bytes,
+        limits.batch_answer_bytes,
+        limits.max_event_streams,
+        limits.max_event_streams_per_address,
+        limits.max_compression_ratio,
+    ];
+    for number in numbers {
+        assert!(text.contains(&format!(" {number} ")), "the limit {number} is not said");
+    }
+    for header in
+        ["Idempotency-Key", "traceparent", "Content-Encoding", "Retry-After", "Location", "WWW-Authenticate"]
+    {
+        assert!(text.contains(&format!("\"{header}\"")), "{header}");
+    }
+}
+
+/// `docs/problems.md` has one row for each problem, and no other.
+#[test]
+fn the_documentation_of_problems_is_complete() {
+    let text = include_str!("../../../../docs/problems.md");
+    let rows: Vec<Vec<&str>> = text
+        .lines()
+        .filter(|l| l.starts_with("| `urn:"))
+        .map(|l| l.split('|').map(str::trim).collect())
+        .collect();
+    let documented: Vec<(String, &str)> =
+        rows.iter().map(|r| (r[1].trim_matches('`').to_owned(), r[2])).collect();
+    let kinds: Vec<_> = ProblemKind::all().map(|k| (k.urn(), k.status().as_u16().to_string())).collect();
+    for (urn, status) in &kinds {
+        assert!(documented.contains(&(urn.clone(), status)), "docs/problems.md lacks {status} {urn}");
+    }
+    assert_eq!(documented.len(), kinds.len(), "docs/problems.md has rows that are no problem's");
+    for row in rows {
+        assert!(row[3].len() > 10 && row[4].len() > 10, "{row:?}: say what it means and what to do");
+        let kind = ProblemKind::all().find(|k| k.urn() == row[1].trim_matches('`')).unwrap();
+        assert_eq!(row[4].starts_with("Send the same bytes again"), kind.retry_after().is_some(), "{row:?}");
+    }
+}
+
+/// `docs/asyncapi.yaml` names the same codes.
+#[test]
+fn the_topics_document_has_every_code() {
+    let text = include_str!("../../../../docs/asyncapi.yaml");
+    let (_, list) = text.split_once("          enum:\n").unwrap();
+    let codes: Vec<_> = list.lines().map_while(|l| l.trim().strip_prefix("- ")).collect();
+    assert_eq!(codes, RefusalKind::ALL.map(RefusalKind::code));
 }
 
 #[test]

@@ -104,15 +104,28 @@ pub fn quick() -> HttpLimits {
         close_timeout: Duration::from_millis(400),
         max_body_bytes: 64 * 1024,
         max_header_bytes: 8192,
+        batch_line_bytes: 64 * 1024,
+        event_keep_alive: Duration::from_millis(150),
         ..HttpLimits::default()
     }
 }
 
 pub fn bind(limits: HttpLimits, extra: Option<Router>) -> Server {
-    let mut config = HttpConfig::new("127.0.0.1:0".parse().unwrap());
-    config.limits = limits;
-    config.extra = extra;
-    config.sessions = Arc::new(FakeSessions);
+    bind_with(HttpConfig { limits, extra, ..local() })
+}
+
+pub fn local() -> HttpConfig {
+    let config = HttpConfig::new("127.0.0.1:0".parse().unwrap());
+    HttpConfig { sessions: Arc::new(FakeSessions), ..config }
+}
+
+pub fn start_with(config: HttpConfig) -> Server {
+    let server = bind_with(config);
+    server.endpoint.start(&server.tasks);
+    server
+}
+
+pub fn bind_with(config: HttpConfig) -> Server {
     let query = Arc::new(FakeQuery::default());
     let shared: Arc<dyn Query> = Arc::<FakeQuery>::clone(&query);
     let endpoint = HttpEndpoint::bind(config, shared, Arc::new(ManualClock::new(NOW))).unwrap();
@@ -183,6 +196,7 @@ pub fn post(path: &str, headers: &[&str], body: &[u8]) -> Vec<u8> {
 }
 
 pub const EVENTS: &str = "/v1/projects/kit/events";
+pub const BATCH: &str = "/v1/projects/kit/events:batch";
 pub const BEARER: &str = "authorization: Bearer secret";
 
 /// A good message with a token.
@@ -270,6 +284,23 @@ impl Client {
 
     /// The next answer; `None` if the connection ended before.
     pub async fn reply(&mut self) -> Option<Reply> {
+        let mut reply = self.head().await?;
+        if reply.header("transfer-encoding") == Some("chunked") {
+            while let Some(chunk) = self.chunk().await {
+                reply.body.extend(chunk);
+            }
+            return Some(reply);
+        }
+        let length = reply.header("content-length").map_or(0, |v| v.parse().unwrap());
+        while self.buffer.len() < length {
+            assert!(self.fill().await, "the answer's body is cut off");
+        }
+        reply.body = self.buffer.drain(..length).collect();
+        Some(reply)
+    }
+
+    /// The next answer's head.
+    pub async fn head(&mut self) -> Option<Reply> {
         let end = loop {
             if let Some(at) = self.buffer.windows(4).position(|w| w == b"\r\n\r\n") {
                 break at + 4;
@@ -283,18 +314,39 @@ impl Client {
         let mut lines = head.trim_end().split("\r\n");
         let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
         if status == 100 {
-            return Box::pin(self.reply()).await;
+            return Box::pin(self.head()).await;
         }
         let headers: Vec<(String, String)> = lines
             .map(|l| l.split_once(':').expect("a header"))
             .map(|(n, v)| (n.to_ascii_lowercase(), v.trim().to_owned()))
             .collect();
-        let length =
-            headers.iter().find(|(n, _)| n == "content-length").map_or(0, |(_, v)| v.parse().unwrap());
-        while self.buffer.len() < length {
-            assert!(self.fill().await, "the answer's body is cut off");
+        Some(Reply { status, headers, body: Vec::new() })
+    }
+
+    /// The next chunk of a streamed body; `None` at its end.
+    pub async fn chunk(&mut self) -> Option<Vec<u8>> {
+        let end = loop {
+            if let Some(at) = self.buffer.windows(2).position(|w| w == b"\r\n") {
+                break at;
+            }
+            assert!(self.fill().await, "the stream breaks off");
+        };
+        let size = std::str::from_utf8(&self.buffer[..end]).unwrap();
+        let size = usize::from_str_radix(size, 16).unwrap();
+        while self.buffer.len() < end + 2 + size + 2 {
+            assert!(self.fill().await, "the chunk breaks off");
         }
-        Some(Reply { status, headers, body: self.buffer.drain(..length).collect() })
+        let chunk: Vec<u8> = self.buffer.drain(..end + 2 + size + 2).skip(end + 2).take(size).collect();
+        (!chunk.is_empty()).then_some(chunk)
+    }
+
+    /// Reads chunks until `wanted` stands in what came.
+    pub async fn until(&mut self, wanted: &str) -> String {
+        let mut text = String::new();
+        while !text.contains(wanted) {
+            text.push_str(&String::from_utf8(self.chunk().await.expect(wanted)).unwrap());
+        }
+        text
     }
 
     /// True if the server closes the connection without another byte.

@@ -11,6 +11,8 @@
 )]
 
 mod abuse;
+mod accept;
+mod batch;
 mod closing;
 mod contract;
 mod harness;
@@ -19,3 +21,5 @@ mod kit;
 mod messages;
 mod queries;
 mod sessions;
+mod stream;
+mod web;

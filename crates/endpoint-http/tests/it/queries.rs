@@ -101,7 +101,7 @@ async fn unknown_paths_and_methods_are_problems() {
     {
         server.ask(&get(path)).await.expect_problem(404, "not-found");
     }
-    let reply = server.ask(&get(EVENTS)).await;
+    let reply = server.ask(&get(BATCH)).await;
     reply.expect_problem(405, "method-not-allowed");
     assert_eq!(reply.header("allow"), Some("POST"));
     let reply = server.ask(&post("/metrics", &[], b"x")).await;

@@ -1,30 +1,33 @@
 //! The interface as an OpenAPI 3.1 document.
 
+mod schemas;
+
 use serde_json::{Map, Value, json};
-use w3bstream_endpoint::MessageLife;
 use w3bstream_types::{MAX_EVENT_ID_BYTES, MAX_SESSION_TEXT_BYTES, RefusalKind};
 use w3bstream_wire::{CONTENT_TYPE_ENVELOPE, CONTENT_TYPE_JOSE};
 
+use self::schemas::schemas;
 use crate::HttpLimits;
+use crate::batch::NDJSON;
 use crate::ingest::MAX_TOKEN_BYTES;
 use crate::problem::{PROBLEM_JSON, ProblemKind};
+use crate::sse::{EVENT_STREAM, RETRY_MS};
 
 /// The OpenAPI 3.1 document of an endpoint with these limits.
 #[must_use]
 pub fn document(limits: &HttpLimits) -> Value {
-    json!({
+    let mut document = json!({
         "openapi": "3.1.0",
         "info": {
             "title": "W3bstream node, device interface",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Send device messages over HTTP and ask where they are. Every refusal is \
-                            application/problem+json with a stable code; a status of 408, 503 or 504 means: send \
-                            the same bytes again, any other from 400 on is final for these bytes.",
+            "description": about(limits),
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
         "paths": {
-            "/v1/projects/{project}/events": {"post": events(limits)},
+            "/v1/projects/{project}/events": {"post": events(limits), "get": stream(limits)},
+            "/v1/projects/{project}/events:batch": {"post": batch(limits)},
             "/v1/projects/{project}/sessions": {"post": open_session()},
             "/v1/projects/{project}/sessions/challenge": {"get": challenge()},
             "/v1/messages/{id}": {"get": message()},
@@ -35,6 +38,11 @@ pub fn document(limits: &HttpLimits) -> Value {
         },
         "components": {
             "schemas": schemas(),
+            "parameters": parameters(limits),
+            "headers": {"Traceresponse": {
+                "description": "W3C Trace Context: the request's trace, and this node's part in it.",
+                "schema": {"type": "string", "pattern": "^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"},
+            }},
             "securitySchemes": {
                 "publisherToken": {
                     "type": "http", "scheme": "bearer",
@@ -48,6 +56,77 @@ pub fn document(limits: &HttpLimits) -> Value {
                     "description": "The JWT of a device's session, from POST /v1/projects/{project}/sessions.",
                 },
             },
+        },
+    });
+    everywhere(&mut document);
+    document
+}
+
+fn about(limits: &HttpLimits) -> String {
+    format!(
+        "Send device messages over HTTP/1.1 or HTTP/2, ask where they are, and listen to what happens to them.\n\n\
+         **Problems.** Every refusal is application/problem+json (RFC 9457) with a stable code; a status of 408, 503 or \
+         504 has a Retry-After and means: send the same bytes again. Any other from 400 on is final for these bytes. \
+         A head of more than {} bytes, or one that is no HTTP, is answered 431 or 400 without a body.\n\n\
+         **Compression.** Bodies may be sent with Content-Encoding gzip or zstd, with windows of at most 8 MiB; limits are \
+         of the decompressed body, which may be {} times as large as what was sent. Answers from 1,024 bytes on \
+         are compressed for those who ask with Accept-Encoding.\n\n\
+         **Traces.** A traceparent is followed if it is valid, and every answer has a traceresponse.\n\n\
+         **Web pages.** By default none may use these routes. The node's operator lists origins; preflights of those \
+         are answered 204 to OPTIONS, and credentials of the browser are never used.\n\n\
+         **Limits of this node.** {} connections, {} of one address; {} messages in flight; {} streams of events, {} of \
+         one address; {} batches, {} of one address. Beyond them: 503.",
+        limits.max_header_bytes,
+        limits.max_compression_ratio,
+        limits.max_connections,
+        limits.max_connections_per_address,
+        limits.max_in_flight,
+        limits.max_event_streams,
+        limits.max_event_streams_per_address,
+        limits.max_batches,
+        limits.max_batches_per_address,
+    )
+}
+
+/// What every operation takes and every answer has.
+fn everywhere(document: &mut Value) {
+    let paths = document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut);
+    for operation in paths.filter_map(Value::as_object_mut).flat_map(Map::values_mut) {
+        if operation["parameters"].is_null() {
+            operation["parameters"] = json!([]);
+        }
+        if let Some(parameters) = operation["parameters"].as_array_mut() {
+            parameters.push(parameter("Traceparent"));
+        }
+        let answers = operation["responses"].as_object_mut().into_iter().flat_map(Map::values_mut);
+        for answer in answers {
+            answer["headers"]["traceresponse"] = json!({"$ref": "#/components/headers/Traceresponse"});
+        }
+    }
+}
+
+fn parameter(name: &str) -> Value {
+    json!({"$ref": format!("#/components/parameters/{name}")})
+}
+
+fn parameters(limits: &HttpLimits) -> Value {
+    json!({
+        "Traceparent": {
+            "name": "traceparent", "in": "header", "required": false, "schema": {"type": "string"},
+            "description": "W3C Trace Context, level 2. One that is not valid counts for nothing.",
+        },
+        "Project": {
+            "name": "project", "in": "path", "required": true, "schema": reference("Label"),
+            "description": "The project's name on this node.",
+        },
+        "ContentEncoding": {
+            "name": "Content-Encoding", "in": "header", "required": false,
+            "schema": {"enum": ["identity", "gzip", "zstd"]},
+            "description": format!(
+                "How the body is compressed. Limits are of the decompressed body, which may be {} times as large, \
+                 behind its first 65,536 bytes.",
+                limits.max_compression_ratio
+            ),
         },
     })
 }
@@ -81,6 +160,12 @@ fn problems(kinds: &[ProblemKind]) -> Map<String, Value> {
                 }),
             );
         }
+        if status == "415" {
+            headers.insert(
+                "Accept-Encoding".into(),
+                json!({"description": "The codings that are understood.", "schema": {"type": "string"}}),
+            );
+        }
         if status == "401" {
             let about = "The scheme that is understood.";
             headers.insert(
@@ -107,6 +192,7 @@ fn answers(good: Value, kinds: &[ProblemKind]) -> Value {
 fn events(limits: &HttpLimits) -> Value {
     let mut kinds: Vec<_> = RefusalKind::ALL.into_iter().map(ProblemKind::Refusal).collect();
     kinds.extend([ProblemKind::UnsupportedMediaType, ProblemKind::RequestTimeout, ProblemKind::AckTimeout]);
+    kinds.push(ProblemKind::KeyReused);
     let mut accepted = json_answer("Accepted. What that promises is in `mode`.", "Accepted");
     accepted["headers"] = json!({
         "Location": {"description": "Where to ask for the message.", "schema": {"type": "string"}},
@@ -118,12 +204,15 @@ fn events(limits: &HttpLimits) -> Value {
         "summary": "Send one message",
         "description": format!(
             "Either signed ({CONTENT_TYPE_ENVELOPE} or {CONTENT_TYPE_JOSE}), or any other body with a publisher's \
-             token or the JWT of a device's session, and an Idempotency-Key. Bodies have at most {} bytes on this node.", limits.max_body_bytes
+             token and an Idempotency-Key. Bodies have at most {} bytes on this node. A message waits {} ms for \
+             a place in flight and {} ms for its acknowledgement.",
+            limits.max_body_bytes, limits.overload_wait.as_millis(), limits.ack_timeout.as_millis(),
         ),
         "security": [{}, {"publisherToken": []}, {"session": []}],
         "parameters": event_parameters(),
         "requestBody": {
-            "required": true,
+            // Of a token event an empty payload is as good as any.
+            "required": false,
             "content": {
                 CONTENT_TYPE_ENVELOPE: {"schema": {
                     "type": "string", "format": "binary", "description": "A signed protobuf envelope.",
@@ -133,7 +222,7 @@ fn events(limits: &HttpLimits) -> Value {
                     "description": "A compact JWS, typ w3b+jws.",
                 }},
                 "*/*": {"schema": {
-                    "type": "string", "format": "binary", "description": "The payload, with a publisher's token or in a session.",
+                    "type": "string", "format": "binary", "description": "The payload, with a publisher's token.",
                 }},
             },
         },
@@ -143,19 +232,17 @@ fn events(limits: &HttpLimits) -> Value {
 
 fn event_parameters() -> Value {
     json!([
-        {
-            "name": "project", "in": "path", "required": true, "schema": reference("Label"),
-            "description": "The project's name on this node.",
-        },
+        parameter("Project"),
+        parameter("ContentEncoding"),
         {
             "name": "type", "in": "query", "required": false, "schema": reference("Label"),
-            "description": "The event type. A signed message names it inside, and both must agree; with a token or \
-                            in a session it is `default` if left away.",
+            "description": "The event type. A signed message names it inside, and both must agree; with a token \
+                            it is `default` if left away.",
         },
         {
             "name": "time", "in": "query", "required": false,
             "schema": {"type": "integer", "minimum": 0, "maximum": u64::MAX},
-            "description": "With a token or in a session: the sender's time, in milliseconds since the epoch; 0 is none. Not with \
+            "description": "With a token: the sender's time, in milliseconds since the epoch; 0 is none. Not with \
                             a signed message.",
         },
         {
@@ -163,18 +250,100 @@ fn event_parameters() -> Value {
             "schema": {
                 "type": "string", "minLength": 1, "maxLength": MAX_EVENT_ID_BYTES, "pattern": "^[!-~]+$",
             },
-            "description": "Needed with a token and in a session: the sender's own id of the event, the same in each repeat. Taken \
-                            as it stands, quotes included.",
+            "description": "Needed with a token: the sender's own id of the event, the same in each repeat; it makes \
+                            the event exactly-once. A signed message is exactly-once by its own id; with a key, \
+                            another message of the sender under the same key is refused as key-reused while the node \
+                            remembers. Taken as it stands, quotes included.",
         },
     ])
 }
 
-fn project_parameter() -> Value {
-    json!([{
-        "name": "project", "in": "path", "required": true, "schema": reference("Label"),
-        "description": "The project's name on this node.",
-    }])
+fn batch(limits: &HttpLimits) -> Value {
+    let refusals = [
+        RefusalKind::Malformed,
+        RefusalKind::BadToken,
+        RefusalKind::UnknownProject,
+        RefusalKind::TooLarge,
+        RefusalKind::Overloaded,
+        RefusalKind::ShuttingDown,
+    ];
+    let mut kinds: Vec<_> = refusals.map(ProblemKind::Refusal).into();
+    kinds.extend([ProblemKind::UnsupportedMediaType, ProblemKind::RequestTimeout]);
+    let good = json!({
+        "description": "One result per line that is not empty, in the order of the lines, each as soon as it is known \
+                        and those before it are written. Without a result for the last line, or one that says \
+                        stopped, the answer was cut off: send again what has no result.",
+        "content": {NDJSON: {"schema": {"type": "string"}, "x-line-schema": reference("BatchResult")}},
+    });
+    json!({
+        "operationId": "postBatch",
+        "summary": "Send many messages",
+        "description": format!(
+            "One message per line. A line that is refused changes nothing for the others; sending a line again is always \
+             safe. At most {} lines of at most {} bytes, {} bytes in all, in {} s; {} lines are in flight at once, and \
+             while results of more than {} bytes wait for being read, nothing more is read. An Idempotency-Key has no \
+             meaning here: each line has its own id.",
+            limits.batch_lines, limits.batch_line_bytes, limits.batch_bytes, limits.batch_timeout.as_secs(),
+            limits.batch_in_flight, limits.batch_answer_bytes,
+        ),
+        "security": [{}, {"publisherToken": []}, {"session": []}],
+        "parameters": [parameter("Project"), parameter("ContentEncoding")],
+        "requestBody": {
+            "required": true,
+            // Whatever comes is a batch: what is wrong with a line is said in its result.
+            "content": {NDJSON: {"schema": {}, "x-line-schema": reference("BatchLine")}},
+        },
+        "responses": answers(json!({"200": good}), &kinds),
+    })
 }
+
+fn stream(limits: &HttpLimits) -> Value {
+    let refusals = [
+        RefusalKind::Malformed,
+        RefusalKind::BadToken,
+        RefusalKind::NotAllowed,
+        RefusalKind::UnknownProject,
+        RefusalKind::Overloaded,
+        RefusalKind::ShuttingDown,
+    ];
+    let filter = |name: &str, schema: Value, about: &str| json!({"name": name, "in": "query", "required": false, "schema": schema, "description": about});
+    let good = json!({
+        "description": format!(
+            "Events `change`, and `missed` when this stream was too slow; a comment after {} ms without either; {RETRY_MS} \
+             ms to come back when the node ends the stream.",
+            limits.event_keep_alive.as_millis()
+        ),
+        "headers": {"Cache-Control": {"description": "no-store", "schema": {"type": "string"}}},
+        "content": {EVENT_STREAM: {
+            "schema": {"type": "string"},
+            "x-event-schemas": {"change": reference("LiveChange"), "missed": reference("Missed")},
+        }},
+    });
+    json!({
+        "operationId": "streamEvents",
+        "summary": "Listen to what happens to messages",
+        "description": "Server-sent events from now on: there is no history and no Last-Event-ID. Who may ask for a \
+                        message may listen, unless the operator decides otherwise. A project of which nothing is \
+                        heard may not be there.",
+        "security": [{}, {"publisherToken": []}, {"session": []}],
+        "parameters": [
+            parameter("Project"),
+            filter("source", json!({"type": "string"}), "Of this sender only, as in the events."),
+            filter("type", reference("Label"), "Of this event type only."),
+            filter("id", reference("Digest"), "Of this message only."),
+            filter(
+                "state",
+                json!({"type": "string", "pattern": STATES_PATTERN}),
+                "These states only, with commas between them.",
+            ),
+        ],
+        "responses": answers(json!({"200": good}), &refusals.map(ProblemKind::Refusal)),
+    })
+}
+
+/// One or more states.
+const STATES_PATTERN: &str = "^(stored|ordered|executed|attested|rejected|conflicted)\
+                              (,(stored|ordered|executed|attested|rejected|conflicted))*$";
 
 fn open_session() -> Value {
     let mut kinds: Vec<_> = RefusalKind::ALL.into_iter().map(ProblemKind::Refusal).collect();
@@ -185,7 +354,7 @@ fn open_session() -> Value {
         "description": "The body is a compact JWS (typ w3b-session+jws) with exactly the claims aud, iat, node, nonce \
                         and sub, signed by the registered device. The answer's token is sent with each message as \
                         Authorization: Bearer. The node vouches for these messages; the device does not sign them.",
-        "parameters": project_parameter(),
+        "parameters": [parameter("Project")],
         "requestBody": {
             "required": true,
             "content": {CONTENT_TYPE_JOSE: {"schema": {
@@ -207,7 +376,7 @@ fn challenge() -> Value {
     json!({
         "operationId": "getChallenge",
         "summary": "A nonce for the introduction of a device without a clock",
-        "parameters": project_parameter(),
+        "parameters": [parameter("Project")],
         "responses": answers(
             json!({"200": json_answer("To be used once.", "Challenge")}), &kinds.map(ProblemKind::Refusal),
         ),
@@ -268,135 +437,6 @@ fn openapi() -> Value {
     })
 }
 
-fn schemas() -> Value {
-    let codes: Vec<_> = ProblemKind::all().map(ProblemKind::code).collect();
-    json!({
-        "Label": {"type": "string", "pattern": "^[a-z0-9-]{1,63}$"},
-        "Digest": {"type": "string", "pattern": "^[0-9a-f]{64}$", "description": "SHA-256 in hex."},
-        "Decimal": {"type": "string", "pattern": "^(0|[1-9][0-9]{0,19})$", "description": "A 64-bit number."},
-        "Time": {
-            "allOf": [reference("Decimal")], "description": "Milliseconds since 1970-01-01T00:00:00Z.",
-        },
-        "Accepted": {
-            "type": "object", "required": ["id", "duplicate", "mode", "results"],
-            "properties": {
-                "id": reference("Digest"),
-                "duplicate": {"type": "boolean", "description": "True if it was accepted before."},
-                "mode": {
-                    "enum": ["durable", "committed", "executed"],
-                    "description": "durable: fsynced on this node. committed: a quorum has stored and ordered it. \
-                                    executed: its handlers have run.",
-                },
-                "results": {
-                    "type": "array", "items": reference("HandlerResult"),
-                    "description": "In mode executed, one for each handler.",
-                },
-            },
-        },
-        "HandlerResult": {
-            "type": "object", "required": ["applet", "handler", "code", "error", "gas"],
-            "properties": {
-                "applet": reference("Label"),
-                "handler": {"type": "string"},
-                "code": {"type": "integer", "description": "What the handler returned; -1 if it did not return."},
-                "error": {"type": ["string", "null"], "description": "Why it did not return."},
-                "gas": reference("Decimal"),
-            },
-        },
-        "Session": {
-            "type": "object", "required": ["token", "device", "node", "expires"],
-            "properties": {
-                "token": {"type": "string", "description": "A JWT. Whoever holds it can send as the device."},
-                "device": {"type": "string", "description": "The device's DID."},
-                "node": {"type": "string", "description": "The DID of the node, which vouches for the messages."},
-                "expires": {"allOf": [reference("Time")], "description": "When the session ends."},
-            },
-        },
-        "Challenge": {
-            "type": "object", "required": ["nonce", "node", "expires"],
-            "properties": {
-                "nonce": {"type": "string", "description": "To be the introduction's nonce, once."},
-                "node": {"type": "string", "description": "The node's DID, which the introduction names."},
-                "expires": {"allOf": [reference("Time")], "description": "Until when it is taken."},
-            },
-        },
-        "Message": message_life(),
-        "MessageSettlement": settlement(),
-        "StateChange": {
-            "type": "object", "required": ["state", "time", "reason"],
-            "properties": {
-                "state": {"enum": ["stored", "ordered", "executed", "attested", "rejected", "conflicted"]},
-                "time": reference("Time"),
-                "reason": {"type": "string", "description": "Why, or what it waits for next."},
-            },
-        },
-        "Problem": {
-            "type": "object", "required": ["type", "title", "status", "detail", "code"],
-            "properties": {
-                "type": {"type": "string", "pattern": "^urn:w3bstream:(refusal|problem):[a-z-]+$"},
-                "title": {"type": "string"},
-                "status": {"type": "integer", "minimum": 400, "maximum": 599},
-                "detail": {"type": "string", "description": "What happened and how to fix it."},
-                "code": {"enum": codes},
-                "next_epoch": {
-                    "type": "integer", "minimum": 0, "maximum": u32::MAX,
-                    "description": "With too-old: the boot epoch that a wiped device should use next.",
-                },
-            },
-        },
-    })
-}
-
-fn message_life() -> Value {
-    json!({
-        "type": "object", "required": ["id", "project", "states", "settlements", "settlement_count"],
-        "properties": {
-            "id": reference("Digest"),
-            "project": reference("Label"),
-            "states": {"type": "array", "items": reference("StateChange"), "description": "Oldest first."},
-            "settlements": {
-                "type": "array", "items": reference("MessageSettlement"),
-                "maxItems": MessageLife::MOST_SETTLEMENTS,
-                "description": "What its handlers asked to be brought to contracts: the first of them.",
-            },
-            "settlement_count": {"type": "integer", "minimum": 0, "description": "How many there are in all."},
-        },
-    })
-}
-
-fn settlement() -> Value {
-    json!({
-        "type": "object",
-        "required": ["height", "index", "name", "chain", "state", "proof", "attempts", "reason", "transaction"],
-        "properties": {
-            "height": reference("Decimal"),
-            "index": {"allOf": [reference("Decimal")], "description": "Among the outputs of the block."},
-            "name": {"type": "string", "description": "The settlement's name in the manifest."},
-            "chain": {"allOf": [reference("Decimal")], "description": "The chain's id (EIP-155)."},
-            "state": {
-                "enum": ["waiting", "proven", "settled", "elsewhere"],
-                "description": "waiting: for its block's attestation, its proof, or without one its transaction. \
-                                proven: the transaction is not final yet. settled: the contract took it. \
-                                elsewhere: the contract took it by a transaction that this node does not know.",
-            },
-            "proof": {
-                "enum": ["none", "waiting", "made"],
-                "description": "none: it needs none, or it is not this node's.",
-            },
-            "attempts": {"type": "integer", "minimum": 0, "description": "How often it was tried in vain."},
-            "reason": {"type": "string", "description": "What it waits for, or why it is not further."},
-            "transaction": {
-                "type": ["object", "null"], "required": ["hash", "block", "gas"],
-                "properties": {
-                    "hash": {"type": "string", "pattern": "^0x[0-9a-f]{64}$"},
-                    "block": reference("Decimal"),
-                    "gas": {"allOf": [reference("Decimal")], "description": "Gas that it used."},
-                },
-            },
-        },
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -432,7 +472,10 @@ mod tests {
         for (path, methods) in document["paths"].as_object().unwrap() {
             for name in path.split('{').skip(1).map(|p| p.split('}').next().unwrap()) {
                 for operation in methods.as_object().unwrap().values() {
-                    let found = operation["parameters"].as_array().unwrap().iter().any(|p| p["name"] == name);
+                    let all = operation["parameters"].as_array().unwrap().iter();
+                    let found =
+                        all.map(|p| p["$ref"].as_str().map_or(p, |r| document.pointer(&r[1..]).unwrap()));
+                    let found = found.into_iter().any(|p| p["name"] == name && p["in"] == "path");
                     assert!(found, "{path} does not document {name}");
                 }
             }
