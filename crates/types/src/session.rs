@@ -188,6 +188,12 @@ impl SessionClaims {
 #[derive(Clone, PartialEq, Eq)]
 pub struct SessionToken {
     text: String,
+    // In a box, so that a record of another form is no larger for it.
+    read: Box<Read>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct Read {
     algorithm: Algorithm,
     claims: SessionClaims,
     signature: [u8; 64],
@@ -223,7 +229,8 @@ impl SessionToken {
         if !life.is_some_and(|life| (1..=MAX_SESSION_SECONDS).contains(&life)) {
             return Err(bad("exp must be at most a day behind iat"));
         }
-        Ok(Self { text: text.to_owned(), algorithm, claims, signature, signed_len })
+        let read = Box::new(Read { algorithm, claims, signature, signed_len });
+        Ok(Self { text: text.to_owned(), read })
     }
 
     /// Puts a JWT together from what was signed and its signature.
@@ -249,21 +256,21 @@ impl SessionToken {
 
     /// What it says. Nobody has checked it.
     #[must_use]
-    pub const fn claims(&self) -> &SessionClaims {
-        &self.claims
+    pub fn claims(&self) -> &SessionClaims {
+        &self.read.claims
     }
 
     /// When it ends.
     #[must_use]
-    pub const fn expires(&self) -> Timestamp {
+    pub fn expires(&self) -> Timestamp {
         // `parse` has seen that it fits.
-        Timestamp(self.claims.expires.saturating_mul(1000))
+        Timestamp(self.read.claims.expires.saturating_mul(1000))
     }
 
     /// When it began.
     #[must_use]
-    pub const fn issued(&self) -> Timestamp {
-        Timestamp(self.claims.issued.saturating_mul(1000))
+    pub fn issued(&self) -> Timestamp {
+        Timestamp(self.read.claims.issued.saturating_mul(1000))
     }
 
     /// Whether it is in force at this moment. Members' clocks may differ: it is so a minute before it began.
@@ -278,18 +285,19 @@ impl SessionToken {
     /// # Errors
     /// [`Invalid`] with link `session` or `signature`.
     pub fn verify(&self, members: &[Did]) -> Result<(), Invalid> {
-        let node = &self.claims.node;
+        let Read { algorithm, claims, signature, signed_len } = &*self.read;
+        let node = &claims.node;
         if !members.contains(node) {
             return Err(Invalid::new("session", format!("{node} is no member of the project's subnet")));
         }
         let key = node.embedded_key().map_err(|e| Invalid::new("session", e.to_string()))?;
-        compact::verify(&self.text, (self.algorithm, self.signed_len, &self.signature), &key)
+        compact::verify(&self.text, (*algorithm, *signed_len, signature), &key)
     }
 }
 
 impl fmt::Debug for SessionToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("SessionToken").field(&self.claims).finish()
+        f.debug_tuple("SessionToken").field(self.claims()).finish()
     }
 }
 
