@@ -22,6 +22,7 @@ mod cli;
 mod client;
 mod config;
 mod demo;
+mod legacy;
 mod manifest_file;
 mod paths;
 mod readings;
@@ -34,7 +35,7 @@ pub use cli::main;
 pub use client::{Admin, Answer, Http, read_running};
 pub use config::{
     AdminSettings, ChainSettings, Config, ConsensusSettings, ENV_PREFIX, GuestLimitsCaps, HttpSettings,
-    LimitSettings, LogSettings, MqttSettings, StatusPage, StorageSettings,
+    LegacySettings, LimitSettings, LogSettings, MqttSettings, StatusPage, StorageSettings,
 };
 pub use manifest_file::{AppletFile, Circuit, Loaded, ManifestFile, ProofFile, SettlementFile};
 pub use paths::Paths;

@@ -1,0 +1,1 @@
+//! Tests of the original's routes on a node that is played.
