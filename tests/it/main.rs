@@ -6,5 +6,6 @@ mod anvil;
 mod cli;
 mod crash;
 mod guests;
+mod legacy;
 mod settle;
 mod support;

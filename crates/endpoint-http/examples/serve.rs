@@ -52,7 +52,9 @@ fn main() {
             while let Some(arrival) = node.next().await {
                 let id = match &arrival.received.submission {
                     Submission::Signed(record) => record.id(),
-                    Submission::Token { event_id, .. } => MessageId(Digest::of(event_id.as_bytes())),
+                    Submission::Token { event_id, .. } | Submission::Session { event_id, .. } => {
+                        MessageId(Digest::of(event_id.as_bytes()))
+                    }
                 };
                 let (mode, results) = (AckMode::Durable, Vec::new());
                 arrival.ack.accept(Accepted { id, duplicate: false, mode, results });

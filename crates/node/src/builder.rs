@@ -29,6 +29,7 @@ use w3bstream_wallet_file::FileWallet;
 
 use crate::admin::{self, AdminState};
 use crate::gate::NodeGate;
+use crate::legacy::{self, Legacy};
 use crate::{ChainContext, ChainSettings, Config, Paths, Registry, StatusPage, StorageContext, web};
 
 /// Puts a node together.
@@ -51,6 +52,9 @@ pub struct Running {
     pub http: String,
     /// `mqtt://…`; absent without a broker.
     pub mqtt: Option<String>,
+    /// `http://…`: clients of the original W3bstream; absent unless they are served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub legacy: Option<String>,
     /// `http://…`: the admin API.
     pub admin: String,
     /// The node's DID.
@@ -107,6 +111,9 @@ impl NodeBuilder {
         if self.config.mqtt.enabled {
             ports.push(("mqtt", self.config.mqtt.listen));
         }
+        if self.config.legacy.enabled {
+            ports.push(("legacy", self.config.legacy.listen));
+        }
         for (i, (name, at)) in ports.iter().enumerate() {
             let clash = ports[..i].iter().find(|(_, other)| other == at && at.port() != 0);
             if let Some((other, _)) = clash.filter(|_| !self.free_ports) {
@@ -138,9 +145,14 @@ impl NodeBuilder {
         let http = self.bind_http(&query)?;
         let mqtt =
             if self.config.mqtt.enabled { Some(self.bind_mqtt(self.gate(&query)?).await?) } else { None };
+        let legacy = if self.config.legacy.enabled { Some(self.open_legacy(&query).await?) } else { None };
         let admin = self.bind("admin", self.config.admin.listen).await?;
         let mut endpoints: Vec<Arc<dyn Endpoint>> = vec![http.clone()];
         endpoints.extend(mqtt.clone().map(|m| -> Arc<dyn Endpoint> { m }));
+        if let Some(legacy) = &legacy {
+            endpoints.push(legacy.endpoint.clone());
+            endpoints.push(legacy.listener.clone());
+        }
         let node = self.wallet.node_did().context("keys")?;
         let context = StorageContext { dir: self.paths.dir(), settings: &self.config.storage.settings };
         let storage = self.registry.storage(&self.config.storage.kind, context)?;
@@ -171,12 +183,28 @@ impl NodeBuilder {
             pid: std::process::id(),
             http: http.urls().first().cloned().unwrap_or_default(),
             mqtt: mqtt.as_ref().and_then(|m| m.urls().first().cloned()),
+            legacy: legacy.as_ref().and_then(|l| l.listener.urls().first().cloned()),
             admin: format!("http://{}", admin.local_addr()?),
             node,
         };
         query.set(pipeline.clone(), running.clone());
         let drain = Duration::from_millis(self.config.limits.drain_ms);
-        Ok(Node { pipeline, http, admin, running, paths: self.paths, drain, status: query, _lock: lock })
+        let legacy = legacy.map(|l| l.listener);
+        let paths = self.paths;
+        Ok(Node { pipeline, http, legacy, admin, running, paths, drain, status: query, _lock: lock })
+    }
+
+    async fn open_legacy(&self, query: &Arc<LateQuery>) -> anyhow::Result<Legacy> {
+        let settings = &self.config.legacy;
+        let parts = (query, &self.wallet, &self.clock);
+        match legacy::open((settings, settings.listen), &self.paths, parts).await {
+            Err(_) if self.free_ports => {
+                legacy::open((settings, any_port(settings.listen)), &self.paths, parts).await
+            }
+            result => result.with_context(|| {
+                format!("the original's routes on {}: legacy.listen in node.toml", settings.listen)
+            }),
+        }
     }
 
     /// Who may connect over MQTT.
@@ -365,6 +393,7 @@ impl Sessions for LateQuery {
 pub struct Node {
     pipeline: Pipeline,
     http: Arc<HttpEndpoint>,
+    legacy: Option<Arc<HttpEndpoint>>,
     admin: tokio::net::TcpListener,
     running: Running,
     paths: Paths,
@@ -394,6 +423,9 @@ impl Node {
         self.pipeline.resume().await?;
         let servers = Tasks::new("servers");
         self.http.start(&servers);
+        if let Some(legacy) = &self.legacy {
+            legacy.start(&servers);
+        }
         let hash = admin::read_hash(&self.paths)?;
         let state = AdminState::new(self.pipeline.clone(), self.running.clone(), hash);
         admin::serve(self.admin, state, &servers);

@@ -19,6 +19,8 @@ pub struct Config {
     pub mqtt: MqttSettings,
     /// Sessions of devices that cannot sign each message.
     pub sessions: SessionSettings,
+    /// Clients of the original W3bstream.
+    pub legacy: LegacySettings,
     /// The admin API.
     pub admin: AdminSettings,
     /// The long-term record of device data.
@@ -144,6 +146,27 @@ pub struct SessionSettings {
 impl Default for SessionSettings {
     fn default() -> Self {
         Self { life_seconds: 3600, max_nonces: 65_536 }
+    }
+}
+
+/// Clients of the original W3bstream. Off unless it is switched on: what they send has a token and no signature.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LegacySettings {
+    /// Whether they are served.
+    pub enabled: bool,
+    /// Address and port of the event routes and of the management routes, which the original had on two.
+    pub listen: SocketAddr,
+    /// Connections at a time.
+    pub max_connections: usize,
+    /// Events and other requests under way at a time.
+    pub max_in_flight: usize,
+}
+
+impl Default for LegacySettings {
+    fn default() -> Self {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 8887));
+        Self { enabled: false, listen, max_connections: 4096, max_in_flight: 1024 }
     }
 }
 

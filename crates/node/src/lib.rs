@@ -23,6 +23,7 @@ mod client;
 mod config;
 mod demo;
 mod gate;
+mod legacy;
 mod manifest_file;
 mod paths;
 mod readings;
@@ -36,8 +37,8 @@ pub use cli::main;
 pub use client::{Admin, Answer, Http, read_running};
 pub use config::{
     AdminSettings, Anonymous, ChainSettings, Config, ConsensusSettings, ENV_PREFIX, GuestLimitsCaps,
-    HttpSettings, LimitSettings, LogSettings, MqttSettings, SessionSettings, StatusPage, StorageSettings,
-    UnknownCertificates,
+    HttpSettings, LegacySettings, LimitSettings, LogSettings, MqttSettings, SessionSettings, StatusPage,
+    StorageSettings, UnknownCertificates,
 };
 pub use gate::{MqttUser, MqttUsers};
 pub use manifest_file::{AppletFile, Circuit, Loaded, ManifestFile, ProofFile, SettlementFile};

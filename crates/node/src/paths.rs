@@ -73,6 +73,18 @@ impl Paths {
         self.0.join("mqtt.sqlite")
     }
 
+    /// Accounts, names and numbers of the original's clients.
+    #[must_use]
+    pub fn legacy(&self) -> PathBuf {
+        self.0.join("legacy.sqlite")
+    }
+
+    /// The first password of the account `admin` on the original's routes. May be moved away.
+    #[must_use]
+    pub fn legacy_password(&self) -> PathBuf {
+        self.0.join("legacy-password")
+    }
+
     /// Programs and replicated state.
     #[must_use]
     pub fn vfs(&self) -> PathBuf {

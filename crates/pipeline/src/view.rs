@@ -5,10 +5,10 @@ use serde::Serialize;
 use w3bstream_endpoint::{MessageLife, Query};
 use w3bstream_types::{
     AckMode, Address, Did, Digest, HandlerResult, MessageId, MessageSettlement, MessageState, OperatorName,
-    Output, ProjectId, ProjectName, PublicKey, StateChange, Stored, Timestamp,
+    Output, ProjectId, ProjectName, PublicKey, PublisherName, StateChange, Stored, Timestamp,
     receipt::{Receipt, ReceiptParts},
 };
-use w3bstream_wallet::DeviceStatus;
+use w3bstream_wallet::{DeviceStatus, Registry as _, TokenStatus};
 
 use crate::project::{GuestLog, Project};
 use crate::settle::{self, Settlement};
@@ -176,6 +176,15 @@ impl Pipeline {
         let mut all = self.recent_devices(project, usize::MAX);
         all.sort_by(|a, b| a.device.cmp(&b.device));
         all
+    }
+
+    /// The publisher that holds the token with this hash.
+    #[must_use]
+    pub fn publisher(&self, project: ProjectId, token: &Digest) -> Option<PublisherName> {
+        match self.0.registries.token(project, token) {
+            TokenStatus::Registered(registered) => Some(registered.publisher.clone()),
+            TokenStatus::Unknown => None,
+        }
     }
 
     /// What a project's guests have logged last, oldest first.

@@ -10,11 +10,12 @@
 //! - What is not understood is refused: an unknown or repeated field could be read otherwise by another node.
 //!
 //! Answers to devices ([`AckBody`], [`RefusalBody`]) are JSON, so that a device needs no protobuf to read them.
-//! `docs/devices.md` is the same for people who program devices.
+//! `docs/devices.md` is the same for people who program devices. [`legacy`] has the forms of the original W3bstream's clients.
 
 mod answer;
 mod decode;
 mod envelope;
+pub mod legacy;
 
 // Made by `cargo xtask codegen` from proto/.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated code")]

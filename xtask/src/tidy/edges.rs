@@ -30,12 +30,13 @@ const TYPES: &str = "w3bstream-types";
 const TOOLS: [&str; 4] = [TYPES, "w3bstream-wire", "w3bstream-tasks", "w3bstream-sqlite"];
 
 /// The implementations, with their room.
-const IMPLEMENTATIONS: [(&str, &str); 12] = [
+const IMPLEMENTATIONS: [(&str, &str); 13] = [
     ("w3bstream-journal-sqlite", "w3bstream-journal"),
     ("w3bstream-endpoint-http", "w3bstream-endpoint"),
     ("w3bstream-endpoint-mqtt", "w3bstream-endpoint"),
     ("w3bstream-endpoint-grpc", "w3bstream-endpoint"),
     ("w3bstream-endpoint-coap", "w3bstream-endpoint"),
+    ("w3bstream-endpoint-legacy", "w3bstream-endpoint"),
     ("w3bstream-wallet-file", "w3bstream-wallet"),
     ("w3bstream-storage-sqlite", "w3bstream-storage"),
     ("w3bstream-vfs-local", "w3bstream-vfs"),

@@ -313,6 +313,7 @@ async fn run(registry: Registry, args: RunArgs) -> anyhow::Result<()> {
     tracing::info!(
         http = running.http,
         mqtt = running.mqtt,
+        legacy = running.legacy,
         admin = running.admin,
         "node {} runs",
         running.node

@@ -1,0 +1,129 @@
+//! The routes, and what they share.
+
+mod account;
+mod applet;
+mod deploy;
+mod event;
+mod project;
+mod publisher;
+mod sprout;
+mod strategy;
+mod task;
+
+use std::sync::Arc;
+
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post, put};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::endpoint::Shared;
+use crate::error::ApiError;
+
+pub(crate) use event::describe;
+
+pub(crate) type Context = State<Arc<Shared>>;
+
+/// Where a token may also stand.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct AuthQuery {
+    #[serde(default)]
+    pub(crate) authorization: String,
+}
+
+pub(crate) fn created(body: Value) -> Response {
+    (StatusCode::CREATED, Json(body)).into_response()
+}
+
+pub(crate) fn ok(body: Value) -> Response {
+    Json(body).into_response()
+}
+
+pub(crate) fn empty() -> Response {
+    StatusCode::NO_CONTENT.into_response()
+}
+
+/// A list as the original answers it.
+pub(crate) fn listed(data: Vec<Value>) -> Response {
+    let total = data.len();
+    ok(json!({ "data": data, "total": total }))
+}
+
+/// A number of a path.
+pub(crate) fn number(text: &str) -> Result<u64, ApiError> {
+    text.parse().map_err(|_| ApiError::bad(format!("{text:?} is no number of this node")))
+}
+
+pub(crate) fn body<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(bytes)
+        .map_err(|e| ApiError::bad(format!("the body is not what this route takes: {e}")))
+}
+
+/// Runs strategies' and applets' routes only for who is logged in.
+macro_rules! login {
+    ($shared:expr, $headers:expr, $query:expr) => {
+        $shared.authorise(&$headers, &$query.authorization).await?
+    };
+}
+pub(crate) use login;
+
+pub(crate) fn router(shared: &Arc<Shared>) -> Router {
+    let management = Router::new()
+        .route("/login", put(account::login))
+        .route("/register/admin", post(account::register))
+        .route("/account_access_key", post(account::create_key))
+        .route("/account_access_key/datalist", get(account::keys))
+        .route("/account_access_key/{name}", delete(account::delete_key))
+        .route("/project", post(project::create))
+        .route("/project/datalist", get(project::list))
+        .route("/project/detail_list", get(project::details))
+        .route("/project/x/{project}/data", get(project::show))
+        .route("/project/x/{project}", delete(project::remove))
+        .route("/project_config/x/{project}/{kind}", get(project::config).post(project::set_config))
+        .route("/applet/x/{project}/datalist", get(applet::list))
+        .route("/applet/data/{applet}", get(applet::show).delete(applet::remove))
+        .route("/deploy/applet/{applet}", post(deploy::create).get(deploy::of_applet))
+        .route("/deploy/instance/{instance}", get(deploy::show))
+        .route("/deploy/{instance}/{command}", put(deploy::command))
+        .route("/deploy/{instance}", delete(deploy::remove))
+        .route(
+            "/publisher/x/{project}",
+            post(publisher::create).get(publisher::list).delete(publisher::remove_of),
+        )
+        .route("/publisher/x/{project}/datalist", get(publisher::list))
+        .route("/publisher/x/{project}/upsert", post(publisher::upsert))
+        .route("/publisher/x/{project}/anonymous", post(publisher::anonymous))
+        .route("/publisher/x/{project}/{publisher}", put(publisher::update))
+        .route("/publisher/data/{publisher}", get(publisher::show).delete(publisher::remove))
+        .route("/strategy/x/{project}", post(strategy::create))
+        .route("/strategy/x/{project}/datalist", get(strategy::list))
+        .route("/strategy/{strategy}", put(strategy::update))
+        .route("/strategy/data/{strategy}", get(strategy::show).delete(strategy::remove))
+        .route("/event/{channel}", post(event::post));
+    // Half a MiB for what stands around a module.
+    let upload_limit = DefaultBodyLimit::max(shared.config.max_upload_bytes.saturating_add(1 << 19));
+    let uploads = Router::new()
+        .route("/applet/x/{project}", post(applet::create))
+        .route("/applet/{applet}", put(applet::update))
+        .layer(upload_limit);
+    let prefixed = management.layer(DefaultBodyLimit::max(shared.config.max_body_bytes)).merge(uploads);
+    let later = Router::new()
+        .route("/message", post(sprout::post))
+        .route("/message/{id}", get(sprout::show))
+        .route("/v1/task", post(task::post))
+        .route("/v1/task/{id}", get(task::show))
+        .layer(DefaultBodyLimit::max(shared.config.max_body_bytes));
+    Router::new()
+        .route("/liveness", get(|| async { ok(json!({ "w3bstream": "ok" })) }))
+        .route("/version", get(version))
+        .nest("/srv-applet-mgr/v0", prefixed)
+        .merge(later)
+        .with_state(shared.clone())
+}
+
+async fn version(State(shared): Context) -> Response {
+    shared.backend.version().into_response()
+}
