@@ -61,21 +61,7 @@ impl Files {
     }
 
     pub(crate) fn key(&self, path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
-        PrivateKeyDer::from_pem_slice(&self.key).map_err(|e| {
-            let text = String::from_utf8_lossy(&self.key);
-            let shown = path.display();
-            // What the parser says could quote the key.
-            let why = match e {
-                _ if text.contains("ENCRYPTED") => {
-                    format!("the private key in {shown} is encrypted; decrypt it with `openssl pkey -in {shown} -out key.pem`")
-                }
-                pem::Error::NoItemsFound => format!(
-                    "{shown} holds no private key; it must hold one in PEM (-----BEGIN PRIVATE KEY-----, EC or RSA PRIVATE KEY)"
-                ),
-                _ => format!("{shown} is broken PEM; copy the private key there again"),
-            };
-            Error::new(ErrorKind::Key, format!("tls: {why}"))
-        })
+        private_key(&self.key, path)
     }
 
     pub(crate) fn authorities(&self, path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
@@ -89,7 +75,25 @@ impl Files {
     }
 }
 
-async fn read(what: &str, path: &Path, most: u64) -> Result<Vec<u8>, Error> {
+pub(crate) fn private_key(pem: &[u8], path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
+    PrivateKeyDer::from_pem_slice(pem).map_err(|e| {
+        let text = String::from_utf8_lossy(pem);
+        let shown = path.display();
+        // What the parser says could quote the key.
+        let why = match e {
+            _ if text.contains("ENCRYPTED") => {
+                format!("the private key in {shown} is encrypted; decrypt it with `openssl pkey -in {shown} -out key.pem`")
+            }
+            pem::Error::NoItemsFound => format!(
+                "{shown} holds no private key; it must hold one in PEM (-----BEGIN PRIVATE KEY-----, EC or RSA PRIVATE KEY)"
+            ),
+            _ => format!("{shown} is broken PEM; copy the private key there again"),
+        };
+        Error::new(ErrorKind::Key, format!("tls: {why}"))
+    })
+}
+
+pub(crate) async fn read(what: &str, path: &Path, most: u64) -> Result<Vec<u8>, Error> {
     let shown = path.display();
     let cannot = |e: std::io::Error| {
         let what = format!("tls: cannot read {what} from {shown}; name a file that the node's user may read");
@@ -105,7 +109,12 @@ async fn read(what: &str, path: &Path, most: u64) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-fn all<T: PemObject>(pem: &[u8], path: &Path, kind: ErrorKind, what: &str) -> Result<Vec<T>, Error> {
+pub(crate) fn all<T: PemObject>(
+    pem: &[u8],
+    path: &Path,
+    kind: ErrorKind,
+    what: &str,
+) -> Result<Vec<T>, Error> {
     let shown = path.display();
     let found: Result<Vec<T>, pem::Error> = T::pem_slice_iter(pem).collect();
     match found {

@@ -1,4 +1,4 @@
-//! What listeners share about TLS: certificates and keys from files, devices' certificates, revocation lists, and
+//! What listeners, and clients of other servers, share about TLS: certificates and keys from files, devices' certificates, revocation lists, and
 //! reloading all of them while connections stay open.
 //!
 //! **Takes** [`TlsSettings`] and TCP connections; **gives** encrypted streams with the [`Peer`] at the other end.
@@ -43,11 +43,16 @@
 //! old ones stay in use, and the log, [`Metrics::reloads_failed`] and [`Tls::last_error`] say so. Connections that are open stay
 //! open; [`Tls::recheck`] tells whether a peer's certificate would still be taken, and [`Tls::generation`] when to ask.
 //!
+//! # Clients
+//! [`TlsClient`] is the other direction: this node connects to a server, such as an MQTT broker, trusts the authorities of
+//! a file or those of the system, and shows a certificate of its own if it has one.
+//!
 //! # Invariants
 //! - A handshake ends within [`TlsSettings::handshake_timeout`], its failure included.
 //! - No file is read beyond [`TlsSettings::max_file_bytes`].
 //! - No private key is in a log, an error or a `Debug` form.
 
+mod client;
 mod error;
 mod files;
 mod load;
@@ -56,6 +61,7 @@ mod peer;
 mod settings;
 mod tls;
 
+pub use client::{ClientSettings, Identity, TlsClient, TlsClientStream};
 pub use error::{Error, ErrorKind};
 pub use own::{SelfSigned, self_signed};
 pub use peer::{Peer, PeerCertificate};

@@ -207,7 +207,7 @@ pub(crate) fn unix_time(at: Timestamp) -> UnixTime {
 
 /// The clock of those who made the listener.
 #[derive(Debug)]
-struct OwnTime(Arc<dyn Clock>);
+pub(crate) struct OwnTime(pub(crate) Arc<dyn Clock>);
 
 impl TimeProvider for OwnTime {
     fn current_time(&self) -> Option<UnixTime> {
