@@ -45,7 +45,10 @@ fn forbidden(package: &str) -> Vec<&'static str> {
         "w3bstream-engine-wasmer" | "w3bstream-prover-groth16" => {
             &[&["wasmtime", "wasmi"], &NETWORK, &DATABASE, &COMMAND_LINE]
         }
-        "w3bstream-endpoint-http" | "w3bstream-endpoint-mqtt" => &[&WASM, &DATABASE, &COMMAND_LINE],
+        "w3bstream-endpoint-http"
+        | "w3bstream-endpoint-mqtt"
+        | "w3bstream-endpoint-brokers"
+        | "w3bstream-tls" => &[&WASM, &DATABASE, &COMMAND_LINE],
         "w3bstream-tasks" | "w3bstream-pipeline" => &[&WASM, &NETWORK, &DATABASE, &COMMAND_LINE],
         _ => &[],
     };

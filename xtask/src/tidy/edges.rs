@@ -30,8 +30,9 @@ const TYPES: &str = "w3bstream-types";
 const TOOLS: [&str; 5] = [TYPES, "w3bstream-wire", "w3bstream-tasks", "w3bstream-tls", "w3bstream-sqlite"];
 
 /// The implementations, with their room.
-const IMPLEMENTATIONS: [(&str, &str); 10] = [
+const IMPLEMENTATIONS: [(&str, &str); 11] = [
     ("w3bstream-journal-sqlite", "w3bstream-journal"),
+    ("w3bstream-endpoint-brokers", "w3bstream-endpoint"),
     ("w3bstream-endpoint-http", "w3bstream-endpoint"),
     ("w3bstream-endpoint-mqtt", "w3bstream-endpoint"),
     ("w3bstream-wallet-file", "w3bstream-wallet"),
