@@ -35,6 +35,7 @@
 mod broker;
 mod config;
 mod endpoint;
+mod incoming;
 mod link;
 mod metrics;
 mod order;

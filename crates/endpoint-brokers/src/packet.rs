@@ -9,6 +9,7 @@ use rumqttc::v5::mqttbytes::{QoS as Qos5, v5};
 use w3bstream_types::RefusalKind;
 
 use crate::config::{BrokerConfig, MqttVersion};
+use crate::incoming::{from_v4, from_v5};
 
 /// Why a connection cannot go on, in words.
 pub(crate) type Fault = String;
@@ -16,19 +17,19 @@ pub(crate) type Fault = String;
 /// A message from the broker.
 #[derive(Debug)]
 pub(crate) struct Publish {
-    pub(crate) delivery: Delivered,
+    pub(crate) due: Due,
     pub(crate) repeated: bool,
     pub(crate) topic: String,
     pub(crate) content_type: Option<String>,
     pub(crate) payload: Bytes,
 }
 
-/// At which quality a message came, with its packet id.
+/// What the broker waits for, with the message's packet id: nothing at QoS 0, PUBACK at 1, PUBREC at 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Delivered {
-    AtMostOnce,
-    AtLeastOnce(NonZeroU16),
-    ExactlyOnce(NonZeroU16),
+pub(crate) enum Due {
+    Nothing,
+    PubAck(NonZeroU16),
+    PubRec(NonZeroU16),
 }
 
 /// What a CONNACK grants.
@@ -124,14 +125,14 @@ pub(crate) fn frame(buf: &[u8]) -> Result<Option<Frame>, Fault> {
 ///
 /// # Errors
 /// A [`Fault`] if the packet cannot be a PUBLISH.
-pub(crate) fn head(buf: &[u8], frame: Frame) -> Result<Option<(usize, Delivered)>, Fault> {
+pub(crate) fn head(buf: &[u8], frame: Frame) -> Result<Option<(usize, Due)>, Fault> {
     let word = |at: usize| Some(u16::from_be_bytes([*buf.get(at)?, *buf.get(at + 1)?]));
     let Some(topic) = word(frame.header) else { return Ok(None) };
     let at = frame.header + 2 + usize::from(topic);
     let (quality, end) = match frame.first & 0b0110 {
-        0 => return Ok(Some((at, Delivered::AtMostOnce))),
-        0b0010 => (Delivered::AtLeastOnce as fn(NonZeroU16) -> Delivered, at + 2),
-        0b0100 => (Delivered::ExactlyOnce as fn(NonZeroU16) -> Delivered, at + 2),
+        0 => return Ok(Some((at, Due::Nothing))),
+        0b0010 => (Due::PubAck as fn(NonZeroU16) -> Due, at + 2),
+        0b0100 => (Due::PubRec as fn(NonZeroU16) -> Due, at + 2),
         _ => return Err("the broker sent a message of QoS 3".to_owned()),
     };
     if end > frame.total {
@@ -284,11 +285,11 @@ impl Codec {
     }
 
     /// PUBACK or PUBREC, whichever the message asks for.
-    pub(crate) fn acknowledge(&self, out: &mut BytesMut, of: Delivered, told: &Told) {
+    pub(crate) fn acknowledge(&self, out: &mut BytesMut, of: Due, told: &Told) {
         let (first, id) = match of {
-            Delivered::AtMostOnce => return,
-            Delivered::AtLeastOnce(id) => (0x40, id),
-            Delivered::ExactlyOnce(id) => (0x50, id),
+            Due::Nothing => return,
+            Due::PubAck(id) => (0x40, id),
+            Due::PubRec(id) => (0x50, id),
         };
         let short = |out: &mut BytesMut| {
             let [high, low] = id.get().to_be_bytes();
@@ -299,7 +300,7 @@ impl Codec {
             return short(out);
         }
         let packet = |why: Option<String>| match of {
-            Delivered::ExactlyOnce(_) => v5::Packet::PubRec(v5::PubRec {
+            Due::PubRec(_) => v5::Packet::PubRec(v5::PubRec {
                 pkid: id.get(),
                 reason: pubrec_code(*code),
                 properties: why.map(|why| v5::PubRecProperties {
@@ -369,7 +370,7 @@ const fn pubrec_code(code: Code) -> v5::PubRecReason {
 }
 
 /// Texts of MQTT have no control characters, and this one need not be long.
-fn reason_string(why: &str) -> String {
+pub(crate) fn reason_string(why: &str) -> String {
     let mut text = String::new();
     for c in why.chars().filter(|c| !c.is_control()) {
         if text.len() + c.len_utf8() > MAX_REASON {
@@ -378,97 +379,6 @@ fn reason_string(why: &str) -> String {
         text.push(c);
     }
     text
-}
-
-fn delivered(level: u8, id: u16) -> Result<Delivered, Fault> {
-    match (level, NonZeroU16::new(id)) {
-        (0, _) => Ok(Delivered::AtMostOnce),
-        (1, Some(id)) => Ok(Delivered::AtLeastOnce(id)),
-        (2, Some(id)) => Ok(Delivered::ExactlyOnce(id)),
-        _ => Err("a message with the packet id 0".to_owned()),
-    }
-}
-
-fn from_v4(packet: v4::Packet) -> Result<Incoming, Fault> {
-    Ok(match packet {
-        v4::Packet::ConnAck(ack) if ack.code == v4::ConnectReturnCode::Success => {
-            Incoming::ConnAck(Ok(Granted { session_present: ack.session_present, ..Granted::default() }))
-        }
-        v4::Packet::ConnAck(ack) => Incoming::ConnAck(Err(format!("{:?}", ack.code))),
-        v4::Packet::SubAck(ack) => {
-            let code = |code: &v4::SubscribeReasonCode| match code {
-                v4::SubscribeReasonCode::Success(qos) => Ok(*qos as u8),
-                v4::SubscribeReasonCode::Failure => Err("Failure".to_owned()),
-            };
-            Incoming::SubAck(ack.return_codes.iter().map(code).collect())
-        }
-        v4::Packet::Publish(publish) => Incoming::Publish(Publish {
-            delivery: delivered(publish.qos as u8, publish.pkid)?,
-            repeated: publish.dup,
-            topic: publish.topic,
-            content_type: None,
-            payload: publish.payload,
-        }),
-        v4::Packet::PubRel(release) => Incoming::Released(release.pkid),
-        v4::Packet::PubAck(ack) => Incoming::Acked(ack.pkid, None),
-        v4::Packet::PingResp => Incoming::Pong,
-        _ => return Err("a packet that no broker sends here".to_owned()),
-    })
-}
-
-fn from_v5(packet: v5::Packet) -> Result<Incoming, Fault> {
-    Ok(match packet {
-        v5::Packet::ConnAck(ack) => {
-            let properties = ack.properties;
-            if ack.code != v5::ConnectReturnCode::Success {
-                let why = properties.and_then(|p| p.reason_string).unwrap_or_default();
-                return Ok(Incoming::ConnAck(Err(with_reason(&ack.code, &why))));
-            }
-            let of = properties.as_ref();
-            Incoming::ConnAck(Ok(Granted {
-                session_present: ack.session_present,
-                receive_max: of.and_then(|p| p.receive_max),
-                max_packet_bytes: of.and_then(|p| p.max_packet_size),
-                keep_alive_secs: of.and_then(|p| p.server_keep_alive),
-            }))
-        }
-        v5::Packet::SubAck(ack) => {
-            let code = |code: &v5::SubscribeReasonCode| match code {
-                v5::SubscribeReasonCode::Success(qos) => Ok(*qos as u8),
-                other => Err(format!("{other:?}")),
-            };
-            Incoming::SubAck(ack.return_codes.iter().map(code).collect())
-        }
-        v5::Packet::Publish(publish) => {
-            let topic = String::from_utf8(publish.topic.to_vec()).map_err(|_| "a topic that is no text")?;
-            Incoming::Publish(Publish {
-                delivery: delivered(publish.qos as u8, publish.pkid)?,
-                repeated: publish.dup,
-                topic,
-                content_type: publish.properties.and_then(|p| p.content_type),
-                payload: publish.payload,
-            })
-        }
-        v5::Packet::PubRel(release) => Incoming::Released(release.pkid),
-        v5::Packet::PubAck(ack) => {
-            let taken =
-                matches!(ack.reason, v5::PubAckReason::Success | v5::PubAckReason::NoMatchingSubscribers);
-            Incoming::Acked(ack.pkid, (!taken).then(|| format!("{:?}", ack.reason)))
-        }
-        v5::Packet::PingResp(_) => Incoming::Pong,
-        v5::Packet::Disconnect(end) => {
-            let why = end.properties.and_then(|p| p.reason_string).unwrap_or_default();
-            Incoming::Disconnect(with_reason(&end.reason_code, &why))
-        }
-        _ => return Err("a packet that no broker sends here".to_owned()),
-    })
-}
-
-fn with_reason(code: &impl std::fmt::Debug, why: &str) -> String {
-    match why {
-        "" => format!("{code:?}"),
-        why => format!("{code:?}, {}", reason_string(why)),
-    }
 }
 
 #[cfg(test)]
@@ -496,8 +406,8 @@ mod tests {
         let at = frame(&packet).unwrap().unwrap();
         assert_eq!(head(&packet[..9], at), Ok(None));
         let id = NonZeroU16::new(258).unwrap();
-        assert_eq!(head(&packet, at), Ok(Some((10, Delivered::ExactlyOnce(id)))));
-        assert_eq!(head(&packet, Frame { first: 0x30, ..at }), Ok(Some((8, Delivered::AtMostOnce))));
+        assert_eq!(head(&packet, at), Ok(Some((10, Due::PubRec(id)))));
+        assert_eq!(head(&packet, Frame { first: 0x30, ..at }), Ok(Some((8, Due::Nothing))));
         assert!(head(&packet, Frame { first: 0x36, ..at }).is_err());
         assert!(head(&packet, Frame { total: 8, ..at }).is_err());
     }
@@ -507,14 +417,14 @@ mod tests {
         let id = NonZeroU16::new(5).unwrap();
         let told = Told::Refused(Code::Identity, "unknown-device: \u{7}who".to_owned());
         let mut out = BytesMut::new();
-        codec(MqttVersion::V5).acknowledge(&mut out, Delivered::ExactlyOnce(id), &told);
+        codec(MqttVersion::V5).acknowledge(&mut out, Due::PubRec(id), &told);
         assert_eq!(&out[..5], &[0x50, 26, 0, 5, 0x87]);
         assert!(out.ends_with(b"unknown-device: who"), "{out:?}");
         out.clear();
-        codec(MqttVersion::V4).acknowledge(&mut out, Delivered::AtLeastOnce(id), &told);
+        codec(MqttVersion::V4).acknowledge(&mut out, Due::PubAck(id), &told);
         assert_eq!(&out[..], &[0x40, 2, 0, 5]);
         out.clear();
-        Codec::new(MqttVersion::V5, 16).acknowledge(&mut out, Delivered::AtLeastOnce(id), &told);
+        Codec::new(MqttVersion::V5, 16).acknowledge(&mut out, Due::PubAck(id), &told);
         assert_eq!(out[4], 0x87, "without the reason, where the broker takes small packets only: {out:?}");
         assert!(out.len() < 10);
     }

@@ -15,7 +15,7 @@ use w3bstream_wire::{AckBody, Ingress, RefusalBody, device_topic, is_level, refu
 use crate::broker::{Broker, Outgoing};
 use crate::config::Tell;
 use crate::order::InOrder;
-use crate::packet::{Code, Codec, Delivered, Fault, Frame, Incoming, Message, Publish, Told, frame, head};
+use crate::packet::{Code, Codec, Due, Fault, Frame, Incoming, Message, Publish, Told, frame, head};
 use crate::shared::{Mailbox, Origin, Permit, Phase, Shared, offer};
 
 /// The packet id of SUBSCRIBE. Publications have the others.
@@ -62,7 +62,7 @@ pub(crate) struct Session {
     mailbox: Arc<Mailbox>,
     arrivals: mpsc::Sender<Arrival>,
     codec: Codec,
-    line: InOrder<Delivered, Told>,
+    line: InOrder<Due, Told>,
     /// QoS 0 messages without an answer.
     loose: usize,
     /// Bytes to come of a message that is too large.
@@ -163,20 +163,20 @@ impl Session {
         if at.first >> 4 != 3 {
             return Err(End::Fault(format!("the broker sent a packet of {} bytes", at.total)));
         }
-        let Some((_, delivery)) = head(buf, at).map_err(End::Fault)? else { return Ok(false) };
+        let Some((_, due)) = head(buf, at).map_err(End::Fault)? else { return Ok(false) };
         let limit = self.shared.config.max_packet_bytes;
         let why = format!("too-large: {} bytes are more than {limit} (max_packet_bytes)", at.total);
         tracing::warn!(broker = %self.broker.config.name, why, "message refused");
         self.broker.counters.publishes.add(1);
         self.broker.counters.refused(RefusalKind::TooLarge);
-        self.refuse(delivery, Code::Other, why);
+        self.refuse(due, Code::Other, why);
         self.skip = at.total;
         Ok(true)
     }
 
-    fn refuse(&mut self, delivery: Delivered, code: Code, why: String) {
-        if delivery != Delivered::AtMostOnce {
-            let place = self.line.push(delivery);
+    fn refuse(&mut self, due: Due, code: Code, why: String) {
+        if due != Due::Nothing {
+            let place = self.line.push(due);
             self.line.set(place, Some(Told::Refused(code, why)));
         }
     }
@@ -237,10 +237,10 @@ impl Session {
             Err(not) => {
                 // Nobody is told: it may be a message of this node that has come back.
                 counters.wrong_topics.add(1);
-                return self.refuse(publish.delivery, Code::Topic, format!("topic: {}", not.why()));
+                return self.refuse(publish.due, Code::Topic, format!("topic: {}", not.why()));
             }
         };
-        let place = (publish.delivery != Delivered::AtMostOnce).then(|| self.line.push(publish.delivery));
+        let place = (publish.due != Due::Nothing).then(|| self.line.push(publish.due));
         match read(&publish, &ingress) {
             Ok(submission) => {
                 let received_at = self.shared.clock.now();

@@ -138,6 +138,6 @@ fn limits_of_the_broker_are_kept() {
                 let (_, id, _) = conn.message().await;
                 conn.write(&packet(0x40, &id.to_be_bytes())).await;
             });
-        (first.unwrap(), second.unwrap());
+        first.and(second).unwrap();
     });
 }
