@@ -1,7 +1,8 @@
 //! What a refusal is called in MQTT.
 
 use rmqtt_codec::v5::{DisconnectReasonCode, PublishAckReason};
-use w3bstream_types::{Refusal, RefusalKind};
+use w3bstream_types::RefusalKind;
+pub(crate) use w3bstream_wire::refusal_reason as reason;
 
 /// How a refusal is told to an MQTT 5 device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,16 +35,10 @@ pub(crate) const fn told(kind: RefusalKind) -> Told {
     }
 }
 
-/// The reason string: the stable code first, so that a program can read it.
-pub(crate) fn reason(refusal: &Refusal) -> String {
-    match refusal.next_epoch {
-        Some(epoch) => format!("{}: {}; next-epoch={epoch}", refusal.kind.code(), refusal.detail),
-        None => format!("{}: {}", refusal.kind.code(), refusal.detail),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use w3bstream_types::Refusal;
+
     use super::*;
 
     #[test]

@@ -1,64 +1,11 @@
 //! Topics and filters: which are well-formed, and which are ours.
 
-use w3bstream_types::{EventType, ProjectName};
+pub(crate) use w3bstream_wire::{Ingress, device_topic, is_level};
 
 /// Levels of a topic or filter. Ours have four at most; a filter with thousands of levels is an attack.
 const MAX_LEVELS: usize = 16;
 /// Bytes of a topic or filter.
 const MAX_BYTES: usize = 1024;
-
-/// What a device publishes to: `w3b/{project}/{type}`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Ingress {
-    pub(crate) project: ProjectName,
-    pub(crate) event_type: EventType,
-}
-
-/// Why a device may not publish to a topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NoIngress {
-    /// The node writes there: `w3b/{project}/ack/…`, `…/refused/…`, `…/cmd/…`.
-    Reserved,
-    /// It is no topic of this broker.
-    Unknown,
-}
-
-impl NoIngress {
-    pub(crate) const fn why(self) -> &'static str {
-        match self {
-            Self::Reserved => "only the node publishes to this topic",
-            Self::Unknown => "devices publish to w3b/{project}/{type}, with a-z, 0-9 and '-' in both names",
-        }
-    }
-}
-
-impl Ingress {
-    pub(crate) fn parse(topic: &str) -> Result<Self, NoIngress> {
-        let mut levels = topic.split('/');
-        let (Some("w3b"), Some(project), Some(third)) = (levels.next(), levels.next(), levels.next()) else {
-            return Err(NoIngress::Unknown);
-        };
-        if levels.next().is_some() {
-            let reserved = matches!(third, "ack" | "refused" | "cmd");
-            return Err(if reserved { NoIngress::Reserved } else { NoIngress::Unknown });
-        }
-        match (project.parse(), third.parse()) {
-            (Ok(project), Ok(event_type)) => Ok(Self { project, event_type }),
-            _ => Err(NoIngress::Unknown),
-        }
-    }
-}
-
-/// Where the node tells `sender` something: `what` is `ack` or `refused`, `sender` a device's DID, or the client
-/// id of a connection whose bytes named no device.
-pub(crate) fn device_topic(project: &ProjectName, what: &str, sender: &str) -> String {
-    format!("w3b/{project}/{what}/{sender}")
-}
-
-/// True if the text may be a level of a topic.
-pub(crate) fn is_level(text: &str) -> bool {
-    !text.is_empty() && text.len() <= 256 && !text.contains(['/', '+', '#', '\0'])
-}
 
 /// True for a topic name: no wildcards, no U+0000, not empty, not too long.
 pub(crate) fn is_topic(topic: &str) -> bool {
@@ -99,22 +46,6 @@ fn is_text(topic: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn devices_publish_to_project_and_type_only() {
-        let ok = Ingress::parse("w3b/cold-chain/reading").unwrap();
-        assert_eq!((ok.project.as_str(), ok.event_type.as_str()), ("cold-chain", "reading"));
-        // A type may be called like a reserved word: it has no fourth level.
-        assert!(Ingress::parse("w3b/p/ack").is_ok());
-        for reserved in ["w3b/p/ack/did:key:z", "w3b/p/refused/d", "w3b/p/cmd/d", "w3b/p/cmd/d/e"] {
-            assert_eq!(Ingress::parse(reserved), Err(NoIngress::Reserved), "{reserved}");
-        }
-        for unknown in
-            ["", "w3b", "w3b/p", "w3b/p/t/x", "W3B/p/t", "w3b/P/t", "w3b/p/t_x", "w3b//t", "a/b/c", "$SYS/x"]
-        {
-            assert_eq!(Ingress::parse(unknown), Err(NoIngress::Unknown), "{unknown}");
-        }
-    }
 
     #[test]
     fn a_shared_subscription_names_group_and_filter() {

@@ -58,3 +58,12 @@ impl RefusalBody {
         }
     }
 }
+
+/// A refusal as the reason string of MQTT 5: the stable code first, so that a program can read it.
+#[must_use]
+pub fn refusal_reason(refusal: &Refusal) -> String {
+    match refusal.next_epoch {
+        Some(epoch) => format!("{}: {}; next-epoch={epoch}", refusal.kind.code(), refusal.detail),
+        None => format!("{}: {}", refusal.kind.code(), refusal.detail),
+    }
+}

@@ -16,12 +16,14 @@ mod answer;
 mod decode;
 mod envelope;
 pub mod legacy;
+mod topic;
 
 // Made by `cargo xtask codegen` from proto/.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated code")]
 #[path = "generated/w3bstream.v1.rs"]
 mod generated;
 
-pub use answer::{AckBody, RefusalBody};
+pub use answer::{AckBody, RefusalBody, refusal_reason};
 pub use decode::{CONTENT_TYPE_ENVELOPE, CONTENT_TYPE_JOSE, decode_jws, decode_message};
 pub use envelope::{ENVELOPE_VERSION, decode_envelope, encode_envelope};
+pub use topic::{Ingress, NoIngress, device_topic, is_level};

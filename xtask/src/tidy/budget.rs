@@ -49,7 +49,10 @@ fn forbidden(package: &str) -> Vec<&'static str> {
         "w3bstream-endpoint-grpc" => &[&WASM, &DATABASE, &COMMAND_LINE, &["axum"]],
         // Its sessions survive a restart in a database of their own.
         "w3bstream-endpoint-mqtt" => &[&WASM, &COMMAND_LINE],
-        "w3bstream-endpoint-http" | "w3bstream-endpoint-coap" => &[&WASM, &DATABASE, &COMMAND_LINE],
+        "w3bstream-endpoint-http"
+        | "w3bstream-endpoint-brokers"
+        | "w3bstream-endpoint-coap"
+        | "w3bstream-tls" => &[&WASM, &DATABASE, &COMMAND_LINE],
         "w3bstream-tasks" | "w3bstream-pipeline" => &[&WASM, &NETWORK, &DATABASE, &COMMAND_LINE],
         _ => &[],
     };

@@ -1,7 +1,7 @@
 //! Which package may depend on which: the order of the house.
 //!
 //! ```text
-//! types ◀── wire, tasks, sqlite
+//! types ◀── wire, tasks, tls, sqlite
 //!   ▲  ▲________________________________
 //!   │                                   │
 //! rooms ◀── implementations ◀── node ◀── w3bstream ◀── bins
@@ -27,11 +27,12 @@ pub(crate) const ROOMS: [&str; 9] = [
 const TYPES: &str = "w3bstream-types";
 
 /// What an implementation may use beside its room.
-const TOOLS: [&str; 4] = [TYPES, "w3bstream-wire", "w3bstream-tasks", "w3bstream-sqlite"];
+const TOOLS: [&str; 5] = [TYPES, "w3bstream-wire", "w3bstream-tasks", "w3bstream-tls", "w3bstream-sqlite"];
 
 /// The implementations, with their room.
-const IMPLEMENTATIONS: [(&str, &str); 13] = [
+const IMPLEMENTATIONS: [(&str, &str); 14] = [
     ("w3bstream-journal-sqlite", "w3bstream-journal"),
+    ("w3bstream-endpoint-brokers", "w3bstream-endpoint"),
     ("w3bstream-endpoint-http", "w3bstream-endpoint"),
     ("w3bstream-endpoint-mqtt", "w3bstream-endpoint"),
     ("w3bstream-endpoint-grpc", "w3bstream-endpoint"),
@@ -71,9 +72,11 @@ fn allowed(from: &str, to: &str) -> Option<bool> {
     match from {
         // The vocabulary and the guest's side know nobody.
         TYPES | "w3bstream-sdk" | "xtask" => Some(false),
-        "w3bstream-wire" | "w3bstream-tasks" | "w3bstream-sqlite" | "w3bstream-contracts" => {
-            Some(to == TYPES)
-        }
+        "w3bstream-wire"
+        | "w3bstream-tasks"
+        | "w3bstream-tls"
+        | "w3bstream-sqlite"
+        | "w3bstream-contracts" => Some(to == TYPES),
         "w3bstream-verify" => {
             Some([TYPES, "w3bstream-chain", "w3bstream-contracts", "w3bstream-prover"].contains(&to))
         }

@@ -8,4 +8,5 @@
 
 mod answers;
 mod decode;
+mod topics;
 mod vectors;
