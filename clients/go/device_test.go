@@ -117,7 +117,11 @@ func start(t *testing.T, path string, judge func(e *Entry) Outcome, change func(
 		Key: key, Owner: "did:key:zOwner", Project: "p", Path: path, Transport: n, FirstWait: 10 * time.Millisecond,
 		LongestWait: 20 * time.Millisecond,
 		OnAccepted:  func(e *Entry, _ Outcome) { l.mutex.Lock(); defer l.mutex.Unlock(); l.accepted = append(l.accepted, e) },
-		OnRefused:   func(_ *Entry, o Outcome) { l.mutex.Lock(); defer l.mutex.Unlock(); l.refused = append(l.refused, o.Code) },
+		OnRefused: func(_ *Entry, o Outcome) {
+			l.mutex.Lock()
+			defer l.mutex.Unlock()
+			l.refused = append(l.refused, o.Code)
+		},
 	}
 	if change != nil {
 		change(&config)

@@ -25,7 +25,7 @@ class Device:
     """Sends messages so that each is executed once, whatever crashes, as long as its file is kept.
 
     `send` returns when the message is on disk. From then on it is sent until the node accepts it or refuses it for
-    ever; the callbacks say which, from another thread:
+    ever; the callbacks say which, from other threads, but one at a time:
 
     - `on_accepted(entry, Accepted)`
     - `on_refused(entry, Refused)`: the message was taken out of the queue. Its code is one of docs/devices.md, or
@@ -51,7 +51,7 @@ class Device:
         self._max_queue, self._when_full = max_queue, when_full
         self._waits = (first_wait, longest_wait)
         self._on_accepted, self._on_refused = on_accepted, on_refused
-        self._changed = threading.Condition()
+        self._changed, self._telling = threading.Condition(), threading.RLock()
         self._under_way: set[int] = set()
         self._failures, self._not_before, self._stop, self._closed = 0, 0.0, False, False
         self._worker: threading.Thread | None = None
@@ -214,6 +214,7 @@ class Device:
                 _log.warning("message %s was refused for ever: %s: %s", entry.id, outcome.code, outcome.detail)
             return
         try:
-            callback(entry, outcome)
+            with self._telling:
+                callback(entry, outcome)
         except Exception:  # the queue goes on whatever the application's code does
             _log.exception("a callback failed")
