@@ -154,6 +154,41 @@ func TestTransientRefusalsAreTriedAgainWithTheSameBytes(t *testing.T) {
 	}
 }
 
+func TestTheWaitsGrowAndWhatTheNodeAsksForIsKept(t *testing.T) {
+	// Without an answer's own wait: 25 to 50 ms, 50 to 100, then 100 to 200.
+	for _, c := range []struct{ wait, shortest time.Duration }{
+		{0, 100 * time.Millisecond},
+		{400 * time.Millisecond, 400 * time.Millisecond},
+	} {
+		begin := time.Now()
+		d, n, _ := start(t, file(t), func(*Entry) Outcome { return Outcome{Kind: Later, Wait: c.wait} }, func(config *Config) {
+			config.FirstWait, config.LongestWait = 50*time.Millisecond, 200*time.Millisecond
+		})
+		send(t, d, "1")
+		time.Sleep(time.Second)
+		d.Close()
+		if most := 3 + int(time.Since(begin)/c.shortest); len(n.sent) < 2 || len(n.sent) > most {
+			t.Error(len(n.sent), "tries")
+		}
+	}
+}
+
+func TestAfterTheLastCounterComesTheNextEpochAndItWaitsForTheOlderOne(t *testing.T) {
+	block := make(chan Outcome)
+	d, n, _ := start(t, file(t), func(*Entry) Outcome { return <-block }, nil)
+	d.mutex.Lock()
+	d.store.next, d.store.state.Reserved = counters-1, counters
+	d.mutex.Unlock()
+	send(t, d, "0")
+	send(t, d, "1")
+	time.Sleep(300 * time.Millisecond)
+	n.mutex.Lock()
+	defer n.mutex.Unlock()
+	if d.store.entries[0].Sequence != counters-1 || d.store.entries[1].Sequence != 1<<32 || len(n.sent) != 1 {
+		t.Error(d.store.entries[0].Sequence, d.store.entries[1].Sequence, len(n.sent))
+	}
+}
+
 func TestPermanentRefusalsAreToldAndNotInTheWay(t *testing.T) {
 	d, n, l := start(t, file(t), func(e *Entry) Outcome {
 		if string(e.Payload) == "1" {
@@ -333,7 +368,7 @@ func TestNoNewerEpochIsSentWhileAnOlderMessageIsWithoutAnswer(t *testing.T) {
 	}, nil)
 	send(t, d, "0")
 	send(t, d, "1")
-	time.Sleep(100 * time.Millisecond)
+	time.Sleep(300 * time.Millisecond)
 	mutex.Lock()
 	early := len(out)
 	mutex.Unlock()

@@ -52,6 +52,33 @@ test('a transient refusal is tried again with the same bytes', async () => {
   await made.close()
 })
 
+test('the waits grow, and what the node asks for is kept', async () => {
+  // Without an answer's own wait: 25 to 50 ms, 50 to 100, then 100 to 200.
+  for (const [wait, shortest] of [[0, 100], [0.4, 400]]) {
+    const begin = performance.now()
+    const { made, log } = await device(() => ({ ...later, wait }), { firstWait: 0.05, longestWait: 0.2 })
+    await made.send('1')
+    await pause(1000)
+    await made.close()
+    const most = 3 + (performance.now() - begin) / shortest
+    assert.ok(log.sent.length >= 2 && log.sent.length <= most, `${log.sent.length} tries`)
+  }
+})
+
+test('after the last counter comes the next epoch, and it waits for the older one', async () => {
+  const first = await device(() => never, { store: file() })
+  await first.made.close()
+  const path = join(folder, 'device.journal')
+  writeFileSync(path, readFileSync(path, 'utf8').replace('"reserved":0', '"reserved":4294967295'))
+  const store = file()
+  const { made, log } = await device(() => never, { store })
+  await made.send('0')
+  await made.send('1')
+  assert.deepEqual(store.first(9).map((e) => e.sequence), [0xffffffffn, 1n << 32n])
+  await pause(300)
+  assert.deepEqual(log.sent.map(words), ['0'])
+})
+
 test('a permanent refusal is told and is not in the way; a duplicate counts as accepted', async () => {
   const { made, log } = await device((e) => (words(e) === '1' ? refused('revoked') : { ...OK, duplicate: true }))
   await Promise.all([made.send('1'), made.send('2')])
@@ -169,7 +196,7 @@ test('no newer epoch is sent while an older message is without answer', async ()
   const { made } = await device(judge)
   await made.send('0')
   await made.send('1')
-  await pause(100)
+  await pause(300)
   assert.deepEqual(out, [[0, '0'], [0, '1']], 'the message signed anew waits for the older one')
   release()
   assert.ok(await made.flush(5))

@@ -3,6 +3,7 @@
 import pathlib
 import tempfile
 import threading
+import time
 import unittest
 
 from w3bstream_device import Accepted, Device, Key, Later, QueueFull, Refused, Store, StoreMismatch
@@ -62,6 +63,17 @@ class Queue(Case):
         self.run_until_empty(device)
         self.assertEqual(len({e.body for e in self.node.sent}), 1)
         self.assertEqual((len(self.node.sent), len(self.accepted), self.refused), (3, 1, []))
+
+    def test_the_waits_grow_and_what_the_node_asks_for_is_kept(self):
+        # Without an answer's own wait: 25 to 50 ms, 50 to 100, then 100 to 200.
+        for wait, shortest in [(0, 0.1), (0.4, 0.4)]:
+            device = self.device(lambda e: Later("overloaded", "x", wait), Store(":memory:"), first_wait=0.05, longest_wait=0.2)
+            device.send(b"1")
+            begin = time.monotonic()
+            with device:
+                time.sleep(1.0)
+                count, most = len(self.node.sent), 3 + (time.monotonic() - begin) / shortest
+            self.assertTrue(2 <= count <= most, f"{count} tries")
 
     def test_a_permanent_refusal_is_told_and_is_not_in_the_way(self):
         device = self.device(lambda e: Refused("revoked", "x") if e.payload == b"1" else Accepted(duplicate=True))
@@ -175,6 +187,16 @@ class Epochs(Case):
             device._answered(held[0], Later("unreachable", "x"))
             self.assertTrue(device.flush(10))
         self.assertEqual(out[2:], [(0, b"0"), (1, b"1")])
+
+    def test_after_the_last_counter_comes_the_next_epoch_and_it_waits_for_the_older_one(self):
+        store = Store(self.path)
+        device = self.device(lambda e: None, store)
+        store._next, store._reserved = 2**32 - 1, 2**32
+        device.send(b"0"), device.send(b"1")
+        with device:
+            threading.Event().wait(0.2)
+            self.assertEqual([e.sequence for e in store.first(9)], [2**32 - 1, 1 << 32])
+            self.assertEqual([e.payload for e in self.node.sent], [b"0"])
 
     def test_messages_under_way_are_near_each_other(self):
         store = Store(self.path, block=2000)
