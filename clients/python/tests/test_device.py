@@ -1,12 +1,13 @@
 """Queue, numbers and refusals against a node of the test's own."""
 
+import http.server
 import pathlib
 import tempfile
 import threading
 import time
 import unittest
 
-from w3bstream_device import Accepted, Device, Key, Later, QueueFull, Refused, Store, StoreMismatch
+from w3bstream_device import Accepted, Device, HttpTransport, Key, Later, QueueFull, Refused, Store, StoreMismatch
 from w3bstream_device.http import read_answer
 from w3bstream_device.mqtt import read_reason
 
@@ -207,6 +208,41 @@ class Epochs(Case):
         with device:
             threading.Event().wait(0.2)
             self.assertEqual([e.payload for e in self.node.sent], [b"0"])
+
+
+class Impolite(http.server.BaseHTTPRequestHandler):
+    """Closes each connection behind its answer, and does not say so."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.count += 1
+        self.send_response(201)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+        self.close_connection = True
+
+    def log_message(self, *_):
+        pass
+
+
+class Http(Case):
+    def test_a_connection_that_was_closed_meanwhile_is_no_failure(self):
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Impolite)
+        server.count = 0
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        device = self.device(None, first_wait=60, longest_wait=60)
+        device._transport = HttpTransport(f"http://127.0.0.1:{server.server_port}", connections=1)
+        with device:
+            for n in range(5):
+                device.send(b"x")
+                self.assertTrue(device.flush(10))
+                time.sleep(0.05)
+        self.assertEqual((server.count, len(self.accepted)), (5, 5))
 
 
 class Answers(unittest.TestCase):

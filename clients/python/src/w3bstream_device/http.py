@@ -45,7 +45,7 @@ class HttpTransport:
             raise ValueError(f"{url!r} is no http or https URL")
         self._parts, self._timeout, self._context = parts, timeout, context
         self.window = connections
-        self._local = threading.local()
+        self._local, self._links = threading.local(), set()
         self._pool: ThreadPoolExecutor | None = None
         self._path = ""
 
@@ -65,6 +65,8 @@ class HttpTransport:
         """Waits for the requests that are under way."""
         if self._pool:
             self._pool.shutdown(wait=True, cancel_futures=True)
+        for link in self._links:
+            link.close()
 
     def _connect(self):
         p = self._parts
@@ -73,8 +75,17 @@ class HttpTransport:
         return http.client.HTTPConnection(p.hostname, p.port, timeout=self._timeout)
 
     def _post(self, body: bytes, content_type: str):
-        link = getattr(self._local, "link", None) or self._connect()
+        kept = getattr(self._local, "link", None)
+        if kept:
+            outcome = self._post_on(kept, body, content_type)
+            # A connection that was idle may have been closed by the node meanwhile: that is no failure.
+            if self._local.link is kept:
+                return outcome
+        return self._post_on(self._connect(), body, content_type)
+
+    def _post_on(self, link, body: bytes, content_type: str):
         self._local.link = link
+        self._links.add(link)
         try:
             link.request("POST", self._path, body, {"Content-Type": content_type})
             answer = link.getresponse()
@@ -84,5 +95,6 @@ class HttpTransport:
             return read_answer(answer.status, answer.headers, data)
         except (OSError, http.client.HTTPException) as error:
             link.close()
+            self._links.discard(link)
             self._local.link = None
             return Later("unreachable", f"{type(error).__name__}: {error}")
