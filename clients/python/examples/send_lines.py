@@ -9,12 +9,17 @@ With `-` as TYPE it prints its DID and ends. URL: http, https, mqtt, mqtts, ws o
 import argparse
 import json
 import sys
+import threading
 
 from w3bstream_device import Device, HttpTransport, Key, Store
 
 
+STDOUT = threading.Lock()
+
+
 def say(**what):
-    print(json.dumps(what), flush=True)
+    with STDOUT:  # callbacks come from other threads
+        print(json.dumps(what), flush=True)
 
 
 def main():
