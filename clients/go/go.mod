@@ -1,0 +1,3 @@
+module w3bstream-device
+
+go 1.24
