@@ -10,7 +10,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -73,6 +73,8 @@ struct Doing {
     exchanges: usize,
     next_id: u64,
     writing: BTreeMap<u64, Instant>,
+    /// The connection's task, which keeps the deadlines.
+    watcher: Option<Waker>,
 }
 
 impl Conn {
@@ -91,6 +93,7 @@ impl Conn {
                 exchanges: 0,
                 next_id: 0,
                 writing: BTreeMap::new(),
+                watcher: None,
             }),
             linger: AtomicBool::new(false),
         })
@@ -140,9 +143,13 @@ impl Conn {
         }
     }
 
-    /// The next moment at which something must have changed; `None` while the node itself works.
-    pub(crate) fn deadline(&self) -> Option<(Instant, Cut)> {
-        let doing = self.doing();
+    /// The next moment at which something must have changed; `None` while the node itself works. `watcher` is woken if
+    /// another task brings one about.
+    pub(crate) fn deadline(&self, watcher: &Waker) -> Option<(Instant, Cut)> {
+        let mut doing = self.doing();
+        if doing.http2 && !doing.watcher.as_ref().is_some_and(|w| w.will_wake(watcher)) {
+            doing.watcher = Some(watcher.clone());
+        }
         let blocked = doing.blocked_since.map(|t| (t + self.write, Cut::Write));
         let unread = doing.writing.values().min().map(|t| (*t, Cut::Write));
         let waiting = (doing.exchanges == 0).then(|| match (doing.ending_since, doing.head_since) {
@@ -168,7 +175,13 @@ impl Exchange {
     /// The client must read what there is in time.
     fn writing(&self) {
         let deadline = Instant::now() + self.conn.write;
-        self.conn.doing().writing.insert(self.id, deadline);
+        let mut doing = self.conn.doing();
+        let news = doing.writing.is_empty();
+        doing.writing.insert(self.id, deadline);
+        // Streams of HTTP/2 have tasks of their own, and with a shut window nothing else wakes the connection's.
+        let watcher = doing.watcher.clone().filter(|_| news);
+        drop(doing);
+        watcher.into_iter().for_each(Waker::wake);
     }
 
     /// The client has read all there is; the node makes more.

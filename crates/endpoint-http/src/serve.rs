@@ -174,7 +174,7 @@ impl Server {
                 if connection.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(None);
                 }
-                let Some((deadline, why)) = conn.deadline() else { return Poll::Pending };
+                let Some((deadline, why)) = conn.deadline(cx.waker()) else { return Poll::Pending };
                 if deadline <= Instant::now() {
                     if why != Cut::Idle || ending {
                         return Poll::Ready(Some(why));

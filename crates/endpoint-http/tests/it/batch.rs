@@ -129,10 +129,10 @@ async fn a_batch_is_read_no_further_than_its_places_in_flight() {
     assert!(more.is_err(), "a fifth message was handed over");
     let rest = async {
         for _ in 0..36 {
-            held.push(server.endpoint.next().await.unwrap());
             let arrival = held.remove(0);
             let answer = accept(&arrival.received);
             arrival.ack.answer(answer);
+            held.push(server.endpoint.next().await.unwrap());
         }
         for arrival in held.drain(..) {
             let answer = accept(&arrival.received);
@@ -140,8 +140,9 @@ async fn a_batch_is_read_no_further_than_its_places_in_flight() {
         }
     };
     let (reply, ()) = tokio::join!(client.reply(), rest);
-    let lines: Vec<_> = results(&reply.unwrap()).iter().map(|r| r["line"].as_u64().unwrap()).collect();
-    assert_eq!(lines, (1..=40).collect::<Vec<_>>());
+    let results = results(&reply.unwrap());
+    let lines: Vec<_> = results.iter().map(|r| (r["line"].as_u64().unwrap(), r["status"].as_u64())).collect();
+    assert_eq!(lines, (1..=40).map(|line| (line, Some(201))).collect::<Vec<_>>());
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
 use w3bstream_endpoint::Endpoint as _;
+use w3bstream_endpoint_http::HttpLimits;
 
 use crate::harness::*;
 
@@ -100,6 +101,23 @@ async fn a_window_that_never_opens_is_cut_off() {
     assert!(took + Duration::from_millis(50) >= quick().write_timeout, "{took:?}");
     assert!(took < quick().write_timeout + Duration::from_secs(1), "{took:?}");
     assert!(server.metric("w3bstream_http_connections_cut_total{deadline=\"write\"} 1").await);
+}
+
+#[tokio::test]
+async fn a_live_stream_whose_window_shuts_is_cut_off() {
+    // Not for its silence to pings, which comes with the idle time.
+    let server = start(HttpLimits { idle_timeout: PATIENCE * 2, ..quick() });
+    // Room for the beginning and a comment or two, and never for more.
+    let mut client = connect(&server, &[0, 4, 0, 0, 0, 60]).await;
+    client.send(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &head(EVENTS))).await;
+    assert!(until(&mut client, |kind, stream| kind == 0 && stream == 1).await.is_some());
+    let start = Instant::now();
+    while until(&mut client, |_, _| true).await.is_some() {}
+    let took = start.elapsed();
+    assert!(took + Duration::from_millis(50) >= quick().write_timeout, "{took:?}");
+    assert!(took < quick().write_timeout + Duration::from_secs(2), "{took:?}");
+    assert!(server.metric("w3bstream_http_connections_cut_total{deadline=\"write\"} 1").await);
+    assert!(server.metric("w3bstream_http_event_streams 0").await);
 }
 
 #[tokio::test]
