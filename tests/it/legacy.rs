@@ -175,6 +175,11 @@ async fn trap_01_to_03_tokens_channels_and_times() {
     codes(&reply);
     assert_eq!(reply.body["timestamp"], now * 1000);
     assert_eq!((&reply.body["eventID"], &reply.body["publisherKey"]), (&json!("abc"), &json!("dev_1")));
+    let again = site.event("First_Project", &format!("timestamp={now}&eventID=abc"), &token).await;
+    assert_eq!(codes(&again), codes(&reply), "sent again, it is answered as before and not executed");
+    let (first, second) = ("eventID=no-time", "eventID=NO-TIME");
+    let first = codes(&site.event("First_Project", first, &token).await);
+    assert_eq!(codes(&site.event("First_Project", second, &token).await), first);
     let old = site.event("First_Project", "timestamp=1000000", &token).await;
     assert!(old.body["timestamp"].as_u64().unwrap() >= now * 1000, "{}", old.body);
     assert!(old.body["eventID"].as_str().unwrap().ends_with("_w3b"));

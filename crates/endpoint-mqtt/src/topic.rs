@@ -1,6 +1,6 @@
 //! Topics and filters: which are well-formed, and which are ours.
 
-pub(crate) use w3bstream_wire::{Ingress, device_topic, is_level};
+pub(crate) use w3bstream_wire::{Ingress, NoIngress, device_topic, is_level};
 
 /// Levels of a topic or filter. Ours have four at most; a filter with thousands of levels is an attack.
 const MAX_LEVELS: usize = 16;

@@ -41,7 +41,7 @@ fn an_event_arrives_with_its_token_and_is_answered_with_the_results() {
                 panic!("no token")
             };
             assert_eq!((shown, event_id.as_str(), event_type.as_str()), (token.clone(), "x", "t-1"));
-            assert_eq!((time, payload.as_slice()), (NOW, &b"hi"[..]));
+            assert_eq!((time, payload.as_slice()), (Timestamp::NONE, &b"hi"[..]));
             let answer = accepted(&arrival);
             arrival.ack.accept(answer);
         };
@@ -51,6 +51,7 @@ fn an_event_arrives_with_its_token_and_is_answered_with_the_results() {
             (&body["channel"], &body["publisherKey"], &body["eventID"]),
             (&json!("p"), &json!("D_1"), &json!("x"))
         );
+        assert_eq!(body["timestamp"], NOW.0);
         let result = &body["results"][0];
         assert_eq!(
             (&result["code"], &result["error"], &result["returnValue"]),

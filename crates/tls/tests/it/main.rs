@@ -5,6 +5,7 @@
 mod connect;
 mod hostile;
 mod open;
+mod openssl;
 mod own;
 mod reload;
 mod support;

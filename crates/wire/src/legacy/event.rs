@@ -64,8 +64,10 @@ pub struct Event {
     pub event_type: EventType,
     /// Lower-cased; made if the sender gave none.
     pub event_id: String,
-    /// The sender's time, repaired.
+    /// Its time as it is answered: the sender's, repaired, or that of arrival.
     pub time: Timestamp,
+    /// Its time as it is recorded: none if the sender gave none of use, so that the same event sent again is the same record.
+    pub sent: Timestamp,
     /// The bytes that an applet gets.
     pub payload: Vec<u8>,
 }
@@ -82,12 +84,10 @@ impl Event {
     ) -> Result<Self, Malformed> {
         let event_id = if event_id.is_empty() { fill.event_id(index) } else { event_id.to_ascii_lowercase() };
         check_event_id(&event_id)?;
-        Ok(Self {
-            event_type: event_type_of(event_type)?,
-            event_id,
-            time: repair_time(time, fill.now),
-            payload,
-        })
+        let sent = sent_time(time, fill.now);
+        let event_type = event_type_of(event_type)?;
+        let time = sent.unwrap_or(fill.now);
+        Ok(Self { event_type, event_id, time, sent: sent.unwrap_or(Timestamp::NONE), payload })
     }
 
     /// An event from a request's query and body.
@@ -102,19 +102,23 @@ impl Event {
     /// What is handed to the node for a sender that holds `token`.
     #[must_use]
     pub fn submission(self, token: String) -> Submission {
-        let Self { event_type, event_id, time, payload } = self;
-        Submission::Token { token, event_id, event_type, time, payload }
+        let Self { event_type, event_id, sent, payload, .. } = self;
+        Submission::Token { token, event_id, event_type, time: sent, payload }
     }
 }
 
-/// A sender's time. Some clients send seconds where milliseconds are meant; and a time that is far from now, read in either
-/// way, is no time at all.
+/// A sender's time; that of arrival if it gave none of use. Some clients send seconds where milliseconds are meant; and a time
+/// that is far from now, read in either way, is no time at all.
 #[must_use]
 pub fn repair_time(given: Option<i64>, now: Timestamp) -> Timestamp {
+    sent_time(given, now).unwrap_or(now)
+}
+
+fn sent_time(given: Option<i64>, now: Timestamp) -> Option<Timestamp> {
     let near = |ms: &u64| ms.abs_diff(now.millis()) <= TIME_TOLERANCE_MS;
     let given = given.and_then(|t| u64::try_from(t).ok()).filter(|t| *t > 0);
     let in_seconds = given.and_then(|t| t.checked_mul(1000));
-    Timestamp(given.filter(near).or(in_seconds.filter(near)).unwrap_or(now.millis()))
+    given.filter(near).or(in_seconds.filter(near)).map(Timestamp)
 }
 
 /// The answer to an event: the body over HTTP, and what is published to [`ack_topic`](super::ack_topic).
@@ -206,7 +210,8 @@ mod tests {
     #[test]
     fn a_time_that_is_no_number_is_no_reason_to_refuse() {
         let query = EventQuery { timestamp: "soon".into(), ..EventQuery::default() };
-        assert_eq!(Event::from_query(&query, vec![], &FILL).unwrap().time, NOW);
+        let event = Event::from_query(&query, vec![], &FILL).unwrap();
+        assert_eq!((event.time, event.sent), (NOW, Timestamp::NONE));
     }
 
     #[test]
