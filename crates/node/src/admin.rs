@@ -42,6 +42,7 @@ use w3bstream_pipeline::{Error, ErrorKind, Pipeline, ReceiptContent};
 use w3bstream_tasks::Tasks;
 use w3bstream_types::{Canonical as _, ControlTx, Digest, MessageId, OperatorName, ProjectId, ProjectName};
 
+use crate::listeners::Listeners;
 use crate::{Paths, Running};
 
 /// The largest program or control transaction, in bytes.
@@ -77,8 +78,8 @@ pub(crate) fn read_hash(paths: &Paths) -> anyhow::Result<Digest> {
     text.trim().parse().with_context(|| format!("{} holds no digest", path.display()))
 }
 
-/// Serves the API on an accepted socket until the group stops.
-pub(crate) fn serve(listener: tokio::net::TcpListener, state: AdminState, tasks: &Tasks) {
+/// Serves the API until the group stops.
+pub(crate) fn serve(listeners: Arc<Listeners>, state: AdminState, tasks: &Tasks) {
     let router = router(state);
     let (group, shutdown) = (tasks.clone(), tasks.shutdown());
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -87,7 +88,7 @@ pub(crate) fn serve(listener: tokio::net::TcpListener, state: AdminState, tasks:
             let Ok(place) = places.clone().acquire_owned().await else { return };
             let accepted = tokio::select! {
                 () = shutdown.requested() => return,
-                accepted = listener.accept() => accepted,
+                accepted = listeners.admin.accept() => accepted,
             };
             // An error here is about one connection (or a passing lack of descriptors).
             let Ok((socket, _)) = accepted else {

@@ -52,6 +52,21 @@ pub struct Running {
     pub http: String,
     /// `mqtt://…`; absent without a broker.
     pub mqtt: Option<String>,
+    /// `mqtts://…`: MQTT over TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mqtts: Option<String>,
+    /// `ws://…`: MQTT over WebSocket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ws: Option<String>,
+    /// `wss://…`: MQTT over WebSocket and TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wss: Option<String>,
+    /// `http://…` or `https://…`: gRPC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grpc: Option<String>,
+    /// `coap://…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coap: Option<String>,
     /// `http://…`: clients of the original W3bstream; absent unless they are served.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub legacy: Option<String>,
@@ -107,17 +122,24 @@ impl NodeBuilder {
                 wrong.push(format!("chain {} stands twice", chain.id));
             }
         }
-        let mut ports = vec![("http", self.config.http.listen), ("admin", self.config.admin.listen)];
-        if self.config.mqtt.enabled {
-            ports.push(("mqtt", self.config.mqtt.listen));
-        }
-        if self.config.legacy.enabled {
-            ports.push(("legacy", self.config.legacy.listen));
-        }
+        // CoAP's is a port of UDP.
+        let (c, mqtt) = (&self.config, &self.config.mqtt);
+        let on = |enabled, name, at| Some((name, at)).filter(|_| enabled);
+        let ports = [
+            Some(("http.listen", c.http.listen)),
+            Some(("admin.listen", c.admin.listen)),
+            on(mqtt.enabled, "mqtt.listen", mqtt.listen),
+            mqtt.tls_listen.and_then(|at| on(mqtt.enabled, "mqtt.tls-listen", at)),
+            mqtt.ws_listen.and_then(|at| on(mqtt.enabled, "mqtt.ws-listen", at)),
+            mqtt.wss_listen.and_then(|at| on(mqtt.enabled, "mqtt.wss-listen", at)),
+            on(c.grpc.enabled, "grpc.listen", c.grpc.listen),
+            on(c.legacy.enabled, "legacy.listen", c.legacy.listen),
+        ];
+        let ports: Vec<_> = ports.into_iter().flatten().collect();
         for (i, (name, at)) in ports.iter().enumerate() {
             let clash = ports[..i].iter().find(|(_, other)| other == at && at.port() != 0);
             if let Some((other, _)) = clash.filter(|_| !self.free_ports) {
-                wrong.push(format!("{name}.listen and {other}.listen are both {at}"));
+                wrong.push(format!("{name} and {other} are both {at}"));
             }
         }
         if wrong.is_empty() {
@@ -142,23 +164,22 @@ impl NodeBuilder {
         };
         let query = Arc::new(LateQuery { brief, ..LateQuery::default() });
         let feed = Feed::default();
-        let http = self.bind_http(&query)?;
-        let mqtt =
-            if self.config.mqtt.enabled { Some(self.bind_mqtt(self.gate(&query)?).await?) } else { None };
-        let legacy = if self.config.legacy.enabled { Some(self.open_legacy(&query).await?) } else { None };
-        let admin = self.bind("admin", self.config.admin.listen).await?;
-        let mut endpoints: Vec<Arc<dyn Endpoint>> = vec![http.clone()];
-        endpoints.extend(mqtt.clone().map(|m| -> Arc<dyn Endpoint> { m }));
-        if let Some(legacy) = &legacy {
-            endpoints.push(legacy.endpoint.clone());
-            endpoints.push(legacy.listener.clone());
-        }
+        let making = Making {
+            config: &self.config,
+            paths: &self.paths,
+            wallet: &self.wallet,
+            clock: &self.clock,
+            query: &query,
+            feed: &feed,
+            free_ports: self.free_ports,
+        };
+        let listeners = Arc::new(making.bind().await?);
         let node = self.wallet.node_did().context("keys")?;
         let context = StorageContext { dir: self.paths.dir(), settings: &self.config.storage.settings };
         let storage = self.registry.storage(&self.config.storage.kind, context)?;
         let parts = Parts {
-            endpoints,
-            publisher: mqtt.clone().map(|m| -> Arc<dyn Publisher> { m }),
+            endpoints: listeners.endpoints(),
+            publisher: listeners.publisher(),
             storage,
             journal: Arc::new(SqliteJournal::open(&self.paths.journal())?),
             vfs: Arc::new(LocalVfs::open(&w3bstream_vfs_local::Config::new(self.paths.vfs()))?),
@@ -179,39 +200,10 @@ impl NodeBuilder {
             options: self.options(),
         };
         let pipeline = Pipeline::build(parts).await?;
-        let running = Running {
-            pid: std::process::id(),
-            http: http.urls().first().cloned().unwrap_or_default(),
-            mqtt: mqtt.as_ref().and_then(|m| m.urls().first().cloned()),
-            legacy: legacy.as_ref().and_then(|l| l.listener.urls().first().cloned()),
-            admin: format!("http://{}", admin.local_addr()?),
-            node,
-        };
-        query.set(pipeline.clone(), running.clone());
+        let running = running(&listeners, node)?;
+        query.set(pipeline.clone(), running.clone(), listeners.clone());
         let drain = Duration::from_millis(self.config.limits.drain_ms);
-        let legacy = legacy.map(|l| l.listener);
-        let paths = self.paths;
-        Ok(Node { pipeline, http, legacy, admin, running, paths, drain, status: query, _lock: lock })
-    }
-
-    async fn open_legacy(&self, query: &Arc<LateQuery>) -> anyhow::Result<Legacy> {
-        let settings = &self.config.legacy;
-        let parts = (query, &self.wallet, &self.clock);
-        match legacy::open((settings, settings.listen), &self.paths, parts).await {
-            Err(_) if self.free_ports => {
-                legacy::open((settings, any_port(settings.listen)), &self.paths, parts).await
-            }
-            result => result.with_context(|| {
-                format!("the original's routes on {}: legacy.listen in node.toml", settings.listen)
-            }),
-        }
-    }
-
-    /// Who may connect over MQTT.
-    fn gate(&self, query: &Arc<LateQuery>) -> anyhow::Result<SharedGate> {
-        let users = self.paths.dir().join(&self.config.mqtt.users);
-        let gate = NodeGate::open(&self.config.mqtt, users, query.clone(), self.clock.clone())?;
-        Ok(Arc::new(gate))
+        Ok(Node { pipeline, listeners, running, paths: self.paths, drain, status: query, _lock: lock })
     }
 
     fn chains(&self) -> anyhow::Result<BTreeMap<u64, ChainParts>> {
@@ -242,56 +234,26 @@ impl NodeBuilder {
             ..Options::default()
         }
     }
-
-    fn bind_http(&self, query: &Arc<LateQuery>) -> anyhow::Result<Arc<HttpEndpoint>> {
-        let listen = self.config.http.listen;
-        let at = |listen| {
-            let limits =
-                HttpLimits { max_connections: self.config.http.max_connections, ..HttpLimits::default() };
-            let extra = web::router(query.clone(), self.clock.clone(), self.config.http.status);
-            let config = HttpConfig { listen, limits, extra: Some(extra), sessions: query.clone() };
-            HttpEndpoint::bind(config, query.clone(), self.clock.clone())
-        };
-        match at(listen) {
-            Err(_) if self.free_ports => Ok(at(any_port(listen))?),
-            result => result.with_context(|| taken("http", listen)),
-        }
-    }
-
-    async fn bind_mqtt(&self, gate: SharedGate) -> anyhow::Result<Arc<MqttEndpoint>> {
-        let settings = &self.config.mqtt;
-        let config = MqttConfig {
-            listen: settings.listen,
-            max_connections: settings.max_connections,
-            max_packet_bytes: settings.max_packet_bytes,
-            sessions_file: Some(self.paths.mqtt_sessions()),
-            ..MqttConfig::default()
-        };
-        match MqttEndpoint::bind(config.clone(), self.clock.clone(), gate.clone()).await {
-            Err(_) if self.free_ports => {
-                let config = MqttConfig { listen: any_port(settings.listen), ..config };
-                Ok(MqttEndpoint::bind(config, self.clock.clone(), gate).await?)
-            }
-            result => result.with_context(|| taken("mqtt", settings.listen)),
-        }
-    }
-
-    async fn bind(&self, name: &str, listen: SocketAddr) -> anyhow::Result<tokio::net::TcpListener> {
-        match tokio::net::TcpListener::bind(listen).await {
-            Err(_) if self.free_ports => Ok(tokio::net::TcpListener::bind(any_port(listen)).await?),
-            result => result.with_context(|| taken(name, listen)),
-        }
-    }
 }
 
-const fn any_port(listen: SocketAddr) -> SocketAddr {
-    SocketAddr::new(listen.ip(), 0)
-}
-
-fn taken(name: &str, listen: SocketAddr) -> String {
-    format!(
-        "cannot listen on {listen}; choose another address with {name}.listen in node.toml, or --{name} ADDRESS"
-    )
+/// Where everything is.
+fn running(listeners: &Listeners, node: Did) -> anyhow::Result<Running> {
+    let first = |urls: Vec<String>| urls.into_iter().next();
+    let admin = format!("http://{}", listeners.admin.local_addr()?);
+    let mqtt = listeners.mqtt.as_ref().map(|m| m.urls()).unwrap_or_default();
+    Ok(Running {
+        pid: std::process::id(),
+        http: first(listeners.http.urls()).unwrap_or_default(),
+        mqtts: mqtt.iter().find(|u| u.starts_with("mqtts:")).cloned(),
+        ws: mqtt.iter().find(|u| u.starts_with("ws:")).cloned(),
+        wss: mqtt.iter().find(|u| u.starts_with("wss:")).cloned(),
+        mqtt: first(mqtt),
+        grpc: listeners.grpc.as_ref().and_then(|g| first(g.urls())),
+        coap: listeners.coap.as_ref().and_then(|c| first(c.urls())),
+        legacy: listeners.legacy.as_ref().and_then(|l| first(l.listener.urls())),
+        admin,
+        node,
+    })
 }
 
 /// Sees to it that one process at a time uses a data folder. The lock ends with the process.
@@ -319,6 +281,7 @@ impl OpenWal for FileWals {
 pub(crate) struct LateQuery {
     pipeline: OnceLock<Pipeline>,
     running: OnceLock<Running>,
+    listeners: OnceLock<Arc<Listeners>>,
     /// Nothing is told that is for operators only.
     brief: bool,
 }
@@ -328,8 +291,9 @@ impl LateQuery {
         self.brief
     }
 
-    fn set(&self, pipeline: Pipeline, running: Running) {
+    fn set(&self, pipeline: Pipeline, running: Running, listeners: Arc<Listeners>) {
         // Set once, by `build`.
+        let _ = self.listeners.set(listeners);
         let _ = self.pipeline.set(pipeline);
         let _ = self.running.set(running);
     }
@@ -366,7 +330,9 @@ impl Query for LateQuery {
     }
 
     fn metrics(&self) -> String {
-        self.pipeline().map(Query::metrics).unwrap_or_default()
+        let mut text = self.pipeline().map(Query::metrics).unwrap_or_default();
+        text.push_str(&self.listeners.get().map(|l| l.metrics()).unwrap_or_default());
+        text
     }
 }
 
@@ -392,9 +358,7 @@ impl Sessions for LateQuery {
 #[derive(Debug)]
 pub struct Node {
     pipeline: Pipeline,
-    http: Arc<HttpEndpoint>,
-    legacy: Option<Arc<HttpEndpoint>>,
-    admin: tokio::net::TcpListener,
+    listeners: Arc<Listeners>,
     running: Running,
     paths: Paths,
     drain: Duration,
@@ -422,13 +386,10 @@ impl Node {
         // A server that answers before its projects are there would not know messages that it has.
         self.pipeline.resume().await?;
         let servers = Tasks::new("servers");
-        self.http.start(&servers);
-        if let Some(legacy) = &self.legacy {
-            legacy.start(&servers);
-        }
+        self.listeners.start(&servers);
         let hash = admin::read_hash(&self.paths)?;
         let state = AdminState::new(self.pipeline.clone(), self.running.clone(), hash);
-        admin::serve(self.admin, state, &servers);
+        admin::serve(self.listeners.clone(), state, &servers);
         write_running(&self.paths, &self.running)?;
         let result = self.pipeline.run(stop, self.drain).await;
         let _ = std::fs::remove_file(self.paths.running());

@@ -4,6 +4,10 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use crate::endpoint_settings::{
+    BrokerSettings, CoapSettings, GrpcSettings, HttpSettings, LegacySettings, MqttSettings, SessionSettings,
+    TlsFiles,
+};
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 use w3bstream_types::{GuestLimits, MAX_SESSION_SECONDS};
@@ -19,6 +23,14 @@ pub struct Config {
     pub mqtt: MqttSettings,
     /// Sessions of devices that cannot sign each message.
     pub sessions: SessionSettings,
+    /// The gRPC endpoint.
+    pub grpc: GrpcSettings,
+    /// The CoAP endpoint.
+    pub coap: CoapSettings,
+    /// Certificates.
+    pub tls: TlsFiles,
+    /// Brokers of others, through which devices send.
+    pub brokers: Vec<BrokerSettings>,
     /// Clients of the original W3bstream.
     pub legacy: LegacySettings,
     /// The admin API.
@@ -35,139 +47,6 @@ pub struct Config {
     pub guests: GuestLimitsCaps,
     /// Logging.
     pub log: LogSettings,
-}
-
-/// The HTTP endpoint.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct HttpSettings {
-    /// Address and port.
-    pub listen: SocketAddr,
-    /// Connections at a time.
-    pub max_connections: usize,
-    /// What the status page shows.
-    pub status: StatusPage,
-}
-
-impl Default for HttpSettings {
-    fn default() -> Self {
-        let listen = SocketAddr::from(([127, 0, 0, 1], 8889));
-        Self { listen, max_connections: 8192, status: StatusPage::default() }
-    }
-}
-
-/// What the status page shows, which everybody can read who reaches the HTTP endpoint.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum StatusPage {
-    /// Everything if the endpoint listens on loopback and is asked by an address or as localhost; else as `brief`.
-    #[default]
-    Auto,
-    /// Everything.
-    Full,
-    /// Counts, states, blocks and transactions. No messages, devices, accounts, or reasons of settlements.
-    Brief,
-}
-
-/// The MQTT endpoint.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct MqttSettings {
-    /// Whether there is one.
-    pub enabled: bool,
-    /// Address and port.
-    pub listen: SocketAddr,
-    /// Connections at a time.
-    pub max_connections: usize,
-    /// The largest packet, in bytes.
-    pub max_packet_bytes: usize,
-    /// What a client without credentials may do.
-    pub anonymous: Anonymous,
-    /// The file of users with passwords, relative to the data folder. `w3bstream mqtt user` writes it.
-    pub users: PathBuf,
-    /// What a client may do whose certificate names no registered device.
-    pub unknown_certificates: UnknownCertificates,
-    /// How often an address may fail to connect with credentials before it has to wait for the rest of a minute.
-    pub max_failures_per_minute: u32,
-}
-
-/// What a client without credentials may do over MQTT.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Anonymous {
-    /// Everything if the broker listens on loopback and the client is on loopback; else as `publish`.
-    #[default]
-    Auto,
-    /// Everything.
-    Full,
-    /// Publish signed messages to `w3b/+/+`, and subscribe to nothing.
-    Publish,
-    /// Nothing.
-    None,
-}
-
-/// What a client may do whose certificate names no registered device.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum UnknownCertificates {
-    /// What one without credentials may.
-    #[default]
-    Anonymous,
-    /// Nothing.
-    Refuse,
-}
-
-impl Default for MqttSettings {
-    fn default() -> Self {
-        let listen = SocketAddr::from(([127, 0, 0, 1], 1883));
-        Self {
-            enabled: true,
-            listen,
-            max_connections: 10_000,
-            max_packet_bytes: 256 * 1024,
-            anonymous: Anonymous::default(),
-            users: "mqtt-users.toml".into(),
-            unknown_certificates: UnknownCertificates::default(),
-            max_failures_per_minute: 20,
-        }
-    }
-}
-
-/// Sessions of devices that cannot sign each message.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct SessionSettings {
-    /// How long a session lasts, in seconds; at most a day.
-    pub life_seconds: u64,
-    /// Introductions of the last two minutes that are remembered; beyond it no session is opened until some are old.
-    pub max_nonces: usize,
-}
-
-impl Default for SessionSettings {
-    fn default() -> Self {
-        Self { life_seconds: 3600, max_nonces: 65_536 }
-    }
-}
-
-/// Clients of the original W3bstream. Off unless it is switched on: what they send has a token and no signature.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct LegacySettings {
-    /// Whether they are served.
-    pub enabled: bool,
-    /// Address and port of the event routes and of the management routes, which the original had on two.
-    pub listen: SocketAddr,
-    /// Connections at a time.
-    pub max_connections: usize,
-    /// Events and other requests under way at a time.
-    pub max_in_flight: usize,
-}
-
-impl Default for LegacySettings {
-    fn default() -> Self {
-        let listen = SocketAddr::from(([127, 0, 0, 1], 8887));
-        Self { enabled: false, listen, max_connections: 4096, max_in_flight: 1024 }
-    }
 }
 
 /// The admin API. Loopback only: it has no TLS.

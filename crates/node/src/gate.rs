@@ -49,6 +49,12 @@ pub(crate) trait Judges: Send + Sync + fmt::Debug {
     ) -> Result<(ProjectView, SessionToken), Refusal>;
 }
 
+/// Whether every address that the broker listens on is a loopback address.
+fn all_on_loopback(settings: &MqttSettings) -> bool {
+    let more = [settings.tls_listen, settings.ws_listen, settings.wss_listen];
+    std::iter::once(settings.listen).chain(more.into_iter().flatten()).all(|at| at.ip().is_loopback())
+}
+
 fn starting() -> Refusal {
     Refusal::new(RefusalKind::NotReady, "the node is starting")
 }
@@ -120,7 +126,7 @@ impl NodeGate {
             judges,
             anonymous: settings.anonymous,
             unknown_certificates: settings.unknown_certificates,
-            local: settings.listen.ip().is_loopback(),
+            local: all_on_loopback(settings),
             users: Arc::new(Users::open(users)?),
             verifying: Arc::new(Semaphore::new(VERIFYING)),
             turn: TURN,

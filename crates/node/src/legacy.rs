@@ -51,7 +51,7 @@ pub(crate) async fn open(
         max_queries: settings.max_in_flight,
         ..HttpLimits::default()
     };
-    let config = HttpConfig { listen, limits, extra: Some(endpoint.router()) };
+    let config = HttpConfig { limits, extra: Some(endpoint.router()), ..HttpConfig::new(listen) };
     let listener = HttpEndpoint::bind(config, shared, clock.clone())?;
     Ok(Legacy { endpoint, listener })
 }

@@ -22,13 +22,16 @@ mod cli;
 mod client;
 mod config;
 mod demo;
+mod endpoint_settings;
 mod gate;
 mod legacy;
+mod listeners;
 mod manifest_file;
 mod paths;
 mod readings;
 mod registry;
 mod rpc;
+mod secure;
 mod setup;
 mod web;
 
@@ -36,9 +39,12 @@ pub use builder::{Node, NodeBuilder, Running};
 pub use cli::main;
 pub use client::{Admin, Answer, Http, read_running};
 pub use config::{
-    AdminSettings, Anonymous, ChainSettings, Config, ConsensusSettings, ENV_PREFIX, GuestLimitsCaps,
-    HttpSettings, LegacySettings, LimitSettings, LogSettings, MqttSettings, SessionSettings, StatusPage,
-    StorageSettings, UnknownCertificates,
+    AdminSettings, ChainSettings, Config, ConsensusSettings, ENV_PREFIX, GuestLimitsCaps, LimitSettings,
+    LogSettings, StorageSettings,
+};
+pub use endpoint_settings::{
+    Anonymous, BrokerSettings, CoapSettings, GrpcSettings, HttpSettings, LegacySettings, MqttSettings,
+    SessionSettings, StatusPage, TlsFiles, UnknownCertificates,
 };
 pub use gate::{MqttUser, MqttUsers};
 pub use manifest_file::{AppletFile, Circuit, Loaded, ManifestFile, ProofFile, SettlementFile};

@@ -184,6 +184,12 @@ impl Tls {
         Arc::clone(&self.loaded().config)
     }
 
+    /// The same, after the files were looked at if that is due.
+    pub async fn fresh_config(&self) -> Arc<ServerConfig> {
+        self.look_if_due().await;
+        self.config()
+    }
+
     fn loaded(&self) -> Arc<Loaded> {
         Arc::clone(&self.loaded.read().unwrap_or_else(PoisonError::into_inner))
     }

@@ -1,0 +1,297 @@
+//! Everything that the node listens on, bound before anything runs.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use w3bstream_endpoint::{Endpoint, Feed, Publication, Publisher, SharedGate};
+use w3bstream_endpoint_brokers::{
+    BrokerConfig, BrokersConfig, BrokersEndpoint, Credentials, Delivery, MqttVersion,
+};
+use w3bstream_endpoint_coap::{CoapConfig, CoapEndpoint};
+use w3bstream_endpoint_grpc::{Acceptor, GrpcConfig, GrpcEndpoint, GrpcLimits, Plain};
+use w3bstream_endpoint_http::{Accept, HttpConfig, HttpEndpoint, HttpLimits, Origin};
+use w3bstream_endpoint_mqtt::{Listener, MqttConfig, MqttEndpoint, Secure, Transport};
+use w3bstream_tasks::Tasks;
+use w3bstream_tls::{ClientSettings, Identity};
+use w3bstream_types::Clock;
+use w3bstream_wallet_file::FileWallet;
+
+use crate::builder::LateQuery;
+use crate::gate::NodeGate;
+use crate::legacy::{self, Legacy};
+use crate::secure::{GrpcTls, HttpTls, MqttTls};
+use crate::{BrokerSettings, Config, Paths, web};
+
+/// What the listeners are made of.
+pub(crate) struct Making<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) paths: &'a Paths,
+    pub(crate) wallet: &'a Arc<FileWallet>,
+    pub(crate) clock: &'a Arc<dyn Clock>,
+    pub(crate) query: &'a Arc<LateQuery>,
+    pub(crate) feed: &'a Feed,
+    /// Takes a free port wherever the configured one is taken.
+    pub(crate) free_ports: bool,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(crate) struct Listeners {
+    pub(crate) http: Arc<HttpEndpoint>,
+    pub(crate) mqtt: Option<Arc<MqttEndpoint>>,
+    pub(crate) grpc: Option<Arc<GrpcEndpoint>>,
+    pub(crate) coap: Option<Arc<CoapEndpoint>>,
+    pub(crate) brokers: Option<Arc<BrokersEndpoint>>,
+    pub(crate) legacy: Option<Legacy>,
+    pub(crate) admin: tokio::net::TcpListener,
+}
+
+const fn any_port(listen: SocketAddr) -> SocketAddr {
+    SocketAddr::new(listen.ip(), 0)
+}
+
+fn taken(name: &str, listen: SocketAddr) -> String {
+    format!(
+        "cannot listen on {listen}; choose another address with {name}.listen in node.toml, or --{name} ADDRESS"
+    )
+}
+
+impl Making<'_> {
+    pub(crate) async fn bind(&self) -> anyhow::Result<Listeners> {
+        let config = self.config;
+        Ok(Listeners {
+            http: self.http().await?,
+            mqtt: if config.mqtt.enabled { Some(self.mqtt().await?) } else { None },
+            grpc: if config.grpc.enabled { Some(self.grpc().await?) } else { None },
+            coap: if config.coap.enabled { Some(self.coap().await?) } else { None },
+            brokers: if config.brokers.is_empty() { None } else { Some(self.brokers()?) },
+            legacy: if config.legacy.enabled { Some(self.legacy().await?) } else { None },
+            admin: self.admin().await?,
+        })
+    }
+
+    async fn http(&self) -> anyhow::Result<Arc<HttpEndpoint>> {
+        let settings = &self.config.http;
+        let parse = |text: &String| text.parse::<Origin>().map_err(|e| anyhow::anyhow!("http.cors: {e}"));
+        let cors = settings.cors.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+        let accept: Option<Arc<dyn Accept>> = match settings.tls {
+            true => Some(Arc::new(HttpTls::open(&self.config.tls, self.paths, self.clock).await?)),
+            false => None,
+        };
+        let at = |listen| {
+            let limits = HttpLimits { max_connections: settings.max_connections, ..HttpLimits::default() };
+            let config = HttpConfig {
+                limits,
+                extra: Some(web::router(self.query.clone(), self.clock.clone(), settings.status)),
+                sessions: self.query.clone(),
+                feed: self.feed.clone(),
+                cors: cors.clone(),
+                accept: accept.clone(),
+                ..HttpConfig::new(listen)
+            };
+            HttpEndpoint::bind(config, self.query.clone(), self.clock.clone())
+        };
+        match at(settings.listen) {
+            Err(_) if self.free_ports => Ok(at(any_port(settings.listen))?),
+            result => result.with_context(|| taken("http", settings.listen)),
+        }
+    }
+
+    /// Who may connect over MQTT.
+    fn gate(&self) -> anyhow::Result<SharedGate> {
+        let users = self.paths.dir().join(&self.config.mqtt.users);
+        Ok(Arc::new(NodeGate::open(&self.config.mqtt, users, self.query.clone(), self.clock.clone())?))
+    }
+
+    async fn mqtt(&self) -> anyhow::Result<Arc<MqttEndpoint>> {
+        let settings = &self.config.mqtt;
+        let more = [
+            (settings.tls_listen, Transport::Tls),
+            (settings.ws_listen, Transport::WebSocket),
+            (settings.wss_listen, Transport::WebSocketTls),
+        ];
+        let more = more.into_iter().filter_map(|(at, transport)| Some(Listener { address: at?, transport }));
+        let config = MqttConfig {
+            listen: settings.listen,
+            more: more.collect(),
+            max_connections: settings.max_connections,
+            max_packet_bytes: settings.max_packet_bytes,
+            max_web_socket_message_bytes: settings.max_packet_bytes.max(512 << 10),
+            web_socket_origins: settings.web_socket_origins.clone(),
+            open_topics: settings.open_topics.clone(),
+            max_session_expiry: Duration::from_secs(settings.max_session_seconds),
+            max_publish_rate: settings.max_publish_rate,
+            sessions_file: Some(self.paths.mqtt_sessions()),
+            ..MqttConfig::default()
+        };
+        let secure: Option<Arc<dyn Secure>> = match config.more.iter().any(|l| l.transport.is_tls()) {
+            true => Some(Arc::new(MqttTls::open(&self.config.tls, self.paths, self.clock).await?)),
+            false => None,
+        };
+        let bind = |config: MqttConfig| {
+            let (clock, secure) = (self.clock.clone(), secure.clone());
+            async move {
+                Ok::<_, anyhow::Error>(MqttEndpoint::bind_with(config, clock, self.gate()?, secure).await?)
+            }
+        };
+        match bind(config.clone()).await {
+            Err(_) if self.free_ports => {
+                let free = |l: Listener| Listener { address: any_port(l.address), ..l };
+                let more = config.more.iter().copied().map(free).collect();
+                bind(MqttConfig { listen: any_port(settings.listen), more, ..config }).await
+            }
+            result => result.with_context(|| taken("mqtt", settings.listen)),
+        }
+    }
+
+    async fn grpc(&self) -> anyhow::Result<Arc<GrpcEndpoint>> {
+        let settings = &self.config.grpc;
+        let acceptor: Arc<dyn Acceptor> = match settings.tls {
+            true => Arc::new(GrpcTls::open(&self.config.tls, self.paths, self.clock).await?),
+            false => Arc::new(Plain),
+        };
+        let at = |listen| {
+            let limits = GrpcLimits { max_connections: settings.max_connections, ..GrpcLimits::default() };
+            let config = GrpcConfig { listen, limits, acceptor: acceptor.clone() };
+            GrpcEndpoint::bind(config, self.query.clone(), self.feed.clone(), self.clock.clone())
+        };
+        match at(settings.listen) {
+            Err(_) if self.free_ports => Ok(at(any_port(settings.listen))?),
+            result => result.with_context(|| taken("grpc", settings.listen)),
+        }
+    }
+
+    async fn coap(&self) -> anyhow::Result<Arc<CoapEndpoint>> {
+        let settings = &self.config.coap;
+        let config = CoapConfig {
+            listen: settings.listen,
+            max_message_bytes: settings.max_message_bytes,
+            max_in_flight: settings.max_in_flight,
+            ..CoapConfig::default()
+        };
+        match CoapEndpoint::bind(config.clone(), self.query.clone(), self.clock.clone()).await {
+            Err(_) if self.free_ports => {
+                let config = CoapConfig { listen: any_port(settings.listen), ..config };
+                Ok(CoapEndpoint::bind(config, self.query.clone(), self.clock.clone()).await?)
+            }
+            result => result.with_context(|| taken("coap", settings.listen)),
+        }
+    }
+
+    fn brokers(&self) -> anyhow::Result<Arc<BrokersEndpoint>> {
+        let brokers = self.config.brokers.iter().map(|b| broker(b, self.paths)).collect::<Result<_, _>>()?;
+        let config = BrokersConfig { brokers, ..BrokersConfig::default() };
+        BrokersEndpoint::open(config, self.clock.clone()).context("[[brokers]]")
+    }
+
+    async fn legacy(&self) -> anyhow::Result<Legacy> {
+        let settings = &self.config.legacy;
+        let parts = (self.query, self.wallet, self.clock);
+        match legacy::open((settings, settings.listen), self.paths, parts).await {
+            Err(_) if self.free_ports => {
+                legacy::open((settings, any_port(settings.listen)), self.paths, parts).await
+            }
+            result => result.with_context(|| {
+                format!("the original's routes on {}: legacy.listen in node.toml", settings.listen)
+            }),
+        }
+    }
+
+    async fn admin(&self) -> anyhow::Result<tokio::net::TcpListener> {
+        let listen = self.config.admin.listen;
+        match tokio::net::TcpListener::bind(listen).await {
+            Err(_) if self.free_ports => Ok(tokio::net::TcpListener::bind(any_port(listen)).await?),
+            result => result.with_context(|| taken("admin", listen)),
+        }
+    }
+}
+
+fn broker(settings: &BrokerSettings, paths: &Paths) -> anyhow::Result<BrokerConfig> {
+    let file = |name: &PathBuf| paths.dir().join(name);
+    let name = &settings.name;
+    let credentials = match (&settings.user, &settings.password_file) {
+        (None, None) => None,
+        (Some(user), Some(password)) => {
+            let path = file(password);
+            let read = std::fs::read_to_string(&path);
+            let password = read.with_context(|| format!("broker {name}: {}", path.display()))?;
+            Some(Credentials { user: user.clone(), password: password.trim_end().to_owned() })
+        }
+        _ => anyhow::bail!("broker {name}: user and password-file go together"),
+    };
+    let identity = match (&settings.certificate, &settings.key) {
+        (None, None) => None,
+        (Some(certificate), Some(key)) => Some(Identity { certificate: file(certificate), key: file(key) }),
+        _ => anyhow::bail!("broker {name}: certificate and key go together"),
+    };
+    let authorities = settings.authorities.as_ref().map(file);
+    Ok(BrokerConfig {
+        version: if settings.mqtt_3 { MqttVersion::V4 } else { MqttVersion::V5 },
+        credentials,
+        tls: ClientSettings { authorities, identity, ..ClientSettings::default() },
+        topics: settings.topics.clone(),
+        share: settings.share.clone(),
+        qos: if settings.qos_2 { Delivery::ExactlyOnce } else { Delivery::AtLeastOnce },
+        max_in_flight: settings.max_in_flight,
+        publish: settings.publish,
+        ..BrokerConfig::new(name, &settings.url, &settings.client_id)
+    })
+}
+
+impl Listeners {
+    /// What takes in messages.
+    pub(crate) fn endpoints(&self) -> Vec<Arc<dyn Endpoint>> {
+        let mut all: Vec<Arc<dyn Endpoint>> = vec![self.http.clone()];
+        all.extend(self.mqtt.clone().map(|e| -> Arc<dyn Endpoint> { e }));
+        all.extend(self.grpc.clone().map(|e| -> Arc<dyn Endpoint> { e }));
+        all.extend(self.coap.clone().map(|e| -> Arc<dyn Endpoint> { e }));
+        all.extend(self.brokers.clone().map(|e| -> Arc<dyn Endpoint> { e }));
+        if let Some(legacy) = &self.legacy {
+            all.push(legacy.endpoint.clone());
+            all.push(legacy.listener.clone());
+        }
+        all
+    }
+
+    /// Where commands and outputs go.
+    pub(crate) fn publisher(&self) -> Option<Arc<dyn Publisher>> {
+        let own = self.mqtt.clone().map(|e| -> Arc<dyn Publisher> { e });
+        let others = self.brokers.clone().map(|e| -> Arc<dyn Publisher> { e });
+        match (own, others) {
+            (Some(own), Some(others)) => Some(Arc::new(Both(own, others))),
+            (own, others) => own.or(others),
+        }
+    }
+
+    /// Lets those serve that do not yet.
+    pub(crate) fn start(&self, servers: &Tasks) {
+        self.http.start(servers);
+        if let Some(grpc) = &self.grpc {
+            grpc.start(servers);
+        }
+        if let Some(legacy) = &self.legacy {
+            legacy.listener.start(servers);
+        }
+    }
+
+    /// Metrics of the endpoints that have text of their own.
+    pub(crate) fn metrics(&self) -> String {
+        self.grpc.as_ref().map(|g| g.metrics()).unwrap_or_default()
+    }
+}
+
+/// To two places. What the second does not take is sent to both again: receivers know it by its key.
+#[derive(Debug)]
+struct Both(Arc<dyn Publisher>, Arc<dyn Publisher>);
+
+#[async_trait]
+impl Publisher for Both {
+    async fn publish(&self, publication: Publication) -> Result<(), w3bstream_endpoint::Error> {
+        self.0.publish(publication.clone()).await?;
+        self.1.publish(publication).await
+    }
+}

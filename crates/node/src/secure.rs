@@ -1,0 +1,113 @@
+//! TLS for every listener that wants it: one pair of files, and the rules for devices' certificates.
+
+use std::io;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use async_trait::async_trait;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use w3bstream_endpoint_grpc::{Acceptor, Transport};
+use w3bstream_endpoint_http::{Accept, BoxIo};
+use w3bstream_endpoint_mqtt::{BoxedStream, PeerInfo, Secure};
+use w3bstream_tls::{ClientAuth, StaleCrl, Tls, TlsSettings};
+use w3bstream_types::Clock;
+
+use crate::{Paths, TlsFiles};
+
+/// Opens the files for a listener that speaks these protocols.
+async fn open(
+    files: &TlsFiles,
+    paths: &Paths,
+    (alpn, devices): (&[&str], bool),
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Arc<Tls>> {
+    let (Some(certificate), Some(key)) = (&files.certificate, &files.key) else {
+        bail!(
+            "a listener wants TLS, and there is no certificate; name both files in node.toml:\n  [tls]\n  \
+             certificate = \"tls.crt\"\n  key = \"tls.key\""
+        );
+    };
+    let mut settings = TlsSettings::new(paths.dir().join(certificate), paths.dir().join(key));
+    settings.alpn = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    if let Some(authorities) = files.client_authorities.as_ref().filter(|_| devices) {
+        settings.clients = Some(ClientAuth {
+            authorities: paths.dir().join(authorities),
+            crl: files.client_crl.as_ref().map(|crl| paths.dir().join(crl)),
+            stale_crl: if files.allow_stale_crl { StaleCrl::Warn } else { StaleCrl::Refuse },
+            required: files.require_client_certificates,
+        });
+    }
+    Ok(Arc::new(Tls::open(settings, clock.clone()).await.context("[tls]")?))
+}
+
+/// TLS for MQTT, with devices' certificates.
+#[derive(Debug)]
+pub(crate) struct MqttTls(Arc<Tls>);
+
+impl MqttTls {
+    pub(crate) async fn open(
+        files: &TlsFiles,
+        paths: &Paths,
+        clock: &Arc<dyn Clock>,
+    ) -> anyhow::Result<Self> {
+        Ok(Self(open(files, paths, (&[], true), clock).await?))
+    }
+}
+
+#[async_trait]
+impl Secure for MqttTls {
+    async fn accept(&self, stream: TcpStream) -> Result<(BoxedStream, PeerInfo), String> {
+        let (stream, peer) = self.0.accept(stream).await.map_err(|e| e.to_string())?;
+        let certificate_dids = peer.certificate.map(|c| c.dids).unwrap_or_default();
+        Ok((Box::pin(stream), PeerInfo { certificate_dids }))
+    }
+}
+
+/// TLS for HTTP.
+#[derive(Debug)]
+pub(crate) struct HttpTls(Arc<Tls>);
+
+impl HttpTls {
+    pub(crate) async fn open(
+        files: &TlsFiles,
+        paths: &Paths,
+        clock: &Arc<dyn Clock>,
+    ) -> anyhow::Result<Self> {
+        Ok(Self(open(files, paths, (&["h2", "http/1.1"], false), clock).await?))
+    }
+}
+
+#[async_trait]
+impl Accept for HttpTls {
+    async fn accept(&self, stream: BoxIo) -> io::Result<BoxIo> {
+        let config = self.0.fresh_config().await;
+        Ok(Box::new(TlsAcceptor::from(config).accept(stream).await?))
+    }
+}
+
+/// TLS for gRPC.
+#[derive(Debug)]
+pub(crate) struct GrpcTls(Arc<Tls>);
+
+impl GrpcTls {
+    pub(crate) async fn open(
+        files: &TlsFiles,
+        paths: &Paths,
+        clock: &Arc<dyn Clock>,
+    ) -> anyhow::Result<Self> {
+        Ok(Self(open(files, paths, (&["h2"], false), clock).await?))
+    }
+}
+
+#[async_trait]
+impl Acceptor for GrpcTls {
+    fn scheme(&self) -> &'static str {
+        "https"
+    }
+
+    async fn accept(&self, stream: TcpStream) -> io::Result<Box<dyn Transport>> {
+        let (stream, _) = self.0.accept(stream).await.map_err(|e| io::Error::other(e.to_string()))?;
+        Ok(Box::new(stream))
+    }
+}
