@@ -140,7 +140,7 @@ impl Origin {
     fn of(received: &Received) -> Self {
         let (sender, id) = match &received.submission {
             Submission::Signed(record) => (Some(record.source().to_string()), Some(record.id())),
-            Submission::Token { .. } => (None, None),
+            Submission::Token { .. } | Submission::Session { .. } => (None, None),
         };
         Self { project: received.project.clone(), sender, id }
     }

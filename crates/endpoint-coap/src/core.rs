@@ -242,7 +242,7 @@ impl Core {
     fn submit(&mut self, now: Instant, number: u64, asked: Asked, received: Box<Received>, bytes: usize) {
         let id = match &received.submission {
             Submission::Signed(record) => Some(record.id()),
-            Submission::Token { .. } => None,
+            Submission::Token { .. } | Submission::Session { .. } => None,
         };
         let full = self.in_flight >= self.config.max_in_flight;
         let refused = self.crowded(asked.peer.0).or_else(|| {

@@ -66,7 +66,7 @@ fn by_token(message: proto::TokenMessage) -> Result<Submission, Problem> {
     check_event_id(&event_id).map_err(|e| malformed(format!("event_id: {}", e.why)))?;
     let named = if r#type.is_empty() { "default" } else { r#type.as_str() };
     let event_type: EventType = named.parse().map_err(|e: Malformed| malformed(e.to_string()))?;
-    Ok(Submission::Token { token, event_id, event_type, time: Timestamp(time), payload })
+    Ok(Submission::of_bearer(token, event_id, event_type, (Timestamp(time), payload)))
 }
 
 /// Hands a message to the node. The returned future gives the node's answer, or a problem if none comes in time;

@@ -15,8 +15,7 @@ use tokio::sync::oneshot::{self, Receiver, error::RecvError};
 use tokio::time::{Instant, timeout, timeout_at};
 use w3bstream_endpoint::{Ack, Answer, Arrival};
 use w3bstream_types::{
-    Accepted, EventType, Malformed, ProjectName, Received, RefusalKind, SessionToken, Submission, Timestamp,
-    check_event_id,
+    Accepted, EventType, Malformed, ProjectName, Received, RefusalKind, Submission, Timestamp, check_event_id,
 };
 use w3bstream_wire::{AckBody, CONTENT_TYPE_ENVELOPE, CONTENT_TYPE_JOSE, decode_message};
 
@@ -308,26 +307,13 @@ pub(crate) fn default_type() -> Result<EventType, Problem> {
     "default".parse().map_err(|e: Malformed| malformed(e.to_string()))
 }
 
-/// An event of whoever bears a secret: a publisher's token, or the JWT of a device's session.
-pub(crate) fn borne(
-    token: String,
-    (event_id, event_type, time): (String, EventType, Timestamp),
-    payload: Vec<u8>,
-) -> Submission {
-    if SessionToken::looks_like(&token) {
-        Submission::Session { token, event_id, event_type, time, payload }
-    } else {
-        Submission::Token { token, event_id, event_type, time, payload }
-    }
-}
-
 fn submission(identity: Identity, query: EventQuery, bytes: Vec<u8>) -> Result<Submission, Problem> {
     let media_type = match identity {
         Identity::Signed { media_type, .. } => media_type,
         Identity::Bearer { secret: token, event_id } => {
             let event_type = query.event_type.map_or_else(default_type, Ok)?;
             let time = Timestamp(query.time.unwrap_or_default());
-            return Ok(borne(token, (event_id, event_type, time), bytes));
+            return Ok(Submission::of_bearer(token, event_id, event_type, (time, bytes)));
         }
     };
     // A final line end is what shells and editors add to a JWS; in an envelope it would be a byte like any other.

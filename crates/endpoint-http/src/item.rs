@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use w3bstream_types::{Accepted, EventType, RefusalKind, Submission, Timestamp, check_event_id};
 use w3bstream_wire::{AckBody, CONTENT_TYPE_ENVELOPE, CONTENT_TYPE_JOSE, decode_message};
 
-use crate::ingest::{borne, default_type, malformed};
+use crate::ingest::{default_type, malformed};
 use crate::problem::Problem;
 
 /// Standard base64 (RFC 4648 §4); padding may be left away.
@@ -101,7 +101,7 @@ fn object(line: &[u8], token: Option<&str>) -> Result<Submission, Problem> {
         Some(Time::Digits(digits)) => digits.parse().map_err(|_| malformed("time: is no 64-bit number"))?,
     };
     let event_type = object.event_type.map_or_else(default_type, Ok)?;
-    Ok(borne(token.to_owned(), (event_id, event_type, Timestamp(time)), payload))
+    Ok(Submission::of_bearer(token.to_owned(), event_id, event_type, (Timestamp(time), payload)))
 }
 
 /// A string's payload is its text; of any other value it is the JSON as it stands in the line, byte for byte.

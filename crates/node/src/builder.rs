@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -12,11 +11,7 @@ use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use w3bstream_consensus::{FileWal, Wal};
-use w3bstream_endpoint::{
-    Challenge, Endpoint, Feed, MessageLife, OpenedSession, Publisher, Query, Sessions, SharedGate,
-};
-use w3bstream_endpoint_http::{HttpConfig, HttpEndpoint, HttpLimits};
-use w3bstream_endpoint_mqtt::{MqttConfig, MqttEndpoint};
+use w3bstream_endpoint::{Challenge, Endpoint, Feed, MessageLife, OpenedSession, Query, Sessions};
 use w3bstream_journal_sqlite::SqliteJournal;
 use w3bstream_pipeline::{ChainParts, OpenWal, Options, Parts, Pipeline, SessionOptions};
 use w3bstream_tasks::Tasks;
@@ -28,9 +23,8 @@ use w3bstream_wallet::{AdmitLimits, Signer};
 use w3bstream_wallet_file::FileWallet;
 
 use crate::admin::{self, AdminState};
-use crate::gate::NodeGate;
-use crate::legacy::{self, Legacy};
-use crate::{ChainContext, ChainSettings, Config, Paths, Registry, StatusPage, StorageContext, web};
+use crate::listeners::{Listeners, Making};
+use crate::{ChainContext, ChainSettings, Config, Paths, Registry, StatusPage, StorageContext};
 
 /// Puts a node together.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 //! and the nearest known key.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::endpoint_settings::{
     BrokerSettings, CoapSettings, GrpcSettings, HttpSettings, LegacySettings, MqttSettings, SessionSettings,

@@ -131,6 +131,7 @@ fn manifest(plan: &Plan, owner: Did, current: Option<&Manifest>) -> Manifest {
         ack: AckMode::Executed,
         max_payload_bytes: 1024 * 1024,
         allow_tokens: plan.open,
+        allow_sessions: false,
         blocks: BlockRules::default(),
         env,
         applets,

@@ -88,6 +88,21 @@ pub enum Submission {
 }
 
 impl Submission {
+    /// An event of whoever bears a secret: the JWT of a device's session if it looks like one, else a publisher's token.
+    #[must_use]
+    pub fn of_bearer(
+        token: String,
+        event_id: String,
+        event_type: EventType,
+        (time, payload): (Timestamp, Vec<u8>),
+    ) -> Self {
+        if crate::SessionToken::looks_like(&token) {
+            Self::Session { token, event_id, event_type, time, payload }
+        } else {
+            Self::Token { token, event_id, event_type, time, payload }
+        }
+    }
+
     /// The bytes that an applet gets.
     #[must_use]
     pub fn payload(&self) -> &[u8] {

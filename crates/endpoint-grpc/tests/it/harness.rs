@@ -186,13 +186,15 @@ pub fn accept(received: &Received) -> Answer {
 pub fn id_of(received: &Received) -> MessageId {
     match &received.submission {
         Submission::Signed(record) => record.id(),
-        Submission::Token { event_id, .. } => MessageId(Digest::of(event_id.as_bytes())),
+        Submission::Token { event_id, .. } | Submission::Session { event_id, .. } => {
+            MessageId(Digest::of(event_id.as_bytes()))
+        }
     }
 }
 
 pub fn event_id(received: &Received) -> &str {
     match &received.submission {
-        Submission::Token { event_id, .. } => event_id,
+        Submission::Token { event_id, .. } | Submission::Session { event_id, .. } => event_id,
         Submission::Signed(_) => panic!("not by token"),
     }
 }
