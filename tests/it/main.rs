@@ -7,5 +7,6 @@ mod cli;
 mod crash;
 mod guests;
 mod legacy;
+mod public;
 mod settle;
 mod support;

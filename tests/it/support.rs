@@ -39,6 +39,15 @@ impl Home {
         Ok(Self { dir, owner, token: made.admin_token })
     }
 
+    /// A folder that `make` makes; it gives the admin token.
+    pub(crate) fn made_by(make: impl FnOnce(&Path) -> String) -> anyhow::Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let token = make(&dir.path().join("node"));
+        let wallet = w3bstream_node::open_wallet(&Paths::new(dir.path().join("node")), None)?;
+        let owner = wallet.secret(Role::Owner)?.clone();
+        Ok(Self { dir, owner, token })
+    }
+
     pub(crate) fn node_dir(&self) -> PathBuf {
         self.dir.path().join("node")
     }

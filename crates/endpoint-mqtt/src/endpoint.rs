@@ -17,7 +17,7 @@ use crate::message::Message;
 use crate::metrics::Metrics;
 use crate::shared::{Phase, Shared};
 use crate::stream::{Caller, Door};
-use crate::{Listener, MqttConfig, Secure, Transport, link, sys, topic};
+use crate::{Listener, MqttConfig, Originals, Secure, Transport, link, originals, sys, topic};
 
 /// How long connections have to end in good order. Longer than any one of them may take.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
@@ -73,7 +73,7 @@ impl MqttEndpoint {
             door: Arc::new(Door::new(&config, secure)),
             tasks: Tasks::new("mqtt"),
         };
-        let (shared, arrivals) = Shared::new(config, clock, (gate, log.clone()));
+        let (shared, arrivals, words) = Shared::new(config, clock, (gate, log.clone()));
         shared.hub.restore(shared.now()).await?;
         // A group of its own: it is asked to end when nobody notes anything any more.
         let log_tasks = Tasks::new("mqtt log");
@@ -86,6 +86,8 @@ impl MqttEndpoint {
         }
         let sweeping = sweep(Arc::clone(&shared), Arc::clone(&hall.door), hall.tasks.shutdown());
         hall.tasks.spawn("mqtt sessions", sweeping);
+        let telling = originals::tell(Arc::clone(&shared), words, hall.tasks.shutdown());
+        hall.tasks.spawn("mqtt originals", telling);
         hall.tasks.spawn("mqtt $SYS", sys::publish(Arc::clone(&shared), hall.tasks.shutdown()));
         Ok(Arc::new(Self { shared, tasks: hall.tasks, log_tasks, listeners, arrivals: Mutex::new(arrivals) }))
     }
@@ -100,6 +102,11 @@ impl MqttEndpoint {
     #[must_use]
     pub fn listeners(&self) -> &[Listener] {
         &self.listeners
+    }
+
+    /// Speaks to clients of the original W3bstream too, in the words of `originals`. Once; later calls change nothing.
+    pub fn serve_originals(&self, originals: Arc<dyn Originals>) {
+        let _ = self.shared.originals.set(originals);
     }
 
     /// What it has counted.

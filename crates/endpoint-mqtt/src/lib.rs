@@ -44,6 +44,10 @@
 //! origin is on this machine or in [`MqttConfig::web_socket_origins`]. A WebSocket keeps 4 KiB while it is idle;
 //! other connections keep no buffer of ours.
 //!
+//! # Clients of the original
+//! With [`MqttEndpoint::serve_originals`] the topics of the original W3bstream's clients are spoken too: `{channel}` with a
+//! protobuf event and `{channel}/push/{token}/{type}`, and `ack/{publisher}` for the answers. Their events carry a token.
+//!
 //! # Bounds
 //! Connections, sessions, subscriptions, filters' depth, messages and bytes in flight, packets, queues, retained messages and every wait
 //! have a bound in [`MqttConfig`]. What a client publishes per second can be bounded too: from who sends more no
@@ -61,6 +65,7 @@ mod log;
 mod message;
 mod metrics;
 mod open;
+mod originals;
 mod packet;
 mod pipe;
 mod proto;
@@ -80,4 +85,5 @@ mod websocket;
 pub use config::MqttConfig;
 pub use endpoint::MqttEndpoint;
 pub use metrics::Metrics;
+pub use originals::{OriginalEvent, Originals};
 pub use stream::{BoxedStream, Listener, PeerInfo, Secure, Stream, Transport};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rmqtt_codec::{v3, v5};
 use tokio::time::{Instant, timeout};
-use w3bstream_endpoint::{Access, Credentials};
+use w3bstream_endpoint::{Access, Credentials, Principal};
 use w3bstream_types::{Refusal, RefusalKind};
 
 use crate::connect::Connect;
@@ -103,7 +103,7 @@ pub(crate) async fn open(
     let expiry = asked.min(config.max_session_expiry);
     let mailbox = shared.enter(conn);
     let claim = Claim {
-        client_id: assigned.clone().unwrap_or(connect.client_id),
+        client_id: owned(&access.principal, &assigned.clone().unwrap_or(connect.client_id)),
         clean: connect.clean,
         expiry,
         conn,
@@ -151,6 +151,15 @@ pub(crate) async fn open(
         state: State::default(),
     };
     Ok(Box::new(Opened { proto, peer, granted, session_present, silence: keep_alive * 3 / 2 }))
+}
+
+/// The name of a client id's session: nobody has another's session by giving its client id.
+fn owned(principal: &Principal, client_id: &str) -> String {
+    let owner = match principal {
+        Principal::Anyone => String::new(),
+        known => known.to_string(),
+    };
+    format!("{}:{owner}:{client_id}", owner.len())
 }
 
 /// How long the session is to be kept. In 3.1.1 a session that is not clean has no end.

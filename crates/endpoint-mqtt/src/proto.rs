@@ -18,7 +18,7 @@ use crate::packet::{Codec, Fault, Version};
 use crate::session::{ConnId, Session, Stage, Standing, Will};
 use crate::shared::{Mailbox, Permit, Phase, Shared};
 use crate::slots::Slots;
-use crate::topic;
+use crate::{originals, topic};
 
 /// Topic aliases in each direction.
 pub(crate) const TOPIC_ALIASES: u16 = 16;
@@ -216,7 +216,8 @@ impl Proto {
             None if topic::is_filter(filter) => filter,
             None => return Ok(Err(SubscribeAckReason::TopicFilterInvalid)),
         };
-        if !self.access.may_subscribe(matched) {
+        let answers = self.shared.originals.get().is_some() && originals::is_answers(matched);
+        if !answers && !self.access.may_subscribe(matched) {
             self.shared.counters.not_allowed.add(1);
             return Ok(Err(SubscribeAckReason::NotAuthorized));
         }

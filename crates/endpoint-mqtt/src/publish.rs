@@ -2,12 +2,14 @@
 
 use rmqtt_codec::v5::{DisconnectReasonCode, PublishAckReason};
 use tokio::time::Instant;
-use w3bstream_endpoint::{Answer, Vouched};
+use w3bstream_endpoint::{Answer, Principal, Vouched};
 use w3bstream_types::{Malformed, Received, Refusal, RefusalKind, Submission, Timestamp};
+use w3bstream_wire::legacy::{Fill, MqttEvent, is_legacy_topic, read_mqtt};
 
 use crate::answer::{Told, reason, told};
 use crate::incoming::Publish;
 use crate::message::{Message, Qos};
+use crate::originals::OriginalEvent;
 use crate::packet::{Codec, Fault, Version};
 use crate::proto::{Doom, Proto, Reply, TOPIC_ALIASES};
 use crate::shared::{Origin, Permit, offer};
@@ -35,6 +37,11 @@ impl Proto {
             self.check_unreleased()?;
         }
         let slot = publish.packet_id.map(|id| self.state.slots.push(id, publish.qos));
+        if self.shared.originals.get().is_some() && self.is_original(&topic) {
+            // Its token is its leave.
+            self.hand_over_original(&publish, &topic, (slot, permit));
+            return Ok(());
+        }
         if !self.access.may_publish(&topic) {
             self.shared.counters.not_allowed.add(1);
             let why = format!("not-allowed: {} may not publish to {topic}", self.access.principal);
@@ -86,16 +93,68 @@ impl Proto {
             }
             Err(malformed) => {
                 let refusal = Refusal::new(RefusalKind::Malformed, malformed.to_string());
-                let sender = self.session.client_id.to_string();
-                let origin = Origin { project: ingress.project, sender, id: None };
+                let sender = self.session.client().to_owned();
+                let origin = Origin { project: ingress.project, sender, id: None, original: None };
                 self.answer(slot, &origin, Err(refusal));
                 return;
             }
         };
+        let origin = self.origin(&received);
         if let Some(permit) = permit {
             self.state.loose += usize::from(slot.is_none());
-            offer(&self.arrivals, (&self.mailbox, slot), received, permit);
+            offer(&self.arrivals, (&self.mailbox, slot), (received, origin), permit);
         }
+    }
+
+    fn is_original(&self, topic: &str) -> bool {
+        is_legacy_topic(topic) && !self.shared.config.is_open(topic)
+    }
+
+    /// An event of a client of the original.
+    fn hand_over_original(
+        &mut self,
+        publish: &Publish,
+        topic: &str,
+        (slot, permit): (Option<u64>, Option<Permit>),
+    ) {
+        self.state.events += 1;
+        let mut unique = [0; 16];
+        // Unique is enough: who has the token may choose any id.
+        unique[..8].copy_from_slice(&(self.shared.instance ^ self.conn << 48).to_be_bytes());
+        unique[8..].copy_from_slice(&(self.conn << 32 | self.state.events).to_be_bytes());
+        let received_at = self.shared.clock.now();
+        let MqttEvent { channel, token, event } =
+            match read_mqtt(topic, &publish.payload, &Fill { now: received_at, unique }) {
+                Ok(read) => read,
+                Err(malformed) => {
+                    self.shared.counters.refused(RefusalKind::Malformed);
+                    let why = format!("malformed: {malformed}");
+                    let reply = Reply::Refused(PublishAckReason::PayloadFormatInvalid, why);
+                    return self.verdict(slot, Verdict::Ack(reply));
+                }
+            };
+        let (project, event_id, time) = (channel.project.clone(), event.event_id.clone(), event.time);
+        let original = OriginalEvent { channel, token: token.clone(), event_id, time };
+        let received = Received { project, submission: event.submission(token), received_at };
+        let origin = Origin { original: Some(Box::new(original)), ..self.origin(&received) };
+        if let Some(permit) = permit {
+            self.state.loose += usize::from(slot.is_none());
+            offer(&self.arrivals, (&self.mailbox, slot), (received, origin), permit);
+        }
+    }
+
+    /// Who is told of a message. What carries no signature is told to whom the gate vouches for, on the topics that the
+    /// gate allows it.
+    fn origin(&self, received: &Received) -> Origin {
+        let mut origin = Origin::of(received);
+        if !matches!(received.submission, Submission::Signed(_)) {
+            origin.sender = match &self.access.principal {
+                Principal::Device(did) => did.to_string(),
+                Principal::Publisher(_, name) => name.to_string(),
+                Principal::User(_) | Principal::Anyone => self.session.client().to_owned(),
+            };
+        }
+        origin
     }
 
     /// Reads the message in a PUBLISH. On a connection whose client is vouched for, what is no signed message is an event

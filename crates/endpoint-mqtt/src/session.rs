@@ -30,6 +30,7 @@ pub(crate) struct Limits {
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) id: SessionId,
+    /// Whose session it is, and the client id.
     pub(crate) client_id: Arc<str>,
     pub(crate) limits: Limits,
     pub(crate) log: Option<Arc<Log>>,
@@ -169,6 +170,12 @@ impl State {
 }
 
 impl Session {
+    /// The client id, as the client says it.
+    pub(crate) fn client(&self) -> &str {
+        let (len, rest) = self.client_id.split_once(':').unwrap_or_default();
+        len.parse().ok().and_then(|len: usize| rest.get(len + 1..)).unwrap_or(&self.client_id)
+    }
+
     /// Notes a change, if this session is kept beyond its connection and there is a log.
     pub(crate) fn note(&self, state: &mut State, make: impl FnOnce(Arc<str>) -> Change) {
         if let Some(log) = &self.log

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rmqtt_codec::v5::PublishAckReason;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
@@ -15,6 +15,7 @@ use crate::hub::Hub;
 use crate::log::Log;
 use crate::message::Message;
 use crate::metrics::Counters;
+use crate::originals::{MAX_WAITING, OriginalEvent, Originals};
 use crate::session::{ConnId, Last, Will};
 use crate::topic;
 
@@ -38,6 +39,9 @@ pub(crate) struct Shared {
     pub(crate) gate: SharedGate,
     pub(crate) counters: Arc<Counters>,
     pub(crate) hub: Hub,
+    pub(crate) originals: OnceLock<Arc<dyn Originals>>,
+    /// Answers to the original's clients, to be worded.
+    pub(crate) worded: mpsc::Sender<(OriginalEvent, Answer)>,
     pub(crate) budget: Budget,
     pub(crate) next_conn: AtomicU64,
     /// Tells client ids that this endpoint assigns from those of an earlier one.
@@ -119,6 +123,8 @@ pub(crate) struct Origin {
     /// The device's DID; the client id if the bytes named none.
     pub(crate) sender: String,
     pub(crate) id: Option<MessageId>,
+    /// An event of the original's clients, who are told in their own words.
+    pub(crate) original: Option<Box<OriginalEvent>>,
 }
 
 impl Origin {
@@ -130,7 +136,7 @@ impl Origin {
                 (event_id.clone(), None)
             }
         };
-        Self { project: received.project.clone(), sender, id }
+        Self { project: received.project.clone(), sender, id, original: None }
     }
 }
 
@@ -158,12 +164,15 @@ impl Shared {
         config: MqttConfig,
         clock: Arc<dyn Clock>,
         (gate, log): (SharedGate, Option<Arc<Log>>),
-    ) -> (Arc<Self>, mpsc::Receiver<Arrival>) {
+    ) -> (Arc<Self>, mpsc::Receiver<Arrival>, mpsc::Receiver<(OriginalEvent, Answer)>) {
         // As many as the budget lets in, so the channel is never full.
         let (sender, receiver) = mpsc::channel(config.max_in_flight_total);
+        let (worded, words) = mpsc::channel(MAX_WAITING);
         let counters = Arc::new(Counters::default());
         let shared = Self {
             hub: Hub::new(&config, Arc::clone(&counters), log),
+            originals: OnceLock::new(),
+            worded,
             gate,
             budget: Budget::new(&config),
             config,
@@ -175,7 +184,7 @@ impl Shared {
             arrivals: Mutex::new(Some(sender)),
             mailboxes: Mutex::default(),
         };
-        (Arc::new(shared), receiver)
+        (Arc::new(shared), receiver, words)
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -267,6 +276,11 @@ impl Shared {
     /// Counts an answer and tells it to those who subscribe: acceptances on the ack topic, and refusals on the
     /// refusal topic if `refusals`, as the sender gets no other word.
     pub(crate) fn tell(&self, origin: &Origin, answer: &Answer, refusals: bool) {
+        if let Some(event) = &origin.original
+            && self.worded.try_send((OriginalEvent::clone(event), answer.clone())).is_err()
+        {
+            self.counters.dropped.add(1);
+        }
         match answer {
             Ok(accepted) => {
                 self.counters.accepted.add(1);
@@ -307,10 +321,9 @@ impl Shared {
 pub(crate) fn offer(
     arrivals: &mpsc::Sender<Arrival>,
     (mailbox, slot): (&Arc<Mailbox>, Option<u64>),
-    received: Received,
+    (received, origin): (Received, Origin),
     permit: Permit,
 ) {
-    let origin = Origin::of(&received);
     let mailbox = Arc::clone(mailbox);
     let ack = Ack::new(move |answer| {
         drop(permit);

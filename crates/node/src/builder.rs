@@ -44,6 +44,9 @@ pub struct Running {
     pub pid: u32,
     /// `http://…`: devices and status page.
     pub http: String,
+    /// `https://…`: the same for those who reach the node from anywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub https: Option<String>,
     /// `mqtt://…`; absent without a broker.
     pub mqtt: Option<String>,
     /// `mqtts://…`: MQTT over TLS.
@@ -121,6 +124,7 @@ impl NodeBuilder {
         let on = |enabled, name, at| Some((name, at)).filter(|_| enabled);
         let ports = [
             Some(("http.listen", c.http.listen)),
+            c.http.tls_listen.map(|at| ("http.tls-listen", at)),
             Some(("admin.listen", c.admin.listen)),
             on(mqtt.enabled, "mqtt.listen", mqtt.listen),
             mqtt.tls_listen.and_then(|at| on(mqtt.enabled, "mqtt.tls-listen", at)),
@@ -157,6 +161,7 @@ impl NodeBuilder {
             status => status == StatusPage::Brief,
         };
         let query = Arc::new(LateQuery { brief, ..LateQuery::default() });
+        let public = Arc::new(LateQuery { brief: true, ..LateQuery::default() });
         let feed = Feed::default();
         let making = Making {
             config: &self.config,
@@ -164,6 +169,7 @@ impl NodeBuilder {
             wallet: &self.wallet,
             clock: &self.clock,
             query: &query,
+            public: &public,
             feed: &feed,
             free_ports: self.free_ports,
         };
@@ -195,9 +201,19 @@ impl NodeBuilder {
         };
         let pipeline = Pipeline::build(parts).await?;
         let running = running(&listeners, node)?;
-        query.set(pipeline.clone(), running.clone(), listeners.clone());
+        for query in [&query, &public] {
+            query.set(pipeline.clone(), running.clone(), listeners.clone());
+        }
         let drain = Duration::from_millis(self.config.limits.drain_ms);
-        Ok(Node { pipeline, listeners, running, paths: self.paths, drain, status: query, _lock: lock })
+        Ok(Node {
+            pipeline,
+            listeners,
+            running,
+            paths: self.paths,
+            drain,
+            status: (query, public),
+            _lock: lock,
+        })
     }
 
     fn chains(&self) -> anyhow::Result<BTreeMap<u64, ChainParts>> {
@@ -238,6 +254,7 @@ fn running(listeners: &Listeners, node: Did) -> anyhow::Result<Running> {
     Ok(Running {
         pid: std::process::id(),
         http: first(listeners.http.urls()).unwrap_or_default(),
+        https: listeners.https.as_ref().and_then(|h| first(h.urls())),
         mqtts: mqtt.iter().find(|u| u.starts_with("mqtts:")).cloned(),
         ws: mqtt.iter().find(|u| u.starts_with("ws:")).cloned(),
         wss: mqtt.iter().find(|u| u.starts_with("wss:")).cloned(),
@@ -356,7 +373,7 @@ pub struct Node {
     running: Running,
     paths: Paths,
     drain: Duration,
-    status: Arc<LateQuery>,
+    status: (Arc<LateQuery>, Arc<LateQuery>),
     _lock: File,
 }
 

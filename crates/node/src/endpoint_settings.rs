@@ -15,8 +15,8 @@ pub struct HttpSettings {
     pub max_connections: usize,
     /// What the status page shows.
     pub status: StatusPage,
-    /// Whether connections are encrypted, with the certificate of `[tls]`.
-    pub tls: bool,
+    /// A further address, for HTTPS with the certificate of `[tls]`. Its status page is brief.
+    pub tls_listen: Option<SocketAddr>,
     /// Origins of web pages that may use the device routes, such as `https://app.example`. None, unless set.
     pub cors: Vec<String>,
 }
@@ -24,7 +24,13 @@ pub struct HttpSettings {
 impl Default for HttpSettings {
     fn default() -> Self {
         let listen = SocketAddr::from(([127, 0, 0, 1], 8889));
-        Self { listen, max_connections: 8192, status: StatusPage::default(), tls: false, cors: Vec::new() }
+        Self {
+            listen,
+            max_connections: 8192,
+            status: StatusPage::default(),
+            tls_listen: None,
+            cors: Vec::new(),
+        }
     }
 }
 

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
-use w3bstream_endpoint::SharedQuery;
+use w3bstream_endpoint::{Answer, SharedQuery};
 use w3bstream_endpoint_http::{HttpConfig, HttpEndpoint, HttpLimits};
 use w3bstream_endpoint_legacy::{Backend, Fault, FaultKind, LegacyConfig, LegacyEndpoint, Plan};
+use w3bstream_endpoint_mqtt::{OriginalEvent, Originals};
 use w3bstream_pipeline::{ErrorKind, Pipeline};
 use w3bstream_types::{
     AckMode, Algorithm, BlockRules, Clock, Control, ControlTx, Did, Digest, Manifest, ProjectId, ProjectName,
@@ -16,6 +17,7 @@ use w3bstream_types::{
 };
 use w3bstream_wallet::Role;
 use w3bstream_wallet_file::FileWallet;
+use w3bstream_wire::legacy::ack_topic;
 
 use crate::builder::LateQuery;
 use crate::setup::{random_token, write_private};
@@ -54,6 +56,19 @@ pub(crate) async fn open(
     let config = HttpConfig { limits, extra: Some(endpoint.router()), ..HttpConfig::new(listen) };
     let listener = HttpEndpoint::bind(config, shared, clock.clone())?;
     Ok(Legacy { endpoint, listener })
+}
+
+/// The words in which clients that came over MQTT are answered.
+#[derive(Debug)]
+pub(crate) struct Words(pub(crate) Arc<LegacyEndpoint>);
+
+#[async_trait]
+impl Originals for Words {
+    async fn word(&self, event: OriginalEvent, answer: Answer) -> Option<(String, Vec<u8>)> {
+        let OriginalEvent { channel, token, event_id, time } = event;
+        let told = self.0.describe((&channel, &token), (event_id, time), &answer).await?;
+        Some((ack_topic(&told.publisher_key), serde_json::to_vec(&told).ok()?))
+    }
 }
 
 /// Makes the administrator's account with a random password, which is written to a file that only its owner can read.

@@ -24,7 +24,7 @@ use crate::builder::LateQuery;
 use crate::gate::NodeGate;
 use crate::legacy::{self, Legacy};
 use crate::secure::{GrpcTls, HttpTls, MqttTls};
-use crate::{BrokerSettings, Config, Paths, web};
+use crate::{BrokerSettings, Config, Paths, StatusPage, web};
 
 /// What the listeners are made of.
 pub(crate) struct Making<'a> {
@@ -33,6 +33,8 @@ pub(crate) struct Making<'a> {
     pub(crate) wallet: &'a Arc<FileWallet>,
     pub(crate) clock: &'a Arc<dyn Clock>,
     pub(crate) query: &'a Arc<LateQuery>,
+    /// The same for those who reach the node from anywhere: brief.
+    pub(crate) public: &'a Arc<LateQuery>,
     pub(crate) feed: &'a Feed,
     /// Takes a free port wherever the configured one is taken.
     pub(crate) free_ports: bool,
@@ -42,6 +44,7 @@ pub(crate) struct Making<'a> {
 #[derive(Debug)]
 pub(crate) struct Listeners {
     pub(crate) http: Arc<HttpEndpoint>,
+    pub(crate) https: Option<Arc<HttpEndpoint>>,
     pub(crate) mqtt: Option<Arc<MqttEndpoint>>,
     pub(crate) grpc: Option<Arc<GrpcEndpoint>>,
     pub(crate) coap: Option<Arc<CoapEndpoint>>,
@@ -63,41 +66,58 @@ fn taken(name: &str, listen: SocketAddr) -> String {
 impl Making<'_> {
     pub(crate) async fn bind(&self) -> anyhow::Result<Listeners> {
         let config = self.config;
-        Ok(Listeners {
-            http: self.http().await?,
+        let listeners = Listeners {
+            http: self.http()?,
+            https: self.https().await?,
             mqtt: if config.mqtt.enabled { Some(self.mqtt().await?) } else { None },
             grpc: if config.grpc.enabled { Some(self.grpc().await?) } else { None },
             coap: if config.coap.enabled { Some(self.coap().await?) } else { None },
             brokers: if config.brokers.is_empty() { None } else { Some(self.brokers()?) },
             legacy: if config.legacy.enabled { Some(self.legacy().await?) } else { None },
             admin: self.admin().await?,
-        })
+        };
+        if let (Some(mqtt), Some(legacy)) = (&listeners.mqtt, &listeners.legacy) {
+            mqtt.serve_originals(Arc::new(legacy::Words(legacy.endpoint.clone())));
+        }
+        Ok(listeners)
     }
 
-    async fn http(&self) -> anyhow::Result<Arc<HttpEndpoint>> {
+    fn http(&self) -> anyhow::Result<Arc<HttpEndpoint>> {
+        let settings = &self.config.http;
+        self.http_at("http", settings.listen, (self.query, settings.status, None))
+    }
+
+    async fn https(&self) -> anyhow::Result<Option<Arc<HttpEndpoint>>> {
+        let Some(listen) = self.config.http.tls_listen else { return Ok(None) };
+        let tls: Arc<dyn Accept> = Arc::new(HttpTls::open(&self.config.tls, self.paths, self.clock).await?);
+        self.http_at("http.tls", listen, (self.public, StatusPage::Brief, Some(tls))).map(Some)
+    }
+
+    fn http_at(
+        &self,
+        name: &str,
+        listen: SocketAddr,
+        (query, status, accept): (&Arc<LateQuery>, StatusPage, Option<Arc<dyn Accept>>),
+    ) -> anyhow::Result<Arc<HttpEndpoint>> {
         let settings = &self.config.http;
         let parse = |text: &String| text.parse::<Origin>().map_err(|e| anyhow::anyhow!("http.cors: {e}"));
         let cors = settings.cors.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
-        let accept: Option<Arc<dyn Accept>> = match settings.tls {
-            true => Some(Arc::new(HttpTls::open(&self.config.tls, self.paths, self.clock).await?)),
-            false => None,
-        };
         let at = |listen| {
             let limits = HttpLimits { max_connections: settings.max_connections, ..HttpLimits::default() };
             let config = HttpConfig {
                 limits,
-                extra: Some(web::router(self.query.clone(), self.clock.clone(), settings.status)),
-                sessions: self.query.clone(),
+                extra: Some(web::router(query.clone(), self.clock.clone(), status)),
+                sessions: query.clone(),
                 feed: self.feed.clone(),
                 cors: cors.clone(),
                 accept: accept.clone(),
                 ..HttpConfig::new(listen)
             };
-            HttpEndpoint::bind(config, self.query.clone(), self.clock.clone())
+            HttpEndpoint::bind(config, query.clone(), self.clock.clone())
         };
-        match at(settings.listen) {
-            Err(_) if self.free_ports => Ok(at(any_port(settings.listen))?),
-            result => result.with_context(|| taken("http", settings.listen)),
+        match at(listen) {
+            Err(_) if self.free_ports => Ok(at(any_port(listen))?),
+            result => result.with_context(|| taken(name, listen)),
         }
     }
 
@@ -246,6 +266,7 @@ impl Listeners {
     /// What takes in messages.
     pub(crate) fn endpoints(&self) -> Vec<Arc<dyn Endpoint>> {
         let mut all: Vec<Arc<dyn Endpoint>> = vec![self.http.clone()];
+        all.extend(self.https.clone().map(|e| -> Arc<dyn Endpoint> { e }));
         all.extend(self.mqtt.clone().map(|e| -> Arc<dyn Endpoint> { e }));
         all.extend(self.grpc.clone().map(|e| -> Arc<dyn Endpoint> { e }));
         all.extend(self.coap.clone().map(|e| -> Arc<dyn Endpoint> { e }));
@@ -270,6 +291,9 @@ impl Listeners {
     /// Lets those serve that do not yet.
     pub(crate) fn start(&self, servers: &Tasks) {
         self.http.start(servers);
+        if let Some(https) = &self.https {
+            https.start(servers);
+        }
         if let Some(grpc) = &self.grpc {
             grpc.start(servers);
         }

@@ -1,10 +1,12 @@
 //! Making a node's data folder.
 
 use std::io::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use w3bstream_types::{Clock as _, SystemClock, Timestamp};
 use w3bstream_wallet_file::{FileWallet, Passphrase};
 
 use crate::admin::hash_token;
@@ -45,6 +47,61 @@ pub fn init(paths: &Paths, config: &Config, passphrase: Option<Passphrase>) -> a
     let head = "# Settings of a W3bstream node. Each can be overridden by W3BSTREAM_SECTION__KEY.\n\n";
     write_private(&paths.config(), &format!("{head}{text}"))?;
     Ok(Made { wallet, admin_token })
+}
+
+/// The node's own certificate in its folder, if `init --public` made one.
+pub(crate) const CERTIFICATE: &str = "tls.crt";
+const CERTIFICATE_KEY: &str = "tls.key";
+/// How long such a certificate is good: as long as clients take at most.
+const CERTIFICATE_DAYS: u64 = 398;
+
+/// Settings of a node that devices reach from anywhere: everything that listens on all addresses is encrypted. What is plain
+/// stays on loopback.
+///
+/// # Errors
+/// If there is neither a certificate with its key nor a name, or files cannot be written.
+pub(crate) fn public(
+    paths: &Paths,
+    (names, pair): (&[String], Option<(PathBuf, PathBuf)>),
+) -> anyhow::Result<Config> {
+    let (certificate, key) = match pair {
+        Some((certificate, key)) => (std::fs::canonicalize(&certificate), std::fs::canonicalize(&key)),
+        None => {
+            make_certificate(paths, names)?;
+            (Ok(CERTIFICATE.into()), Ok(CERTIFICATE_KEY.into()))
+        }
+    };
+    let mut config = Config::default();
+    config.tls.certificate = Some(certificate.context("--certificate")?);
+    config.tls.key = Some(key.context("--key")?);
+    let everywhere = |port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+    config.http.tls_listen = Some(everywhere(8443));
+    config.mqtt.tls_listen = Some(everywhere(8883));
+    config.mqtt.wss_listen = Some(everywhere(8884));
+    config.grpc.enabled = true;
+    config.grpc.listen = everywhere(8890);
+    config.grpc.tls = true;
+    Ok(config)
+}
+
+fn make_certificate(paths: &Paths, names: &[String]) -> anyhow::Result<()> {
+    if names.is_empty() {
+        bail!(
+            "devices that come from anywhere need a certificate to know this node by; give one:\n  \
+             w3bstream init --public --certificate FILE --key FILE\nor the names and addresses for which one is \
+             made:\n  w3bstream init --public --name node.example"
+        );
+    }
+    if paths.keys().exists() || paths.config().exists() {
+        // `init` says what is to be done.
+        return Ok(());
+    }
+    let now = SystemClock.now();
+    let until = Timestamp(now.0 + CERTIFICATE_DAYS * 86_400_000);
+    let made = w3bstream_tls::self_signed(names, now, until)?;
+    std::fs::create_dir_all(paths.dir()).with_context(|| format!("cannot make {}", paths.dir().display()))?;
+    write_private(&paths.dir().join(CERTIFICATE), &made.certificate)?;
+    write_private(&paths.dir().join(CERTIFICATE_KEY), &made.key)
 }
 
 /// Opens the keys of a folder.

@@ -9,7 +9,9 @@ use futures_util::FutureExt as _;
 use tokio::sync::{Mutex, oneshot};
 use w3bstream_endpoint::{Ack, Arrival, Endpoint};
 use w3bstream_storage::Outcome;
-use w3bstream_types::{Accepted, AckMode, Disposition, ProjectName, Refusal, RefusalKind, Stored, Verified};
+use w3bstream_types::{
+    Accepted, AckMode, Disposition, MessageId, ProjectName, Refusal, RefusalKind, Stored, Verified,
+};
 use w3bstream_wallet::Registry as _;
 
 use crate::live;
@@ -96,10 +98,14 @@ async fn admit_batch(shared: &Shared, batch: Vec<Arrival>, turn: Turn) {
     let (mut verified, mut pending) = (Vec::new(), Vec::new());
     for Arrival { received, ack } in batch {
         let name = received.project.clone();
+        let id = received.submission.signed_id();
         match judge(shared, received) {
             Ok((message, project, mode)) => {
                 verified.push(message);
                 pending.push(Pending { ack, project, mode });
+            }
+            Err(refusal) if refusal.kind == RefusalKind::TooOld => {
+                answer_again(shared, &name, ack, (id, refusal)).await;
             }
             Err(refusal) => refuse(shared, &name, ack, refusal),
         }
@@ -143,6 +149,34 @@ async fn append_in_turn(
     match first {
         Poll::Ready(outcomes) => outcomes,
         Poll::Pending => append.await,
+    }
+}
+
+/// A message below the window may be one that was accepted before the window moved on, and whose acknowledgement was lost:
+/// then it is answered as a repeat. Its signature was verified before the window was asked.
+async fn answer_again(
+    shared: &Shared,
+    name: &ProjectName,
+    ack: Ack,
+    (id, refusal): (Option<MessageId>, Refusal),
+) {
+    let known = match id {
+        Some(id) => shared.store.get(&[id]).await.map(|mut found| found.pop().flatten()),
+        None => Ok(None),
+    };
+    let project = shared.registries.named(name).and_then(|id| shared.project(id));
+    let view = shared.registries.project(name);
+    match (known, project, view) {
+        (Ok(Some(stored)), Some(project), Some(view)) => {
+            project.took(&stored, false);
+            answer(shared, stored, ack, (view.manifest.ack, true)).await;
+        }
+        (Ok(_), ..) => refuse(shared, name, ack, refusal),
+        (Err(e), ..) => {
+            tracing::error!(error = %e, "storage failed; a repeat is not answered");
+            let why = "the record could not be looked up; send it again";
+            refuse(shared, name, ack, Refusal::new(RefusalKind::StorageFailing, why));
+        }
     }
 }
 

@@ -367,6 +367,40 @@ fn a_message_goes_through_every_room_and_its_receipt_verifies() {
 }
 
 #[test]
+fn a_message_that_was_accepted_is_a_repeat_even_when_it_is_below_the_window() {
+    block_on(async {
+        let world = World::new();
+        let run = world.start().await;
+        let project = world.deploy(&run, AckMode::Executed, &["counts"]).await;
+        let first = run.send(world.message(project, 0)).await.unwrap();
+        // A new boot epoch ends the window of the old one.
+        let later = |epoch, counter| {
+            let draft = Draft {
+                audience: project,
+                key: Did::key(&world.device.public()).default_key_id(),
+                event_type: "reading".parse().unwrap(),
+                sequence: Sequence::new(epoch, counter),
+                time: Timestamp(1),
+                payload: vec![9],
+            };
+            Record::new(Form::Envelope(draft.sign_envelope([0; 16], &world.device)))
+        };
+        run.send(later(1, 0)).await.unwrap();
+        let again = run.send(world.message(project, 0)).await.unwrap();
+        assert_eq!((again.id, again.duplicate, &again.results), (first.id, true, &first.results));
+        let refused = run.send(later(0, 5)).await.unwrap_err();
+        assert_eq!(
+            (refused.kind, refused.next_epoch),
+            (RefusalKind::TooOld, Some(2)),
+            "one that is new is too old"
+        );
+        let count = run.pipeline.applet_value(project, &"counts".parse().unwrap(), b"count").await.unwrap();
+        assert_eq!(count, Some(vec![2]), "the repeat did not run");
+        run.stop().await;
+    });
+}
+
+#[test]
 fn what_was_read_before_the_stop_is_answered_by_the_stop() {
     block_on(async {
         let world = World::new();

@@ -88,6 +88,15 @@ pub enum Submission {
 }
 
 impl Submission {
+    /// The id of a signed message; that of others names their publisher, which a token only leads to.
+    #[must_use]
+    pub const fn signed_id(&self) -> Option<MessageId> {
+        match self {
+            Self::Signed(record) => Some(record.id()),
+            Self::Token { .. } | Self::Session { .. } => None,
+        }
+    }
+
     /// An event of whoever bears a secret: the JWT of a device's session if it looks like one, else a publisher's token.
     #[must_use]
     pub fn of_bearer(

@@ -18,8 +18,8 @@ impl Gate for Door {
         self.0.lock().unwrap().push(shown.clone());
         match (shown.username.as_deref(), shown.password.as_deref()) {
             (Some("late"), _) => Err(Refusal::new(RefusalKind::NotReady, "the list is being read")),
-            (Some("device"), Some(b"open")) => Ok(Access {
-                principal: Principal::User("device".into()),
+            (Some(name @ ("device" | "twin")), Some(b"open")) => Ok(Access {
+                principal: Principal::User(name.into()),
                 publish: vec!["w3b/kit/+".into(), "site/own/#".into()],
                 subscribe: vec!["w3b/kit/cmd/device".into()],
                 vouched: Some(Vouched::Token("secret".into())),
@@ -58,6 +58,7 @@ async fn client(endpoint: &MqttEndpoint, v5: bool, connect: &[u8]) -> (Client, u
     client.write(connect).await;
     let (first, body) = client.read().await.expect("a CONNACK");
     assert_eq!(first, 0x20);
+    client.connack.clone_from(&body);
     (client, body[1])
 }
 
@@ -154,6 +155,26 @@ fn what_a_vouched_client_does_not_sign_goes_in_with_its_token() {
         let (mut c, _) = client(&endpoint, true, &connect(true, "id3", "device", "open", None)).await;
         c.publish(TOPIC, 3, &bodies(1)[0]).await;
         assert!(matches!(next(&endpoint).await.received.submission, Submission::Signed(_)));
+    });
+}
+
+#[test]
+fn nobody_has_anothers_session_by_giving_its_client_id() {
+    block_on(async {
+        let endpoint = endpoint(&Arc::new(Door::default())).await;
+        let keeping = |user: &str| {
+            let mut b = text("MQTT");
+            b.extend_from_slice(&[5, 0b1100_0000, 0, 60, 5, 0x11, 0, 0, 0, 60]);
+            b.extend([text("same"), text(user), text("open")].concat());
+            packet(0x10, &b)
+        };
+        let (mut first, told) = client(&endpoint, true, &keeping("device")).await;
+        assert_eq!(told, 0);
+        assert_eq!(first.subscribe("w3b/kit/cmd/device", 1).await, 1);
+        let (second, told) = client(&endpoint, true, &keeping("twin")).await;
+        assert_eq!((told, second.connack[0]), (0, 0), "a session of its own");
+        assert!(first.is_quiet().await, "the first is not cut off");
+        assert_eq!((endpoint.metrics().sessions_now, endpoint.metrics().takeovers), (2, 0));
     });
 }
 

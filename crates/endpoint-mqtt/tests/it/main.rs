@@ -11,6 +11,7 @@ mod kept;
 mod kit;
 mod library;
 mod malformed;
+mod originals;
 mod over;
 mod rates;
 mod sessions;

@@ -161,6 +161,20 @@ struct DemoArgs {
 struct InitArgs {
     #[command(flatten)]
     at: Where,
+    /// Settings for a node that devices reach from anywhere: HTTPS, MQTT over TLS and WebSocket, and gRPC on all
+    /// addresses. Needs a certificate: give one, or names for which one is made.
+    #[arg(long)]
+    public: bool,
+    /// A name or an address by which devices know the node; may stand several times. Makes a certificate that is its own
+    /// authority.
+    #[arg(long, requires = "public", conflicts_with = "certificate")]
+    name: Vec<String>,
+    /// The node's certificate, PEM, with those of the authorities in between.
+    #[arg(long, requires_all = ["public", "key"])]
+    certificate: Option<PathBuf>,
+    /// Its private key, PEM.
+    #[arg(long, requires = "certificate")]
+    key: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -273,7 +287,12 @@ async fn run_demo(registry: Registry, args: DemoArgs, json: bool) -> anyhow::Res
 
 fn init(args: &InitArgs, json: bool) -> anyhow::Result<()> {
     let paths = args.at.paths();
-    let made = setup::init(&paths, &Config::default(), args.at.passphrase()?)?;
+    let mut config = Config::default();
+    if args.public {
+        let pair = args.certificate.clone().zip(args.key.clone());
+        config = setup::public(&paths, (&args.name, pair))?;
+    }
+    let made = setup::init(&paths, &config, args.at.passphrase()?)?;
     let did = made.wallet.node_did()?;
     if json {
         print_value(&serde_json::json!({"dir": paths.dir(), "node": did, "admin_token": made.admin_token}));
@@ -291,6 +310,11 @@ fn init(args: &InitArgs, json: bool) -> anyhow::Result<()> {
     if paths.passphrase().exists() {
         print(format!("  passphrase   {}; move it to a safe place", paths.passphrase().display()));
         print("               and give it with --passphrase-file");
+    }
+    if args.public && args.certificate.is_none() {
+        let file = paths.dir().join(setup::CERTIFICATE);
+        print(format!("  certificate  {}; devices must trust it: it is its own authority", file.display()));
+        print("               and good for 398 days. One of a public authority may take its place.");
     }
     print(format!("\nRun it:  w3bstream run --dir {dir}"));
     Ok(())
