@@ -59,11 +59,16 @@ struct Inner {
     pipeline: Pipeline,
     running: Running,
     token_hash: Digest,
+    listeners: Arc<Listeners>,
 }
 
 impl AdminState {
-    pub(crate) fn new(pipeline: Pipeline, running: Running, token_hash: Digest) -> Self {
-        Self(Arc::new(Inner { pipeline, running, token_hash }))
+    pub(crate) fn new(
+        pipeline: Pipeline,
+        running: Running,
+        (token_hash, listeners): (Digest, Arc<Listeners>),
+    ) -> Self {
+        Self(Arc::new(Inner { pipeline, running, token_hash, listeners }))
     }
 }
 
@@ -79,7 +84,8 @@ pub(crate) fn read_hash(paths: &Paths) -> anyhow::Result<Digest> {
 }
 
 /// Serves the API until the group stops.
-pub(crate) fn serve(listeners: Arc<Listeners>, state: AdminState, tasks: &Tasks) {
+pub(crate) fn serve(state: AdminState, tasks: &Tasks) {
+    let listeners = state.0.listeners.clone();
     let router = router(state);
     let (group, shutdown) = (tasks.clone(), tasks.shutdown());
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -216,7 +222,8 @@ fn id_of(text: &str) -> Result<MessageId, Response> {
 }
 
 async fn status(State(state): State<AdminState>) -> Json<Value> {
-    Json(json!({ "node": state.0.running, "projects": state.0.pipeline.projects() }))
+    let brokers = state.0.listeners.brokers();
+    Json(json!({ "node": state.0.running, "projects": state.0.pipeline.projects(), "brokers": brokers }))
 }
 
 async fn projects(State(state): State<AdminState>) -> Json<Value> {

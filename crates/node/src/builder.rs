@@ -399,8 +399,9 @@ impl Node {
         let servers = Tasks::new("servers");
         self.listeners.start(&servers);
         let hash = admin::read_hash(&self.paths)?;
-        let state = AdminState::new(self.pipeline.clone(), self.running.clone(), hash);
-        admin::serve(self.listeners.clone(), state, &servers);
+        let state =
+            AdminState::new(self.pipeline.clone(), self.running.clone(), (hash, self.listeners.clone()));
+        admin::serve(state, &servers);
         write_running(&self.paths, &self.running)?;
         let result = self.pipeline.run(stop, self.drain).await;
         let _ = std::fs::remove_file(self.paths.running());

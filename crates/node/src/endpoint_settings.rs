@@ -267,12 +267,28 @@ pub struct BrokerSettings {
     /// Whether the broker is asked for QoS 2 and not 1.
     #[serde(default)]
     pub qos_2: bool,
+    /// What devices are told through the broker.
+    #[serde(default)]
+    pub tell: BrokerTells,
     /// Messages that may wait for this node's answer.
     #[serde(default = "broker_in_flight")]
     pub max_in_flight: u16,
     /// Whether commands and outputs go to this broker too.
     #[serde(default = "yes")]
     pub publish: bool,
+}
+
+/// What devices are told through a broker of others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BrokerTells {
+    /// Nothing.
+    Nothing,
+    /// That a message was refused for ever, and why.
+    #[default]
+    Refusals,
+    /// That, and each acceptance.
+    All,
 }
 
 fn device_topics() -> Vec<String> {

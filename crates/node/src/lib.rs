@@ -43,8 +43,8 @@ pub use config::{
     LogSettings, StorageSettings,
 };
 pub use endpoint_settings::{
-    Anonymous, BrokerSettings, CoapSettings, GrpcSettings, HttpSettings, LegacySettings, MqttSettings,
-    SessionSettings, StatusPage, TlsFiles, UnknownCertificates,
+    Anonymous, BrokerSettings, BrokerTells, CoapSettings, GrpcSettings, HttpSettings, LegacySettings,
+    MqttSettings, SessionSettings, StatusPage, TlsFiles, UnknownCertificates,
 };
 pub use gate::{MqttUser, MqttUsers};
 pub use manifest_file::{AppletFile, Circuit, Loaded, ManifestFile, ProofFile, SettlementFile};

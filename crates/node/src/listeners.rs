@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
+use serde_json::{Value, json};
 use w3bstream_endpoint::{Endpoint, Feed, Publication, Publisher, SharedGate};
 use w3bstream_endpoint_brokers::{
-    BrokerConfig, BrokersConfig, BrokersEndpoint, Credentials, Delivery, MqttVersion,
+    BrokerConfig, BrokerStatus, BrokersConfig, BrokersEndpoint, Credentials, Delivery, MqttVersion, Tell,
 };
 use w3bstream_endpoint_coap::{CoapConfig, CoapEndpoint};
 use w3bstream_endpoint_grpc::{Acceptor, GrpcConfig, GrpcEndpoint, GrpcLimits, Plain};
@@ -24,7 +25,7 @@ use crate::builder::LateQuery;
 use crate::gate::NodeGate;
 use crate::legacy::{self, Legacy};
 use crate::secure::{GrpcTls, HttpTls, MqttTls};
-use crate::{BrokerSettings, Config, Paths, StatusPage, web};
+use crate::{BrokerSettings, BrokerTells, Config, Paths, StatusPage, web};
 
 /// What the listeners are made of.
 pub(crate) struct Making<'a> {
@@ -257,6 +258,11 @@ fn broker(settings: &BrokerSettings, paths: &Paths) -> anyhow::Result<BrokerConf
         share: settings.share.clone(),
         qos: if settings.qos_2 { Delivery::ExactlyOnce } else { Delivery::AtLeastOnce },
         max_in_flight: settings.max_in_flight,
+        tell: match settings.tell {
+            BrokerTells::Nothing => Tell::Nothing,
+            BrokerTells::Refusals => Tell::Refusals,
+            BrokerTells::All => Tell::All,
+        },
         publish: settings.publish,
         ..BrokerConfig::new(name, &settings.url, &settings.client_id)
     })
@@ -300,6 +306,18 @@ impl Listeners {
         if let Some(legacy) = &self.legacy {
             legacy.listener.start(servers);
         }
+    }
+
+    /// How this node stands with each broker of others.
+    pub(crate) fn brokers(&self) -> Value {
+        let all = self.brokers.as_ref().map(|b| b.status()).unwrap_or_default();
+        let one = |b: &BrokerStatus| {
+            json!({
+                "name": b.name, "url": b.url, "connected": b.connected, "since": b.since,
+                "last_error": b.last_error, "in_flight": b.in_flight,
+            })
+        };
+        all.iter().map(one).collect()
     }
 
     /// Metrics of the endpoints that have text of their own.

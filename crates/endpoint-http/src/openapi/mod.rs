@@ -345,6 +345,13 @@ fn stream(limits: &HttpLimits) -> Value {
 const STATES_PATTERN: &str = "^(stored|ordered|executed|attested|rejected|conflicted)\
                               (,(stored|ordered|executed|attested|rejected|conflicted))*$";
 
+/// An answer that nobody may keep.
+fn secret(description: &str, schema: &str) -> Value {
+    let mut answer = json_answer(description, schema);
+    answer["headers"]["Cache-Control"] = json!({"schema": {"const": "no-store"}});
+    answer
+}
+
 fn open_session() -> Value {
     let mut kinds: Vec<_> = RefusalKind::ALL.into_iter().map(ProblemKind::Refusal).collect();
     kinds.extend([ProblemKind::UnsupportedMediaType, ProblemKind::RequestTimeout, ProblemKind::AckTimeout]);
@@ -362,7 +369,7 @@ fn open_session() -> Value {
                 "pattern": r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\s*$",
             }}},
         },
-        "responses": answers(json!({"201": json_answer("The session is open.", "Session")}), &kinds),
+        "responses": answers(json!({"201": secret("The session is open.", "Session")}), &kinds),
     })
 }
 
@@ -378,7 +385,7 @@ fn challenge() -> Value {
         "summary": "A nonce for the introduction of a device without a clock",
         "parameters": [parameter("Project")],
         "responses": answers(
-            json!({"200": json_answer("To be used once.", "Challenge")}), &kinds.map(ProblemKind::Refusal),
+            json!({"200": secret("To be used once.", "Challenge")}), &kinds.map(ProblemKind::Refusal),
         ),
     })
 }
