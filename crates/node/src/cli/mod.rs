@@ -405,7 +405,15 @@ mod tests {
     fn the_schema_names_every_setting() {
         let schema: Value =
             serde_json::from_str(include_str!("../../../../schemas/node.schema.json")).unwrap();
-        let defaults: toml::Table = toml::from_str(&toml::to_string(&Config::default()).unwrap()).unwrap();
+        // What is left away by default is there too.
+        let at = Some("127.0.0.1:1".parse().unwrap());
+        let mut config = Config::default();
+        config.http.tls_listen = at;
+        (config.mqtt.tls_listen, config.mqtt.ws_listen, config.mqtt.wss_listen) = (at, at, at);
+        let file = || Some(PathBuf::from("file"));
+        let tls = &mut config.tls;
+        (tls.certificate, tls.key, tls.client_authorities, tls.client_crl) = (file(), file(), file(), file());
+        let defaults: toml::Table = toml::from_str(&toml::to_string(&config).unwrap()).unwrap();
         for (section, keys) in &defaults {
             if keys.is_array() {
                 assert!(schema["properties"].get(section).is_some(), "{section} is not in the schema");
