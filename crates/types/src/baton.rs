@@ -90,7 +90,7 @@ pub enum Submission {
 impl Submission {
     /// The id of a signed message; that of others names their publisher, which a token only leads to.
     #[must_use]
-    pub const fn signed_id(&self) -> Option<MessageId> {
+    pub const fn signed_id(&self) -> Option<crate::MessageId> {
         match self {
             Self::Signed(record) => Some(record.id()),
             Self::Token { .. } | Self::Session { .. } => None,
