@@ -41,23 +41,8 @@ pub(super) fn schemas() -> Value {
                 "gas": reference("Decimal"),
             },
         },
-        "Session": {
-            "type": "object", "required": ["token", "device", "node", "expires"],
-            "properties": {
-                "token": {"type": "string", "description": "A JWT. Whoever holds it can send as the device."},
-                "device": {"type": "string", "description": "The device's DID."},
-                "node": {"type": "string", "description": "The DID of the node, which vouches for the messages."},
-                "expires": {"allOf": [reference("Time")], "description": "When the session ends."},
-            },
-        },
-        "Challenge": {
-            "type": "object", "required": ["nonce", "node", "expires"],
-            "properties": {
-                "nonce": {"type": "string", "description": "To be the introduction's nonce, once."},
-                "node": {"type": "string", "description": "The node's DID, which the introduction names."},
-                "expires": {"allOf": [reference("Time")], "description": "Until when it is taken."},
-            },
-        },
+        "Session": session(),
+        "Challenge": challenge(),
         "Message": message_life(),
         "MessageSettlement": settlement(),
         "State": {"enum": STATES},
@@ -80,6 +65,29 @@ pub(super) fn schemas() -> Value {
         "BatchLine": batch_line(),
         "BatchResult": batch_result(),
         "Problem": problem(),
+    })
+}
+
+fn session() -> Value {
+    json!({
+        "type": "object", "required": ["token", "device", "node", "expires"],
+        "properties": {
+            "token": {"type": "string", "description": "A JWT. Whoever holds it can send as the device."},
+            "device": {"type": "string", "description": "The device's DID."},
+            "node": {"type": "string", "description": "The DID of the node, which vouches for the messages."},
+            "expires": {"allOf": [reference("Time")], "description": "When the session ends."},
+        },
+    })
+}
+
+fn challenge() -> Value {
+    json!({
+        "type": "object", "required": ["nonce", "node", "expires"],
+        "properties": {
+            "nonce": {"type": "string", "description": "To be the introduction's nonce, once."},
+            "node": {"type": "string", "description": "The node's DID, which the introduction names."},
+            "expires": {"allOf": [reference("Time")], "description": "Until when it is taken."},
+        },
     })
 }
 

@@ -31,12 +31,15 @@ async fn an_introduction_is_answered_with_a_session() {
     }
 }
 
+/// Path, headers, body, and the status and code of the answer.
+type Case<'a> = (&'a str, &'a [&'a str], &'a [u8], u16, &'a str);
+
 #[tokio::test]
 async fn what_is_no_introduction_is_refused_and_the_connection_kept() {
     let server = start(quick());
     let mut client = server.client().await;
     let longest = "x".repeat(MAX_SESSION_TEXT_BYTES);
-    let cases: [(&str, &[&str], &[u8], u16, &str); 6] = [
+    let cases: [Case<'_>; 6] = [
         (SESSIONS, &[JOSE], b"bad", 403, "bad-signature"),
         (SESSIONS, &[JOSE], longest.as_bytes(), 403, "bad-signature"),
         (SESSIONS, &[JOSE], b"\xff\xfe", 400, "malformed"),
@@ -73,7 +76,7 @@ async fn a_bearers_jwt_is_a_session_and_anything_else_a_token() {
     let (event_id, event_type, time) = ("e1".to_owned(), "door".parse().unwrap(), Timestamp(9));
     let session =
         Submission::Session { token: JWT.into(), event_id, event_type, time, payload: b"{}".to_vec() };
-    let kept = kept.lock().unwrap();
+    let kept = kept.lock().unwrap().clone();
     assert_eq!(kept[0], session);
     assert!(kept[1..].iter().all(|s| matches!(s, Submission::Token { .. })), "{kept:?}");
     // Without an id of the event nobody could tell a repeat.

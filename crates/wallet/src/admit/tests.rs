@@ -358,7 +358,7 @@ fn a_session_is_refused_where_it_is_not_allowed_signed_in_force_or_enough() {
         assert_eq!(kind(&jwt, "temperature", at), RefusalKind::BadToken, "{at}");
     }
     // The node left the subnet; the device was revoked; the project changed its mind.
-    bench.registry.set_members(bench.project, &[bench.did.clone()]);
+    bench.registry.set_members(bench.project, std::slice::from_ref(&bench.did));
     assert_eq!(kind(&jwt, "temperature", SESSION_AT), RefusalKind::BadToken);
     let jwt = bench.jwt(&node());
     bench.registry.revoke_device(bench.project, &bench.did);

@@ -36,7 +36,7 @@ pub(crate) fn members(text: &str) -> Result<Vec<(String, &str)>, Malformed> {
 fn value(text: &str) -> Option<(&str, &str)> {
     let mut values = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
     values.next()?.ok()?;
-    Some(text.split_at_checked(values.byte_offset())?)
+    text.split_at_checked(values.byte_offset())
 }
 
 /// JSON without blanks outside of texts and with `<`, `>`, `&`, U+2028 and U+2029 escaped: how Go's encoder writes a value
