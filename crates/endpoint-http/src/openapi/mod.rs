@@ -365,7 +365,8 @@ fn open_session() -> Value {
         "requestBody": {
             "required": true,
             "content": {CONTENT_TYPE_JOSE: {"schema": {
-                "type": "string", "maxLength": MAX_SESSION_TEXT_BYTES,
+                // One that is too long is told so by 413, as bodies are.
+                "type": "string", "description": format!("At most {MAX_SESSION_TEXT_BYTES} bytes."),
                 "pattern": r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\s*$",
             }}},
         },
