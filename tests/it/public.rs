@@ -78,6 +78,13 @@ fn a_public_node_asks_for_a_certificate_and_is_encrypted_on_all_addresses() {
         https.read_to_string(&mut answer).await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"full\":false"), "{answer}");
 
+        let mut live = connect(&tls, running.https.as_deref().unwrap()).await;
+        let asked = b"GET /v1/projects/p/events HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        live.write_all(asked).await.unwrap();
+        let mut answer = String::new();
+        live.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 401"), "strangers do not hear of all messages: {answer}");
+
         let mut mqtts = connect(&tls, running.mqtts.as_deref().unwrap()).await;
         mqtts.write_all(&[0x10, 14, 0, 4, b'M', b'Q', b'T', b'T', 5, 2, 0, 60, 0, 0, 1, b'x']).await.unwrap();
         let mut connack = [0; 4];

@@ -37,6 +37,8 @@ impl Default for GrpcConfig {
 /// Limits. Whoever crosses one is refused or cut off; nobody else notices.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GrpcLimits {
+    /// Whether `Watch` may be asked for all messages, or of a project, a sender, a type. Else only for one that is named by its id.
+    pub watch_all: bool,
     /// Connections, of all addresses together.
     pub max_connections: usize,
     /// Connections of one address (IPv6: one network of 64 bits).
@@ -90,6 +92,7 @@ pub struct GrpcLimits {
 impl Default for GrpcLimits {
     fn default() -> Self {
         Self {
+            watch_all: true,
             max_connections: 4096,
             max_connections_per_address: 256,
             max_streams: 64,

@@ -86,6 +86,10 @@ impl Messages {
         {
             return Err(bad("an id says it all; leave project, source and type away"));
         }
+        if id.is_none() && !self.0.limits.watch_all {
+            let why = "who comes from elsewhere watches a message whose id it knows; give the id";
+            return Err(Problem::refusal(RefusalKind::NotAllowed, why));
+        }
         if id.is_none() && request.until_final {
             return Err(bad("until_final needs an id"));
         }

@@ -14,7 +14,7 @@ use w3bstream_endpoint_brokers::{
 };
 use w3bstream_endpoint_coap::{CoapConfig, CoapEndpoint};
 use w3bstream_endpoint_grpc::{Acceptor, GrpcConfig, GrpcEndpoint, GrpcLimits, Plain};
-use w3bstream_endpoint_http::{Accept, HttpConfig, HttpEndpoint, HttpLimits, Origin};
+use w3bstream_endpoint_http::{Accept, HttpConfig, HttpEndpoint, HttpLimits, Origin, Readers, Reading};
 use w3bstream_endpoint_mqtt::{Listener, MqttConfig, MqttEndpoint, Secure, Transport};
 use w3bstream_tasks::Tasks;
 use w3bstream_tls::{ClientSettings, Identity};
@@ -110,6 +110,11 @@ impl Making<'_> {
                 extra: Some(web::router(query.clone(), self.clock.clone(), status)),
                 sessions: query.clone(),
                 feed: self.feed.clone(),
+                readers: if query.is_brief() {
+                    Readers::new(|_, _| Reading::Denied)
+                } else {
+                    Readers::default()
+                },
                 cors: cors.clone(),
                 accept: accept.clone(),
                 ..HttpConfig::new(listen)
@@ -176,7 +181,12 @@ impl Making<'_> {
             false => Arc::new(Plain),
         };
         let at = |listen| {
-            let limits = GrpcLimits { max_connections: settings.max_connections, ..GrpcLimits::default() };
+            let limits = GrpcLimits {
+                max_connections: settings.max_connections,
+                // Strangers may ask for what they know of, as on a brief status page.
+                watch_all: settings.listen.ip().is_loopback(),
+                ..GrpcLimits::default()
+            };
             let config = GrpcConfig { listen, limits, acceptor: acceptor.clone() };
             GrpcEndpoint::bind(config, self.query.clone(), self.feed.clone(), self.clock.clone())
         };

@@ -242,6 +242,23 @@ async fn watchers_are_bounded_and_what_makes_no_sense_is_refused() {
 }
 
 #[tokio::test]
+async fn strangers_watch_only_what_they_know_of() {
+    let server = start(GrpcLimits { watch_all: false, ..quick() });
+    let mut client = server.messages().await;
+    for request in [
+        WatchRequest::default(),
+        WatchRequest { project: "a".into(), ..Default::default() },
+        WatchRequest { source: "publisher:3".into(), r#type: "t".into(), ..Default::default() },
+    ] {
+        let refused = in_time(client.watch(request)).await.map(|_| ());
+        expect_problem(refused, Code::PermissionDenied, "not-allowed");
+    }
+    // Who knows an id hears of it: here that it is still nothing.
+    let _one = watch(&server, watch_id(1, true)).await;
+    server.until("w3bstream_grpc_watchers 1").await;
+}
+
+#[tokio::test]
 async fn a_watch_that_the_node_ends_does_not_look_complete() {
     let server = start(quick());
     let mut stream = watch(&server, WatchRequest::default()).await;
