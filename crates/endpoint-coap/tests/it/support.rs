@@ -178,7 +178,11 @@ impl Client {
     }
 
     pub(crate) async fn send(&self, bytes: &[u8]) {
-        self.socket.send(bytes).await.unwrap();
+        // A port that is closed is told on the next call; what was sent to it is lost, as datagrams are.
+        match self.socket.send(bytes).await {
+            Err(e) if e.kind() == std::io::ErrorKind::ConnectionRefused => {}
+            sent => drop(sent.unwrap()),
+        }
     }
 
     /// The next message, whatever it is; acknowledged if it wants to be.
@@ -197,8 +201,15 @@ impl Client {
 
     pub(crate) async fn read_only(&self) -> Reply {
         let mut buffer = [0; 2000];
-        let length =
-            timeout(PATIENCE, self.socket.recv(&mut buffer)).await.expect("an answer comes").unwrap();
+        let read = async {
+            loop {
+                match self.socket.recv(&mut buffer).await {
+                    Err(e) if e.kind() == std::io::ErrorKind::ConnectionRefused => {}
+                    read => return read.unwrap(),
+                }
+            }
+        };
+        let length = timeout(PATIENCE, read).await.expect("an answer comes");
         let packet = Packet::from_bytes(&buffer[..length]).unwrap();
         let code = packet.header.code.to_string();
         Reply { kind: packet.header.get_type(), id: packet.header.message_id, code, packet, bytes: length }
