@@ -14,7 +14,7 @@ pub struct HttpLimits {
     /// Messages that were handed to the node and are not answered yet. Beyond it a message waits for
     /// [`overload_wait`](Self::overload_wait); then: 503.
     pub max_in_flight: usize,
-    /// Other requests at once: message queries, metrics, the routes of [`HttpConfig::extra`]. Beyond it: 503.
+    /// Other requests at once: message queries, metrics, the routes of [`HttpConfig::extra`](crate::HttpConfig::extra). Beyond it: 503.
     pub max_queries: usize,
     /// Bytes of request bodies held in memory, of all clients together: those being read, and those of
     /// messages in flight. Beyond it: 503.
