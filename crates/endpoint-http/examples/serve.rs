@@ -4,11 +4,14 @@
 
 use std::sync::Arc;
 
-use w3bstream_endpoint::{Endpoint as _, Error, Feed, MessageLife, Query, async_trait};
+use w3bstream_endpoint::{
+    Challenge, Endpoint as _, Error, Feed, MessageLife, OpenedSession, Query, Sessions, async_trait,
+};
 use w3bstream_endpoint_http::{HttpConfig, HttpEndpoint};
 use w3bstream_tasks::Tasks;
 use w3bstream_types::{
-    Accepted, AckMode, Digest, ManualClock, MessageId, MessageState, StateChange, Submission, Timestamp,
+    Accepted, AckMode, Algorithm, Did, Digest, ManualClock, MessageId, MessageState, ProjectName, Refusal,
+    SecretKey, StateChange, Submission, Timestamp,
 };
 
 /// A node that knows every message.
@@ -36,13 +39,38 @@ impl Query for Everything {
     }
 }
 
+fn anybody() -> Did {
+    Did::key(&SecretKey::from_bytes(Algorithm::EdDSA, &[7; 32]).unwrap().public())
+}
+
+#[async_trait]
+impl Sessions for Everything {
+    async fn open(&self, _: &ProjectName, introduction: &str) -> Result<OpenedSession, Refusal> {
+        let part =
+            |p: &str| !p.is_empty() && p.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+        if introduction.split('.').count() != 3 || !introduction.split('.').all(part) {
+            return Err(Refusal::new(RefusalKind::Malformed, "an introduction is a compact JWS"));
+        }
+        let (token, expires) = ("token".to_owned(), Timestamp(7));
+        Ok(OpenedSession { token, device: anybody(), node: anybody(), expires })
+    }
+
+    fn challenge(&self, _: &ProjectName) -> Result<Challenge, Refusal> {
+        Ok(Challenge { nonce: "nonce".to_owned(), node: anybody(), expires: Timestamp(7) })
+    }
+}
+
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         // Its streams end at once, for clients that wait for the end of each answer.
         let feed = Feed::default();
         feed.close();
-        let config = HttpConfig { feed, ..HttpConfig::new("127.0.0.1:0".parse().unwrap()) };
+        let config = HttpConfig {
+            feed,
+            sessions: Arc::new(Everything),
+            ..HttpConfig::new("127.0.0.1:0".parse().unwrap())
+        };
         let clock = Arc::new(ManualClock::new(Timestamp(1)));
         let endpoint = HttpEndpoint::bind(config, Arc::new(Everything), clock).unwrap();
         let tasks = Tasks::new("serve");

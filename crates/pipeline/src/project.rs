@@ -1,6 +1,7 @@
 //! One project on this node: what its stages share.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, mpsc, watch};
@@ -39,6 +40,8 @@ pub(crate) struct Project {
     pub(crate) arrived: Notify,
     /// To the consensus driver.
     pub(crate) driver: mpsc::Sender<DriverInput>,
+    /// Messages of the store before this position stand in a final block.
+    pub(crate) ordered_before: AtomicU64,
     /// The last height in the journal.
     pub(crate) journaled: watch::Sender<u64>,
     /// The last applied height.
@@ -80,6 +83,7 @@ impl Project {
             counters: Arc::default(),
             arrived: Notify::new(),
             driver,
+            ordered_before: AtomicU64::new(0),
             journaled: watch::Sender::new(at.journaled),
             applied: watch::Sender::new(at.applied),
             attested: watch::Sender::new(at.attested),

@@ -239,7 +239,11 @@ async fn answer(shared: &Shared, stored: Stored, ack: Ack, (mode, duplicate): (A
         return;
     }
     shared.waiters.add(id, ack, mode, (duplicate, shared.parts.clock.now()));
-    if duplicate {
+    // A message is ordered as soon as it is stored, whoever wakes the sequencer: perhaps before anybody waits for it.
+    let passed = shared
+        .project(stored.record().project())
+        .is_some_and(|project| stored.position().0 < project.ordered_before.load(Ordering::Acquire));
+    if duplicate || passed {
         // Its block may have passed before: then nobody else will answer.
         shared.answer_if_reached(stored.record().project(), id).await;
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -141,7 +142,7 @@ impl Sequencer {
     /// Lets the first message wait a little for company, unless a full block is there.
     async fn gather(&mut self) -> Result<(), Error> {
         let rules = self.shared.manifest(self.project.id).map(|m| m.blocks).unwrap_or_default();
-        let waiting = self.project.counters.backlog.load(std::sync::atomic::Ordering::Relaxed);
+        let waiting = self.project.counters.backlog.load(Ordering::Relaxed);
         if waiting < u64::from(rules.max_entries) {
             tokio::time::sleep(Duration::from_millis(u64::from(rules.max_delay_ms.min(1000)))).await;
         }
@@ -329,6 +330,8 @@ impl Sequencer {
         self.ordered_to = ordered_to;
         self.project.counters.ordered(ids.len() as u64);
         Counters::add(&self.project.counters.blocks, 1);
+        // Before those who wait are answered: who begins to wait after that sees it.
+        self.project.ordered_before.fetch_max(ordered_to.0 + 1, Ordering::AcqRel);
         self.project.journaled.send_replace(height);
         for id in ids {
             self.shared.waiters.reached(id, AckMode::Committed, &[]);

@@ -30,7 +30,7 @@ use w3bstream_endpoint::{Answer, Feed, MemoryClient, MemoryEndpoint, Query as _}
 use w3bstream_engine::{Call, Engine, GuestError, HostState, Module, Outcome};
 use w3bstream_journal::MemoryJournal;
 use w3bstream_pipeline::{
-    ChainParts, NoProbe, OpenWal, Options, Parts, Pipeline, ReceiptContent, SessionOptions,
+    ChainParts, NoProbe, OpenWal, Options, Parts, Pipeline, Probe, ReceiptContent, SessionOptions,
 };
 use w3bstream_prover::{MemoryProver, Prover, TOY};
 use w3bstream_storage::{Filter, MemoryStorage, Storage as _};
@@ -164,6 +164,7 @@ struct World {
     line: Arc<FlakyChain>,
     clock: Arc<ShiftedClock>,
     feed: Feed,
+    probe: Arc<dyn Probe>,
     owner: SecretKey,
     device: SecretKey,
 }
@@ -193,6 +194,7 @@ impl World {
             chain,
             clock: Arc::default(),
             feed: Feed::default(),
+            probe: Arc::new(NoProbe),
             owner: key(1),
             device: key(2),
         }
@@ -229,7 +231,7 @@ impl World {
             trigger_every: Duration::from_millis(5),
             feed: self.feed.clone(),
             clock: self.clock.clone(),
-            probe: Arc::new(NoProbe),
+            probe: self.probe.clone(),
             sessions: SessionOptions::new([9; 32]),
             options: Options::default(),
         };
@@ -396,6 +398,40 @@ fn a_message_that_was_accepted_is_a_repeat_even_when_it_is_below_the_window() {
         );
         let count = run.pipeline.applet_value(project, &"counts".parse().unwrap(), b"count").await.unwrap();
         assert_eq!(count, Some(vec![2]), "the repeat did not run");
+        run.stop().await;
+    });
+}
+
+/// Holds the first batch that was stored, until others have gone by.
+#[derive(Debug, Default)]
+struct SlowFirst(AtomicU64);
+
+impl Probe for SlowFirst {
+    fn at(&self, point: &'static str) {
+        if point == "admit.stored" && self.0.fetch_add(1, Ordering::SeqCst) == 0 {
+            std::thread::sleep(Duration::from_millis(300));
+        }
+    }
+}
+
+#[test]
+fn a_message_that_is_executed_before_anybody_waits_for_it_is_answered() {
+    block_on(async {
+        let mut world = World::new();
+        let run = world.start().await;
+        let project = world.deploy(&run, AckMode::Executed, &["counts"]).await;
+        run.stop().await;
+        world.probe = Arc::new(SlowFirst::default());
+        let run = world.start().await;
+        let slow = run.send(world.message(project, 0));
+        let others = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            // It wakes the sequencer, which takes what is stored: the slow one's message too.
+            run.send(world.message(project, 1)).await
+        };
+        let both = tokio::time::timeout(Duration::from_secs(10), futures_util::future::join(slow, others));
+        let (slow, other) = both.await.expect("both are answered");
+        assert_eq!((slow.unwrap().results[0].code, other.unwrap().results[0].code), (0, 1));
         run.stop().await;
     });
 }
