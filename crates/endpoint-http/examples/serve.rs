@@ -11,7 +11,7 @@ use w3bstream_endpoint_http::{HttpConfig, HttpEndpoint};
 use w3bstream_tasks::Tasks;
 use w3bstream_types::{
     Accepted, AckMode, Algorithm, Did, Digest, ManualClock, MessageId, MessageState, ProjectName, Refusal,
-    SecretKey, StateChange, Submission, Timestamp,
+    RefusalKind, SecretKey, StateChange, Submission, Timestamp,
 };
 
 /// A node that knows every message.
