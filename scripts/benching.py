@@ -127,8 +127,8 @@ class Node(Server):
         """Waits until everything that is stored is executed and attested."""
         def at_rest():
             status = self.status()
-            if status["state"] != "Ready":
-                sys.exit(f"the project is {status['state']}: {status['reason']}")
+            if status["state"] == "Halted":
+                sys.exit(f"the project is halted: {status['reason']}")
             return not status["counters"]["w3b_backlog_messages"] and status["height"] == status["attested"]
         wait_for("the node's rest", at_rest, seconds=120, alive=self.alive)
 

@@ -97,7 +97,10 @@ fn a_rival_gets_the_same_messages() {
             let gone = [&FEW[..], &["--rival", "mqtt://127.0.0.1:1"]].concat();
             let refused = w3b(&home, &["bench", "ingest"], &gone).await;
             let text = String::from_utf8_lossy(&refused.stderr);
-            assert!(refused.status.code() == Some(1) && text.contains("the rival mqtt://127.0.0.1:1"), "{text}");
+            assert!(
+                refused.status.code() == Some(1) && text.contains("the rival mqtt://127.0.0.1:1"),
+                "{text}"
+            );
         };
         tokio::select! {
             served = rival => panic!("the rival ended: {served:?}"),

@@ -106,7 +106,9 @@ impl OfBroker {
         // The first report was kept from before; one that is fresh may follow.
         count.hear(u64::MAX, FRESH).await?;
         count.before = count.last.with_context(|| {
-            format!("the rival does not tell what it received ({RECEIVED}); set sys_interval 1 in its settings")
+            format!(
+                "the rival does not tell what it received ({RECEIVED}); set sys_interval 1 in its settings"
+            )
         })?;
         Ok(count)
     }

@@ -43,11 +43,7 @@ fn request(plan: &Plan, device: &Device, index: usize) -> proto::SubmitRequest {
 }
 
 /// One connection with a call for each message.
-pub(super) async fn calls(
-    plan: &Plan,
-    url: &str,
-    (device, start): (&Device, &Start),
-) -> anyhow::Result<Run> {
+pub(super) async fn calls(plan: &Plan, url: &str, (device, start): (&Device, &Start)) -> anyhow::Result<Run> {
     let client = client(url)?;
     submit(&client, (plan, device), &Share::warm_up(plan)).await?;
     let begun = start.wait().await;
@@ -97,10 +93,8 @@ pub(super) async fn stream(
     Ok(Run { begun, ended, sent: share.wanted(), latencies })
 }
 
-type Stream<'a> = (
-    &'a mpsc::Sender<proto::SubmitStreamRequest>,
-    &'a mut tonic::Streaming<proto::SubmitStreamResponse>,
-);
+type Stream<'a> =
+    (&'a mpsc::Sender<proto::SubmitStreamRequest>, &'a mut tonic::Streaming<proto::SubmitStreamResponse>);
 
 async fn exchange(
     (plan, device): (&Plan, &Device),

@@ -78,7 +78,8 @@ pub(super) async fn prepare(args: &Ingest, plan: &Plan, running: &Running) -> an
     let project = admin.get(&format!("/v1/projects/{}", plan.project)).await?;
     let id: ProjectId = project["id"].as_str().unwrap_or("").parse()?;
     let known = admin.get(&format!("/v1/projects/{}/devices", plan.project)).await?;
-    let known: Vec<&str> = known.as_array().into_iter().flatten().filter_map(|d| d["device"].as_str()).collect();
+    let known: Vec<&str> =
+        known.as_array().into_iter().flatten().filter_map(|d| d["device"].as_str()).collect();
     // A boot epoch of this second: the same devices can be used again.
     let epoch = u32::try_from(SystemClock.now().0 / 1000).unwrap_or(0);
     let publisher = match plan.auth {
@@ -92,7 +93,8 @@ pub(super) async fn prepare(args: &Ingest, plan: &Plan, running: &Running) -> an
             None => DeviceKey::generate(Algorithm::EdDSA)?,
         };
         if plan.auth != Auth::Token && !known.contains(&key.did().as_str()) {
-            let registration = DeviceRegistration { device: key.did(), key: key.public(), event_types: vec![] };
+            let registration =
+                DeviceRegistration { device: key.did(), key: key.public(), event_types: vec![] };
             admin.change(&plan.project, Control::RegisterDevice(registration), &owner).await?;
         }
         let token = match plan.auth {
@@ -105,7 +107,9 @@ pub(super) async fn prepare(args: &Ingest, plan: &Plan, running: &Running) -> an
         let messages = if token.is_some() {
             (0..count).map(|c| payload(c).into()).collect()
         } else {
-            (0..count).map(|c| sign(&key, id, Sequence::new(epoch, c), payload(c))).collect::<anyhow::Result<_>>()?
+            (0..count)
+                .map(|c| sign(&key, id, Sequence::new(epoch, c), payload(c)))
+                .collect::<anyhow::Result<_>>()?
         };
         devices.push(Device { name: key.did().as_str().replace(':', "-"), token, epoch, messages });
     }
@@ -162,7 +166,8 @@ async fn session(
     let kind = [(header::CONTENT_TYPE, w3bstream_wire::CONTENT_TYPE_JOSE.to_owned())];
     let body = introduction.sign(key.secret()).into_bytes();
     let opened = Http::default().send((Method::POST, &url), &kind, body).await?.ok();
-    let opened = opened.context("cannot open a session; the project must have allow-sessions = true")?.json()?;
+    let opened =
+        opened.context("cannot open a session; the project must have allow-sessions = true")?.json()?;
     Ok(opened["token"].as_str().context("the node's answer has no token")?.to_owned())
 }
 

@@ -132,7 +132,9 @@ impl Ingest {
             bail!("--qos is of MQTT; leave it away or say --via mqtt");
         }
         if *via == Via::Http && in_flight.is_some_and(|n| n != 1) {
-            bail!("--via http has one request under way on a connection; leave --in-flight away or say --via http-batch");
+            bail!(
+                "--via http has one request under way on a connection; leave --in-flight away or say --via http-batch"
+            );
         }
         if *qos == Some(0) && *until == Until::Executed {
             bail!("at QoS 0 messages may be lost, so that not all are executed; say --qos 1");
@@ -165,9 +167,7 @@ pub(crate) async fn run(command: Command, as_json: bool) -> anyhow::Result<()> {
     let devices = load::prepare(&args, &plan, &running).await?;
     let ours = of_node(&args, &plan, (&url, &devices)).await.context("this node")?;
     let theirs = match &args.rival {
-        Some(url) => {
-            Some(of_rival(&plan, url, &devices).await.with_context(|| format!("the rival {url}"))?)
-        }
+        Some(url) => Some(of_rival(&plan, url, &devices).await.with_context(|| format!("the rival {url}"))?),
         None => None,
     };
     report(&args, &plan, (&ours, theirs.as_ref()), as_json);
@@ -178,17 +178,14 @@ fn url_of(running: &Running, via: Via) -> anyhow::Result<String> {
     match via {
         Via::Mqtt => running.mqtt.clone().context("the node has no MQTT broker"),
         Via::Http | Via::HttpBatch => Ok(running.http.clone()),
-        Via::Grpc | Via::GrpcStream => {
-            running.grpc.clone().context("the node has no gRPC endpoint; set grpc.enabled = true in node.toml")
-        }
+        Via::Grpc | Via::GrpcStream => running
+            .grpc
+            .clone()
+            .context("the node has no gRPC endpoint; set grpc.enabled = true in node.toml"),
     }
 }
 
-async fn of_node(
-    args: &Ingest,
-    plan: &Plan,
-    (url, devices): (&str, &[Device]),
-) -> anyhow::Result<Figures> {
+async fn of_node(args: &Ingest, plan: &Plan, (url, devices): (&str, &[Device])) -> anyhow::Result<Figures> {
     let count = count::OfNode::begin(&args.at.admin()?, &plan.project).await?;
     let measured = load::measure(plan, url, devices).await?;
     let warm = (plan.warm_up * devices.len()) as u64;

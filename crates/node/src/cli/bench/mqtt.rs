@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use rumqttc::NetworkOptions;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason, PubRecReason};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
@@ -36,6 +37,10 @@ pub(super) async fn connection(
     let (host, port) = address(url)?;
     let mut options = MqttOptions::new(&device.name, host, port);
     options.set_outgoing_inflight_upper_limit(plan.in_flight);
+    // Or the last message of a few waits for the acknowledgement of the one before, by Nagle's algorithm.
+    let mut network = NetworkOptions::new();
+    network.set_tcp_nodelay(true);
+    options.set_network_options(network);
     if let Some(token) = &device.token {
         options.set_credentials(plan.project.as_str(), token);
     }

@@ -27,7 +27,10 @@ fn what_is_not_said_has_a_value_that_fits() {
         assert_eq!(plan(&["--via", via]).unwrap().in_flight, in_flight, "{via}");
     }
     let paced = plan(&["--rate", "3000", "--connections", "30", "--seconds", "2.5"]).unwrap();
-    assert_eq!((paced.every, paced.most), (Some(Duration::from_millis(10)), Some(Duration::from_millis(2500))));
+    assert_eq!(
+        (paced.every, paced.most),
+        (Some(Duration::from_millis(10)), Some(Duration::from_millis(2500)))
+    );
 }
 
 #[test]
@@ -78,11 +81,17 @@ fn figures_are_of_all_connections_together() {
     let measured = Measured { runs: vec![run(later, &upper), run(begun, &lower)], cpu_before: None };
     let told = measured.figures(None).to_json();
     assert_eq!((told["messages"].as_u64(), told["seconds"].as_f64()), (Some(100), Some(4.0)));
-    assert_eq!((&told["p50_ms"], &told["p99_ms"], &told["max_ms"]), (&50.0.into(), &99.0.into(), &100.0.into()));
+    assert_eq!(
+        (&told["p50_ms"], &told["p99_ms"], &told["max_ms"]),
+        (&50.0.into(), &99.0.into(), &100.0.into())
+    );
     assert_eq!((told["lost"].as_u64(), told["messages_per_second"].as_f64()), (Some(0), Some(25.0)));
     let silent = Run { latencies: vec![], sent: 10, ..run(begun, &[]) };
     let told = Measured { runs: vec![silent], cpu_before: None }.figures(Some(8)).to_json();
-    assert_eq!((told["messages"].as_u64(), told["lost"].as_u64(), told["p50_ms"].is_null()), (Some(8), Some(2), true));
+    assert_eq!(
+        (told["messages"].as_u64(), told["lost"].as_u64(), told["p50_ms"].is_null()),
+        (Some(8), Some(2), true)
+    );
     assert_eq!(told["messages_per_second"].as_f64(), Some(4.0));
     assert!(figures::cpu_seconds().is_some_and(|s| s >= 0.0), "Linux tells");
 }
