@@ -43,7 +43,7 @@ fn what_does_not_go_together_is_refused_with_the_way_out() {
         (&["--bytes", "63"], "at least 64 bytes"),
         (&["--connections", "0"], "above 0"),
         (&["--rate", "0"], "above 0"),
-        (&["--seconds", "-1"], "--seconds"),
+        (&["--seconds=-1"], "above 0"),
         (&["--messages", "0"], "--messages"),
         (&["--via", "carrier-pigeon"], "grpc-stream"),
     ] {
