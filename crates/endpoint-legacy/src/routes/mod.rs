@@ -65,6 +65,10 @@ pub(crate) fn number(text: &str) -> Result<u64, ApiError> {
 }
 
 pub(crate) fn body<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    // As with `Rest`.
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err(ApiError::bad("the body must be a JSON object"));
+    }
     serde_json::from_slice(bytes)
         .map_err(|e| ApiError::bad(format!("the body is not what this route takes: {e}")))
 }

@@ -8,7 +8,7 @@ use w3bstream_wire::legacy::fold_name;
 
 use super::{Context, Login, body, created, empty, listed, ok};
 use crate::error::{Answer, ApiError};
-use crate::model::Project;
+use crate::model::{Project, Rest};
 
 /// The column types of the original.
 const TYPES: [&str; 15] = [
@@ -52,6 +52,8 @@ pub(super) struct NewProject {
 struct Env {
     #[serde(default)]
     env: Vec<(String, String)>,
+    #[serde(flatten)]
+    _rest: Rest,
 }
 
 impl Env {
@@ -69,12 +71,16 @@ impl Env {
 #[derive(Deserialize)]
 struct Database {
     schemas: Vec<Schema>,
+    #[serde(flatten)]
+    _rest: Rest,
 }
 
 #[derive(Deserialize)]
 struct Schema {
     #[serde(default)]
     tables: Vec<Table>,
+    #[serde(flatten)]
+    _rest: Rest,
 }
 
 #[derive(Deserialize)]
@@ -83,17 +89,23 @@ struct Table {
     cols: Vec<Column>,
     #[serde(default)]
     keys: Vec<Key>,
+    #[serde(flatten)]
+    _rest: Rest,
 }
 
 #[derive(Deserialize)]
 struct Column {
     name: String,
     constrains: Constraints,
+    #[serde(flatten)]
+    _rest: Rest,
 }
 
 #[derive(Deserialize)]
 struct Constraints {
     datatype: String,
+    #[serde(flatten)]
+    _rest: Rest,
 }
 
 #[derive(Deserialize)]
@@ -101,6 +113,8 @@ struct Constraints {
 struct Key {
     name: String,
     column_names: Vec<String>,
+    #[serde(flatten)]
+    _rest: Rest,
 }
 
 impl Database {
