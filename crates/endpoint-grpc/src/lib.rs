@@ -60,7 +60,6 @@
 //! Whoever can connect can watch all messages' states: listen where only those reach who may.
 
 mod acceptor;
-mod caps;
 mod codec;
 mod config;
 mod conn;

@@ -117,7 +117,7 @@ impl Meter {
             self.held = None;
         }
         if self.framing.inside() || self.single {
-            let share = self.shared.budget.take(bytes.len())?;
+            let share = self.shared.room(bytes.len())?;
             match &mut self.held {
                 Some(all) => all.merge(share),
                 none => *none = Some(share),

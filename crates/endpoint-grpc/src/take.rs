@@ -38,7 +38,7 @@ pub(crate) fn judge(shared: &Shared, request: proto::SubmitRequest) -> Result<Re
     let project: ProjectName = request.project.parse().map_err(unknown)?;
     let message =
         request.message.ok_or_else(|| malformed("there is no message: set one of envelope, jws, token"))?;
-    let share = shared.budget.take(match &message {
+    let share = shared.room(match &message {
         Message::Envelope(bytes) => bytes.len(),
         Message::Jws(text) => text.len(),
         Message::Token(token) => token.payload.len() + token.token.len() + token.event_id.len(),

@@ -88,7 +88,6 @@ mod access;
 mod around;
 mod batch;
 mod body;
-mod caps;
 mod coding;
 mod compress;
 mod config;

@@ -11,12 +11,13 @@ use rmqtt_codec::v5::{DisconnectReasonCode, PublishAckReason, SubscribeAckReason
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use w3bstream_endpoint::{Access, Arrival};
+use w3bstream_limits::Permit;
 
 use crate::incoming::Incoming;
 use crate::message::{Delivery, Options, Qos};
 use crate::packet::{Codec, Fault, Version};
 use crate::session::{ConnId, Session, Stage, Standing, Will};
-use crate::shared::{Mailbox, Permit, Phase, Shared};
+use crate::shared::{Mailbox, Phase, Shared};
 use crate::slots::Slots;
 use crate::{originals, topic};
 

@@ -19,6 +19,7 @@
 //! - Every queue is bounded: endpoints by what they let in flight, the driver's by 64 inputs.
 
 mod apply;
+mod chains;
 mod control;
 mod counters;
 mod error;
