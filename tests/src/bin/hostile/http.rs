@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
 
-use crate::net::BoxedIo;
+use crate::net::{BoxedIo, put};
 
 const PATIENCE: Duration = Duration::from_secs(40);
 /// More than any answer that is asked for here.
@@ -51,7 +51,7 @@ impl Client {
 
     /// Sends bytes and reads one answer that has a Content-Length.
     pub(crate) async fn ask(&mut self, bytes: &[u8]) -> anyhow::Result<Answer> {
-        self.io.write_all(bytes).await?;
+        put(&mut self.io, bytes).await?;
         timeout(PATIENCE, self.answer()).await.context("no answer")?
     }
 

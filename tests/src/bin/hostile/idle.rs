@@ -24,9 +24,15 @@ const SLACK_KIB: u64 = 24 << 10;
 pub(crate) async fn device(site: &Site, n: usize) -> anyhow::Result<TcpStream> {
     let mut stream = dial(site.at("mqtt")?, source(n / 250)).await?;
     stream.write_all(&connect(5, &format!("idle-{n}"))).await?;
-    let mut connack = [0; 4];
-    timeout(Duration::from_secs(30), stream.read_exact(&mut connack)).await??;
-    ensure!(connack[0] == 0x20 && connack[3] == 0, "not granted: {connack:?}");
+    let granted = async {
+        let mut head = [0; 2];
+        stream.read_exact(&mut head).await?;
+        let mut rest = vec![0; usize::from(head[1])];
+        stream.read_exact(&mut rest).await?;
+        ensure!(head[0] == 0x20 && rest.get(1) == Some(&0), "not granted: {rest:?}");
+        Ok(())
+    };
+    timeout(Duration::from_secs(30), granted).await??;
     Ok(stream)
 }
 

@@ -194,7 +194,8 @@ impl Run {
         };
         self.site.check()?;
         self.honest.check()?;
-        let found = found.with_context(|| format!("phase {name}"))?;
+        let log = || format!("phase {name}; the node's log ends with\n{}\n", self.site.log());
+        let found = found.with_context(log)?;
         let (from, to) = found.window.unwrap_or_else(|| (from, Instant::now()));
         let window = self.honest.window(from, to);
         self.row(name, &window, found.longest)?;

@@ -109,7 +109,7 @@ fn after_connect() -> Vec<Case> {
     let bomb = || subscribe(5, 7, bomb.iter().map(String::as_str), 0);
     let many =
         (1..=2000).flat_map(|n: u16| subscribe(5, n, [format!("s/{n}")].iter().map(String::as_str), 0));
-    let again = (0..500).flat_map(|_| publish(5, "site/x", Some((2, 9)), b"again"));
+    let again = (0..200).flat_map(|_| publish(5, "site/x", Some((2, 9)), b"again"));
     let unreleased = (1..=2000).flat_map(|n| publish(5, "site/x", Some((2, n)), b"never released"));
     vec![
         case("PUBLISH to a topic of nothing, v4", 4, publish(4, "", None, b"x"), Close),

@@ -32,6 +32,12 @@ pub(crate) fn source(n: usize) -> Ipv4Addr {
     Ipv4Addr::new(127, 1, high, low + 1)
 }
 
+/// Writes, and leaves nothing in TLS's own buffer: a write counts as done there as soon as it is encrypted.
+pub(crate) async fn put(io: &mut BoxedIo, bytes: &[u8]) -> io::Result<()> {
+    io.write_all(bytes).await?;
+    io.flush().await
+}
+
 /// The host and port of a URL.
 pub(crate) fn address_of(url: &str) -> anyhow::Result<SocketAddr> {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
@@ -107,7 +113,7 @@ impl Line {
     /// Over TCP or TLS, or inside a WebSocket, which is begun here.
     pub(crate) async fn open(mut io: BoxedIo, framed: bool) -> anyhow::Result<Self> {
         if framed {
-            io.write_all(UPGRADE).await?;
+            put(&mut io, UPGRADE).await?;
             let (mut head, mut byte) = (Vec::new(), [0]);
             while !head.ends_with(b"\r\n\r\n") {
                 timeout(PATIENCE, io.read_exact(&mut byte)).await.context("no WebSocket")??;
@@ -124,14 +130,14 @@ impl Line {
     pub(crate) async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.framed {
             let frame = frame(bytes);
-            return self.io.write_all(&frame).await;
+            return put(&mut self.io, &frame).await;
         }
-        self.io.write_all(bytes).await
+        put(&mut self.io, bytes).await
     }
 
     /// Sends bytes as they are, also where there are frames.
     pub(crate) async fn send_raw(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.io.write_all(bytes).await
+        put(&mut self.io, bytes).await
     }
 
     /// What comes next; empty at the end. A WebSocket's close frame is the end.

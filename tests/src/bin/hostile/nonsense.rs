@@ -3,12 +3,12 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::UdpSocket;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::mqtt::{connect, packet, publish, subscribe};
-use crate::net::{UPGRADE, frame, source};
+use crate::net::{UPGRADE, frame, put, source};
 use crate::site::{EVENTS, Site};
 use crate::web::{call, h2, preface};
 use crate::{Found, grpc, http};
@@ -19,6 +19,9 @@ const SEED: u64 = 0x5ead_0f5e_ed;
 const AT_ONCE: u64 = 4;
 /// How long an answer is waited for; most nonsense leads to none.
 const BRIEFLY: Duration = Duration::from_millis(30);
+
+/// Between two connections of one attacker.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// xorshift64*.
 struct Random(u64);
@@ -131,8 +134,10 @@ async fn attack(site: &Site, listener: &str, n: u64, (until, sent): (Instant, &A
             bytes.extend(changed);
         }
         sent.fetch_add(u64::try_from(many).unwrap_or(0), Ordering::Relaxed);
-        let _ = io.write_all(&bytes).await;
+        let _ = put(&mut io, &bytes).await;
         let _ = timeout(BRIEFLY, io.read(&mut [0; 1024])).await;
+        // The attack is what is sent, not how much: this is no measurement of the generator.
+        sleep(PAUSE).await;
     }
 }
 
@@ -152,6 +157,7 @@ async fn attack_coap(site: &Site, n: u64, (until, sent): (Instant, &AtomicU64)) 
             sent.fetch_add(1, Ordering::Relaxed);
         }
         let _ = timeout(BRIEFLY, socket.recv(&mut [0; 1500])).await;
+        sleep(PAUSE).await;
     }
     Ok(())
 }

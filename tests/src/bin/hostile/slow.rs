@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncReadExt as _;
 use tokio::time::{sleep, timeout};
 
 use crate::honest::quantile;
 use crate::mqtt::{self, connect};
-use crate::net::{CARRIERS, UPGRADE, dial, frame, secure, source};
+use crate::net::{CARRIERS, UPGRADE, dial, frame, put, secure, source};
 use crate::site::{EVENTS, Site};
 use crate::web::{call, h2, preface};
 use crate::{Found, Plan, http, ms};
@@ -92,14 +92,14 @@ async fn attacker(site: &Site, kind: &Kind, n: usize) -> anyhow::Result<Duration
     let begun = Instant::now();
     let mut io: crate::net::BoxedIo =
         if kind.secure { Box::new(secure(&site.tls, stream).await?) } else { Box::new(stream) };
-    let mut alive = io.write_all(&kind.opening).await.is_ok();
+    let mut alive = put(&mut io, &kind.opening).await.is_ok();
     let mut part = [0; 2048];
     while alive && begun.elapsed() < GIVE_UP {
         alive = match timeout(DRIP, io.read(&mut part)).await {
             Ok(Ok(0) | Err(_)) => false,
             // What the node says, it may say: it has to close.
             Ok(Ok(_)) => true,
-            Err(_) => io.write_all(&kind.drip).await.is_ok(),
+            Err(_) => put(&mut io, &kind.drip).await.is_ok(),
         };
     }
     Ok(begun.elapsed())

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use tokio::time::sleep;
 use tokio_rustls::rustls::HandshakeKind;
 
@@ -42,12 +43,12 @@ async fn count(site: &Site, resumes: bool, time: Duration) -> anyhow::Result<(f6
         let tls = net::tls(&certificate, resumes)?;
         while begun.elapsed() < time {
             let stream = net::dial(site.at("mqtts")?, net::source(n)).await?;
-            let stream = net::secure(&tls, stream).await?;
+            let stream = net::secure(&tls, stream).await.context("no handshake")?;
             let was_resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
             let mut line = net::Line::open(Box::new(stream), false).await?;
             // A session's ticket comes behind the handshake, with the first bytes.
             line.send(&crate::mqtt::connect(5, &format!("tls-{n}"))).await?;
-            line.read().await?;
+            line.read().await.context("no CONNACK")?;
             done.fetch_add(1, Ordering::Relaxed);
             resumed.fetch_add(u64::from(was_resumed), Ordering::Relaxed);
         }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
-use crate::net::source;
+use crate::net::{put, source};
 use crate::site::{EVENTS, Site};
 use crate::{Found, grpc, http};
 
@@ -128,7 +128,7 @@ fn frames() -> Vec<Case> {
 async fn attack(site: &Site, listener: &str, (name, bytes): &Case, n: usize) -> Option<String> {
     let exchange = async {
         let mut io = site.dial(listener, n).await?;
-        let _ = io.write_all(bytes).await;
+        let _ = put(&mut io, bytes).await;
         let mut all = Vec::new();
         let mut part = [0; 4096];
         while let Ok(n @ 1..) = io.read(&mut part).await {
@@ -155,7 +155,7 @@ fn decided(bytes: &[u8]) -> bool {
     }
     let mut rest = bytes;
     while let [a, b, c, kind, flags, _, _, _, _, ..] = rest {
-        let ends = matches!(kind, 3 | 7) || *kind == 1 && flags & 1 == 1;
+        let ends = matches!(kind, 3 | 7) || matches!(kind, 0 | 1) && flags & 1 == 1;
         if ends {
             return true;
         }
