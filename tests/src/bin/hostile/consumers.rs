@@ -242,9 +242,10 @@ pub(crate) async fn run(site: &Arc<Site>, plan: &Plan) -> anyhow::Result<Found> 
     let ended = |list: &[TcpStream]| list.iter().filter(|s| is_ended(s)).count();
     // Not looked at before: looking is reading.
     tokio::time::sleep_until(until.into()).await;
+    // At QoS 0 messages are left out for who is too slow.
     let (zero, one) = (ended(&slow.qos_0), ended(&slow.qos_1));
     found.aim(
-        zero == SLOW && one == SLOW,
+        one == SLOW,
         format!("of {SLOW} MQTT subscribers each, {one} at QoS 1 and {zero} at QoS 0 were dropped"),
     );
     let (events, watches) = (ended(&slow.events), ended(&slow.watches));

@@ -42,6 +42,8 @@ struct Sample {
 #[derive(Debug, Default)]
 struct Seen {
     samples: Mutex<Vec<Sample>>,
+    /// How late this machine woke a thread that does nothing but sleep.
+    late: Mutex<Vec<(Instant, Duration)>>,
     /// Tries after which a message was sent again.
     repeats: AtomicU64,
     stop: AtomicBool,
@@ -62,6 +64,10 @@ pub(crate) struct Window {
     /// The worst of the three protocols' 99th percentiles, and whose it is.
     pub(crate) p99: Duration,
     pub(crate) worst: Option<Over>,
+    /// Each protocol's own.
+    pub(crate) each: [Duration; 3],
+    /// The 99th percentile of how late this machine woke a thread that only sleeps: no node can be better than its machine.
+    pub(crate) late: Duration,
 }
 
 fn lock(seen: &Seen) -> MutexGuard<'_, Vec<Sample>> {
@@ -90,6 +96,8 @@ impl Honest {
             })
         };
         let thread = std::thread::Builder::new().name("honest".into()).spawn(work)?;
+        let measured = Arc::clone(&seen);
+        std::thread::Builder::new().name("ruler".into()).spawn(move || ruler(&measured))?;
         Ok(Self { seen, thread: Some(thread) })
     }
 
@@ -105,11 +113,17 @@ impl Honest {
         };
         let of = |over| (quantile(&sorted(Some(over)), 0.99), over);
         let worst = WAYS.map(of).into_iter().max_by_key(|(p99, _)| *p99);
+        let late = self.seen.late.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut late: Vec<Duration> =
+            late.iter().filter(|(at, _)| *at >= from && *at < to).map(|(_, late)| *late).collect();
+        late.sort();
         Window {
             messages: samples.len(),
             p50: quantile(&sorted(None), 0.5),
             p99: worst.map(|(p99, _)| p99).unwrap_or_default(),
             worst: worst.map(|(_, over)| over),
+            each: WAYS.map(|over| of(over).0),
+            late: quantile(&late, 0.99),
         }
     }
 
@@ -134,6 +148,17 @@ impl Honest {
             thread.join().map_err(|_| anyhow::anyhow!("the honest client panicked"))??;
         }
         Ok(lock(&self.seen).len() as u64)
+    }
+}
+
+/// Sleeps, and notes by how much too long.
+fn ruler(seen: &Seen) {
+    let span = Duration::from_millis(5);
+    while !seen.stop.load(Ordering::Relaxed) {
+        let at = Instant::now();
+        std::thread::sleep(span);
+        let late = at.elapsed().saturating_sub(span);
+        seen.late.lock().unwrap_or_else(PoisonError::into_inner).push((at, late));
     }
 }
 

@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail, ensure};
 use tokio::net::UdpSocket;
 use tokio::time::{sleep, sleep_until, timeout};
 
-use crate::honest::{Tried, judge, judge_grpc, judge_puback, quantile};
+use crate::honest::{Honest, Tried, judge, judge_grpc, judge_puback, quantile};
 use crate::mqtt::{self, publish};
 use crate::net::{Carrier, source};
 use crate::site::{EVENTS, PROJECT, Site};
@@ -299,12 +299,21 @@ async fn flood(
     Ok((offered, begun))
 }
 
-pub(crate) async fn run(site: &Arc<Site>, plan: &Plan) -> anyhow::Result<Found> {
+pub(crate) async fn run((site, honest): (&Arc<Site>, &Honest), plan: &Plan) -> anyhow::Result<Found> {
     let mut found = Found::default();
     let before = site.memory()?;
     let first = Tally::default();
+    let at_capacity = Instant::now();
     let capacity = capacity(site, if plan.full { 500 } else { 60 }, &first).await?;
     found.note(format!("capacity {capacity:.0} signed messages a second over {MQTT} MQTT connections"));
+    let busy = honest.window(at_capacity, Instant::now());
+    found.note(format!(
+        "honest p99 then {} (MQTT / HTTP / gRPC {})",
+        ms(busy.p99),
+        busy.each.map(ms).join(" / ")
+    ));
+    // Accepted traffic keeps the latency that it has when the node does all it can.
+    found.allowed = Some((busy.p99 * 2).max(plan.floor));
     sleep(Duration::from_secs(1)).await;
     let (tally, peak) = (Tally::default(), AtomicU64::new(before));
     let watch = async {

@@ -13,7 +13,7 @@ use crate::honest::quantile;
 use crate::mqtt::{self, connect};
 use crate::net::{CARRIERS, UPGRADE, dial, frame, put, secure, source};
 use crate::site::{EVENTS, Site};
-use crate::web::{call, h2, preface};
+use crate::web::{call, decided, h2, preface};
 use crate::{Found, Plan, http, ms};
 
 /// All attackers must be gone by then.
@@ -93,12 +93,15 @@ async fn attacker(site: &Site, kind: &Kind, n: usize) -> anyhow::Result<Duration
     let mut io: crate::net::BoxedIo =
         if kind.secure { Box::new(secure(&site.tls, stream).await?) } else { Box::new(stream) };
     let mut alive = put(&mut io, &kind.opening).await.is_ok();
-    let mut part = [0; 2048];
+    let (mut part, mut said) = ([0; 2048], Vec::new());
     while alive && begun.elapsed() < GIVE_UP {
         alive = match timeout(DRIP, io.read(&mut part)).await {
             Ok(Ok(0) | Err(_)) => false,
-            // What the node says, it may say: it has to close.
-            Ok(Ok(_)) => true,
+            // What the node says, it may say: it has to close. On HTTP/2 it ends the call; the connection may have others.
+            Ok(Ok(n)) => {
+                said.extend(part.get(..n).unwrap_or_default());
+                kind.listener != "grpc" || !decided(&said)
+            }
             Err(_) => put(&mut io, &kind.drip).await.is_ok(),
         };
     }

@@ -13,6 +13,8 @@ use crate::{Found, Plan, idle, net};
 
 /// All must be back by then.
 const AIM: Duration = Duration::from_secs(20);
+/// While the processor has more to do than it can, honest traffic may wait so long.
+const NO_STALL: Duration = Duration::from_secs(1);
 /// Clients that do handshakes.
 const HANDSHAKERS: usize = 32;
 
@@ -27,6 +29,8 @@ pub(crate) async fn reconnects(site: &Arc<Site>, plan: &Plan) -> anyhow::Result<
     let took = from.elapsed();
     found.window = Some((from, Instant::now() + Duration::from_secs(1)));
     sleep(Duration::from_secs(1)).await;
+    // Everything at once fills both cores for a moment, the generator's half included.
+    found.allowed = Some(NO_STALL);
     found.aim(
         took <= AIM && back.len() == plan.idle,
         format!("{} devices dropped and came back in {:.1} s", back.len(), took.as_secs_f64()),
@@ -61,6 +65,7 @@ async fn count(site: &Site, resumes: bool, time: Duration) -> anyhow::Result<(f6
 
 pub(crate) async fn handshakes(site: &Arc<Site>, plan: &Plan) -> anyhow::Result<Found> {
     let mut found = Found::default();
+    found.allowed = Some(NO_STALL);
     for (name, resumes) in [("full", false), ("resumed", true)] {
         let (rate, resumed) = count(site, resumes, plan.handshakes).await?;
         let good = rate >= plan.least_handshakes && (resumed > 0) == resumes;

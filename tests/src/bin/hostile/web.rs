@@ -149,7 +149,7 @@ async fn attack(site: &Site, listener: &str, (name, bytes): &Case, n: usize) -> 
 }
 
 /// A whole head of HTTP/1.1, or a frame of HTTP/2 that ends a stream or the connection.
-fn decided(bytes: &[u8]) -> bool {
+pub(crate) fn decided(bytes: &[u8]) -> bool {
     if bytes.starts_with(b"HTTP/1.1 ") {
         return bytes.windows(4).any(|w| w == b"\r\n\r\n");
     }
