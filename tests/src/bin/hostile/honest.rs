@@ -16,8 +16,8 @@ use crate::net::{Carrier, source};
 use crate::site::{Device, EVENTS, PROJECT, Site};
 use crate::{grpc, http, mqtt, net};
 
-/// Messages a second over each protocol.
-pub(crate) const RATE: u32 = 30;
+/// Clients of each protocol. Each sends one message a second, so that none waits behind its own unless it takes so long.
+const CLIENTS: u32 = 30;
 /// How long it waits before it repeats what was refused for now, unless it was told.
 const AGAIN: Duration = Duration::from_millis(200);
 
@@ -83,17 +83,18 @@ pub(crate) fn quantile(sorted: &[Duration], q: f64) -> Duration {
 impl Honest {
     /// Starts it; it sends until [`Self::finish`].
     pub(crate) async fn start(site: &Arc<Site>) -> anyhow::Result<Self> {
-        let devices = [site.device().await?, site.device().await?, site.device().await?];
+        let mut clients = Vec::new();
+        for n in 0..CLIENTS {
+            for over in WAYS {
+                clients.push((over, n, site.device().await?));
+            }
+        }
         let (seen, site) = (Arc::new(Seen::default()), Arc::clone(site));
         let theirs = Arc::clone(&seen);
         let work = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let [a, b, c] = devices;
-            runtime.block_on(async {
-                let all = [(Over::Mqtt, a), (Over::Http, b), (Over::Grpc, c)];
-                let ways = all.map(|(over, device)| send(&site, &theirs, over, device));
-                futures_util::future::try_join_all(ways).await.map(drop)
-            })
+            let ways = clients.into_iter().map(|(over, n, device)| send(&site, &theirs, (over, n), device));
+            runtime.block_on(futures_util::future::try_join_all(ways)).map(drop)
         };
         let thread = std::thread::Builder::new().name("honest".into()).spawn(work)?;
         let measured = Arc::clone(&seen);
@@ -244,12 +245,17 @@ impl Way {
     }
 }
 
-async fn send(site: &Site, seen: &Seen, over: Over, mut device: Device) -> anyhow::Result<()> {
-    let every = Duration::from_secs(1) / RATE;
-    // The three are not due at the same moment.
-    let offset = WAYS.iter().position(|w| *w == over).unwrap_or(0);
-    let begun = Instant::now() + every / 3 * u32::try_from(offset)?;
-    let name = format!("honest-{over:?}");
+async fn send(
+    site: &Site,
+    seen: &Seen,
+    (over, place): (Over, u32),
+    mut device: Device,
+) -> anyhow::Result<()> {
+    let every = Duration::from_secs(1);
+    // No two are due at the same moment.
+    let way = WAYS.iter().position(|w| *w == over).unwrap_or(0);
+    let begun = Instant::now() + every / (3 * CLIENTS) * (3 * place + u32::try_from(way)?);
+    let name = format!("honest-{over:?}-{place}");
     let mut way = Some(open(site, over, &name).await?);
     for n in 0.. {
         if seen.stop.load(Ordering::Relaxed) {

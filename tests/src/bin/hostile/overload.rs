@@ -19,11 +19,11 @@ use crate::{Found, Plan, grpc, http, mib, ms};
 /// MQTT connections of the flood.
 const MQTT: usize = 40;
 /// HTTP connections, each with one request at a time.
-const HTTP: usize = 300;
+const HTTP: usize = 120;
 /// gRPC calls at once, over `GRPC / 50` connections.
-const GRPC: usize = 200;
+const GRPC: usize = 100;
 /// CoAP sockets, each with one request at a time.
-const COAP: usize = 40;
+const COAP: usize = 20;
 /// What everything may take, retries included.
 const PATIENCE: Duration = Duration::from_secs(150);
 /// How much memory may grow, in KiB: what is in flight, and the records of so many messages.
