@@ -88,7 +88,7 @@ impl Default for MqttConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 1883)),
             max_connections: 10_000,
             max_in_flight_per_connection: 256,
-            max_in_flight_total: 1024,
+            max_in_flight_total: 512,
             max_in_flight_bytes: 256 << 20,
             max_packet_bytes: 256 << 10,
             connect_timeout: Duration::from_secs(5),

@@ -120,7 +120,7 @@ impl Default for MqttSettings {
             listen,
             max_connections: 10_000,
             max_packet_bytes: 256 * 1024,
-            max_in_flight: 1024,
+            max_in_flight: 512,
             anonymous: Anonymous::default(),
             users: "mqtt-users.toml".into(),
             unknown_certificates: UnknownCertificates::default(),

@@ -31,6 +31,8 @@ use crate::site::Site;
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) full: bool,
+    /// The binary of the node.
+    pub(crate) node: PathBuf,
     /// Slow and half clients of each kind.
     pub(crate) slow: usize,
     /// Idle connections.
@@ -54,11 +56,12 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    fn new(full: bool) -> Self {
+    fn new(node: PathBuf, full: bool) -> Self {
         let seconds = Duration::from_secs;
         if full {
             return Self {
                 full,
+                node,
                 slow: 1000,
                 idle: 10_000,
                 idle_kib: 200 << 10,
@@ -74,6 +77,7 @@ impl Plan {
         // A node that is not optimised, on a machine that compiles meanwhile.
         Self {
             full,
+            node,
             slow: 150,
             idle: 2000,
             idle_kib: 80 << 10,
@@ -133,7 +137,8 @@ pub(crate) fn mib(kib: u64) -> String {
     format!("{:.1} MiB", kib as f64 / 1024.0)
 }
 
-const PHASES: [&str; 7] = ["malformed", "slow", "idle", "storm", "handshakes", "consumers", "overload"];
+const PHASES: [&str; 8] =
+    ["malformed", "slow", "idle", "storm", "handshakes", "consumers", "overload", "refusals"];
 
 /// Everything of one run.
 struct Run {
@@ -146,8 +151,8 @@ struct Run {
 }
 
 impl Run {
-    async fn new(binary: &std::path::Path, plan: Plan) -> anyhow::Result<Self> {
-        let site = Arc::new(Site::start(binary).await?);
+    async fn new(plan: Plan) -> anyhow::Result<Self> {
+        let site = Arc::new(Site::start(&plan.node, "").await?);
         let honest = Honest::start(&site).await?;
         // The first messages meet caches that are cold.
         tokio::time::sleep(Duration::from_secs(2)).await;
@@ -194,6 +199,7 @@ impl Run {
             "handshakes" => storm::handshakes(site, plan).await,
             "consumers" => consumers::run(site, plan).await,
             "overload" => overload::run((site, &self.honest), plan).await,
+            "refusals" => overload::refusals(plan).await,
             other => bail!("there is no phase {other}; there are {}", PHASES.join(", ")),
         };
         self.site.check()?;
@@ -240,9 +246,9 @@ impl Run {
     }
 }
 
-async fn campaign(binary: PathBuf, plan: Plan, phases: &[String]) -> anyhow::Result<Vec<String>> {
+async fn campaign(plan: Plan, phases: &[String]) -> anyhow::Result<Vec<String>> {
     let begun = Instant::now();
-    let mut run = Run::new(&binary, plan).await?;
+    let mut run = Run::new(plan).await?;
     for name in PHASES.iter().filter(|n| phases.is_empty() || phases.iter().any(|p| p == *n)) {
         run.phase(name).await?;
     }
@@ -251,7 +257,7 @@ async fn campaign(binary: PathBuf, plan: Plan, phases: &[String]) -> anyhow::Res
     Ok(missed)
 }
 
-fn arguments() -> anyhow::Result<(PathBuf, Plan, Vec<String>)> {
+fn arguments() -> anyhow::Result<(Plan, Vec<String>)> {
     let (mut node, mut full, mut phases) = (None, false, Vec::new());
     let mut all = std::env::args().skip(1);
     while let Some(argument) = all.next() {
@@ -264,14 +270,14 @@ fn arguments() -> anyhow::Result<(PathBuf, Plan, Vec<String>)> {
             }
         }
     }
-    Ok((node.context("--node BINARY is missing")?, Plan::new(full), phases))
+    Ok((Plan::new(node.context("--node BINARY is missing")?, full), phases))
 }
 
 fn main() -> ExitCode {
     let run = || {
-        let (node, plan, phases) = arguments()?;
+        let (plan, phases) = arguments()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        runtime.block_on(campaign(node, plan, &phases))
+        runtime.block_on(campaign(plan, &phases))
     };
     match run() {
         Ok(missed) if missed.is_empty() => {

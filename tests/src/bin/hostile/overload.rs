@@ -26,6 +26,8 @@ const GRPC: usize = 100;
 const COAP: usize = 20;
 /// What everything may take, retries included.
 const PATIENCE: Duration = Duration::from_secs(150);
+/// While another node works on the same processors, honest traffic may wait so long.
+const NO_STALL: Duration = Duration::from_secs(1);
 /// How much memory may grow, in KiB: what is in flight, and the records of so many messages.
 const MOST_KIB: u64 = 128 << 10;
 
@@ -43,6 +45,13 @@ impl Tally {
     fn accept(&self, took: Duration) {
         self.accepted.fetch_add(1, Ordering::Relaxed);
         self.took.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(took);
+    }
+
+    fn refusals(&self) -> String {
+        let [http, grpc, coap, mqtt] = self.refused.each_ref().map(|count| count.load(Ordering::Relaxed));
+        format!(
+            "refused for now: {http} × HTTP 503, {grpc} × gRPC, {coap} × CoAP 5.03, {mqtt} MQTT connections ended"
+        )
     }
 
     fn refuse(&self, way: usize) {
@@ -337,11 +346,7 @@ pub(crate) async fn run((site, honest): (&Arc<Site>, &Honest), plan: &Plan) -> a
             plan.overload
         ),
     );
-    let [http, grpc, coap, mqtt] =
-        [0, 1, 2, 3].map(|n: usize| tally.refused.get(n).map_or(0, |c| c.load(Ordering::Relaxed)));
-    found.note(format!(
-        "refused for now: {http} × HTTP 503, {grpc} × gRPC, {coap} × CoAP 5.03, {mqtt} MQTT connections ended"
-    ));
+    found.note(tally.refusals());
     let mut took = tally.took.into_inner().unwrap_or_default();
     took.sort();
     found.note(format!(
@@ -352,5 +357,27 @@ pub(crate) async fn run((site, honest): (&Arc<Site>, &Honest), plan: &Plan) -> a
     let grown = peak.load(Ordering::Relaxed).saturating_sub(before);
     found.aim(grown <= MOST_KIB, format!("memory grew by {} at most", mib(grown)));
     found.accepted = accepted + first.accepted.load(Ordering::Relaxed);
+    Ok(found)
+}
+
+/// A second node that lets hardly any message wait: every protocol refuses for now, in its own words, and all messages arrive once
+/// nevertheless.
+pub(crate) async fn refusals(plan: &Plan) -> anyhow::Result<Found> {
+    let mut found = Found::default();
+    let site = Site::start(&plan.node, "[limits]\nmax-backlog = 1\n").await?;
+    let tally = Tally::default();
+    let flooded = timeout(PATIENCE + Duration::from_secs(60), flood(&site, (200.0, plan.overload), &tally));
+    let (offered, begun) = flooded.await.context("the flood does not end")??;
+    let accepted = tally.accepted.load(Ordering::Relaxed);
+    let each = tally.refused.iter().all(|count| count.load(Ordering::Relaxed) > 0);
+    found.aim(each, tally.refusals());
+    let (stored, _) = site.stored().await?;
+    let once = accepted == offered as u64 && stored == accepted;
+    let took = begun.elapsed().as_secs_f64();
+    found.aim(once, format!("{offered} offered to a node that lets one wait: {accepted} accepted, {stored} stored, in {took:.1} s"));
+    site.check()?;
+    site.terminate()?;
+    // The honest client is at the other node.
+    found.allowed = Some(NO_STALL);
     Ok(found)
 }

@@ -97,8 +97,8 @@ impl Device {
 }
 
 impl Site {
-    /// Makes a node with the binary, starts it and deploys the cold-chain project.
-    pub(crate) async fn start(binary: &Path) -> anyhow::Result<Self> {
+    /// Makes a node with the binary and with these settings besides, starts it and deploys the cold-chain project.
+    pub(crate) async fn start(binary: &Path, more: &str) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
         let home = dir.path().join("node");
         let mut init = Command::new(binary);
@@ -109,7 +109,7 @@ impl Site {
         }
         let made: serde_json::Value = serde_json::from_slice(&made.stdout)?;
         let token = made["admin_token"].as_str().context("init gives no token")?.to_owned();
-        std::fs::write(home.join("node.toml"), SETTINGS)?;
+        std::fs::write(home.join("node.toml"), [SETTINGS, more].concat())?;
         let paths = Paths::new(home);
         let log = std::fs::File::create(dir.path().join("node.log"))?;
         let mut run = Command::new(binary);
