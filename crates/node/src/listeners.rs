@@ -167,6 +167,7 @@ impl Making<'_> {
             more: more.collect(),
             max_connections: settings.max_connections,
             max_packet_bytes: settings.max_packet_bytes,
+            max_in_flight_total: settings.max_in_flight,
             max_web_socket_message_bytes: settings.max_packet_bytes.max(512 << 10),
             web_socket_origins: settings.web_socket_origins.clone(),
             open_topics: settings.open_topics.clone(),
