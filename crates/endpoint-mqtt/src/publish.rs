@@ -42,9 +42,9 @@ impl Proto {
             self.hand_over_original(&publish, &topic, (slot, permit));
             return Ok(());
         }
-        if !self.access.may_publish(&topic) {
+        if !self.rights.access.may_publish(&topic) {
             self.shared.counters.not_allowed.add(1);
-            let why = format!("not-allowed: {} may not publish to {topic}", self.access.principal);
+            let why = format!("not-allowed: {} may not publish to {topic}", self.rights.access.principal);
             self.verdict(slot, Verdict::Ack(Reply::Refused(PublishAckReason::NotAuthorized, why)));
             return Ok(());
         }
@@ -148,7 +148,7 @@ impl Proto {
     fn origin(&self, received: &Received) -> Origin {
         let mut origin = Origin::of(received);
         if !matches!(received.submission, Submission::Signed(_)) {
-            origin.sender = match &self.access.principal {
+            origin.sender = match &self.rights.access.principal {
                 Principal::Device(did) => did.to_string(),
                 Principal::Publisher(_, name) => name.to_string(),
                 Principal::User(_) | Principal::Anyone => self.session.client().to_owned(),
@@ -161,7 +161,7 @@ impl Proto {
     /// without a signature.
     fn read(&mut self, publish: &Publish, ingress: &Ingress) -> Result<Submission, Malformed> {
         let read = w3bstream_wire::decode_message(publish.content_type(), &publish.payload);
-        let vouched = self.access.vouched.clone().filter(|_| {
+        let vouched = self.rights.access.vouched.clone().filter(|_| {
             let signed = [w3bstream_wire::CONTENT_TYPE_ENVELOPE, w3bstream_wire::CONTENT_TYPE_JOSE];
             !publish.content_type().is_some_and(|t| signed.contains(&t))
         });

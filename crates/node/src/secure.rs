@@ -2,6 +2,8 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
@@ -9,8 +11,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use w3bstream_endpoint_grpc::{Acceptor, Transport};
 use w3bstream_endpoint_http::{Accept, BoxIo};
-use w3bstream_endpoint_mqtt::{BoxedStream, PeerInfo, Secure};
-use w3bstream_tls::{ClientAuth, StaleCrl, Tls, TlsSettings};
+use w3bstream_endpoint_mqtt::{BoxedStream, PeerInfo, Secure, Shown};
+use w3bstream_tls::{ClientAuth, Peer, StaleCrl, Tls, TlsSettings};
 use w3bstream_types::Clock;
 
 use crate::{Paths, TlsFiles};
@@ -29,6 +31,7 @@ async fn open(
         );
     };
     let mut settings = TlsSettings::new(paths.dir().join(certificate), paths.dir().join(key));
+    settings.reload_every = Duration::from_secs(files.reload_seconds);
     settings.alpn = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     if let Some(authorities) = files.client_authorities.as_ref().filter(|_| devices) {
         settings.clients = Some(ClientAuth {
@@ -43,7 +46,10 @@ async fn open(
 
 /// TLS for MQTT, with devices' certificates.
 #[derive(Debug)]
-pub(crate) struct MqttTls(Arc<Tls>);
+pub(crate) struct MqttTls {
+    tls: Arc<Tls>,
+    clock: Arc<dyn Clock>,
+}
 
 impl MqttTls {
     pub(crate) async fn open(
@@ -51,16 +57,56 @@ impl MqttTls {
         paths: &Paths,
         clock: &Arc<dyn Clock>,
     ) -> anyhow::Result<Self> {
-        Ok(Self(open(files, paths, (&[], true), clock).await?))
+        Ok(Self { tls: open(files, paths, (&[], true), clock).await?, clock: Arc::clone(clock) })
+    }
+}
+
+/// A certificate that a device has shown.
+#[derive(Debug)]
+struct ShownCertificate {
+    tls: Arc<Tls>,
+    peer: Peer,
+    /// With which contents of the files it was last verified: only others can have revoked it.
+    verified_with: AtomicU64,
+    clock: Arc<dyn Clock>,
+}
+
+impl Shown for ShownCertificate {
+    fn holds(&self) -> bool {
+        if self.peer.certificate.as_ref().is_some_and(|c| c.not_after <= self.clock.now()) {
+            return false;
+        }
+        let generation = self.tls.generation();
+        if self.verified_with.load(Ordering::Relaxed) == generation {
+            return true;
+        }
+        let good = self.tls.recheck(&self.peer);
+        if let Err(error) = &good {
+            tracing::info!(%error, "a device's certificate is good no longer");
+        } else {
+            self.verified_with.store(generation, Ordering::Relaxed);
+        }
+        good.is_ok()
     }
 }
 
 #[async_trait]
 impl Secure for MqttTls {
     async fn accept(&self, stream: TcpStream) -> Result<(BoxedStream, PeerInfo), String> {
-        let (stream, peer) = self.0.accept(stream).await.map_err(|e| e.to_string())?;
-        let certificate_dids = peer.certificate.map(|c| c.dids).unwrap_or_default();
-        Ok((Box::pin(stream), PeerInfo { certificate_dids }))
+        // Before the handshake: what changes during it counts as new.
+        let verified_with = AtomicU64::new(self.tls.generation());
+        let (stream, peer) = self.tls.accept(stream).await.map_err(|e| e.to_string())?;
+        let certificate_dids = peer.certificate.as_ref().map(|c| c.dids.clone()).unwrap_or_default();
+        let shown = peer.certificate.is_some().then(|| {
+            let (tls, clock) = (Arc::clone(&self.tls), Arc::clone(&self.clock));
+            let shown: Arc<dyn Shown> = Arc::new(ShownCertificate { tls, peer, verified_with, clock });
+            shown
+        });
+        Ok((Box::pin(stream), PeerInfo { certificate_dids, shown }))
+    }
+
+    async fn refresh(&self) {
+        self.tls.fresh_config().await;
     }
 }
 
