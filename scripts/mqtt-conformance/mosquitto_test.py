@@ -2,15 +2,18 @@
 
 usage: mosquitto_test.py TEST PORT
 
-Their tests start a broker of their own and compare bytes. Here nothing is started, and packets are compared by what they
-mean: limits that a server chooses (in CONNACK), words for people (reason strings) and the order of properties may differ, and
-whether an acknowledgement without a reason is written short or long. A test that needs settings of Mosquitto's own is left
-out (exit code 77) and says which.
+Their tests start a broker of their own and compare bytes. Here nothing is started: when they end their broker, the sessions and
+retained messages that they have made are taken away. Packets are compared by what they mean. What the standard leaves to a server
+may differ: limits that it chooses (in CONNACK), words for people (reason strings), the order of properties, whether an
+acknowledgement without a reason is written short or long, whether it says that nobody has subscribed (0x10), and whether a reason
+comes before the end of a connection. A test that needs settings of Mosquitto's own is left out (exit code 77) and says which.
 """
 
 import os
 import pathlib
 import runpy
+import socket
+import subprocess
 import sys
 
 test, port = pathlib.Path(sys.argv[1]), int(sys.argv[2])
@@ -25,6 +28,7 @@ HARMLESS = {"port", "listener", "allow_anonymous", "log_type", "log_dest", "per_
 # What a server grants as it likes.
 GRANTED = {0x13, 0x21, 0x22, 0x24, 0x25, 0x27, 0x28, 0x29, 0x2A, 0x11}
 WORDS = {0x1F}
+NO_SUBSCRIBERS = 0x10
 SIZES = {0x01: 1, 0x17: 1, 0x19: 1, 0x24: 1, 0x25: 1, 0x28: 1, 0x29: 1, 0x2A: 1, 0x13: 2, 0x21: 2, 0x22: 2, 0x23: 2, 0x02: 4, 0x11: 4, 0x18: 4, 0x27: 4}
 
 
@@ -33,8 +37,15 @@ class Broker:
 
     returncode = 0
 
+    def __init__(self, persistent=False):
+        self.persistent = persistent
+
     def terminate(self):
-        pass
+        if self.persistent:
+            # What stays is taken away when they remove its file.
+            stored().touch()
+        else:
+            clean_up()
 
     kill = terminate
 
@@ -55,6 +66,19 @@ class Broker:
         leave_out("needs the process of the broker")
 
 
+def stored():
+    return pathlib.Path(f"mosquitto-{port}.db")
+
+
+def remove(path, *arguments, **named):
+    if pathlib.Path(path) == stored():
+        clean_up()
+    return unlink(path, *arguments, **named)
+
+
+unlink = os.unlink
+
+
 def leave_out(why):
     print(why, flush=True)
     os._exit(LEFT_OUT)
@@ -71,6 +95,7 @@ def start_broker(filename, cmd=None, port=0, use_conf=False, expect_fail=False, 
                 leave_out(f"needs Mosquitto's setting: {line}")
             if line.split() == ["allow_anonymous", "false"]:
                 leave_out(f"needs Mosquitto's setting: {line}")
+        return Broker(any(line.split() == ["persistence", "true"] for line in config.read_text().splitlines()))
     return Broker()
 
 
@@ -121,6 +146,8 @@ def meaning(packet, v5):
     if kind in (4, 5, 6, 7):
         reason = body[2] if len(body) > 2 else 0
         found = properties(body, 3)[0] if len(body) > 3 else []
+        if kind in (4, 5) and reason == NO_SUBSCRIBERS:
+            reason = 0
         return kind, packet[0], bytes(body[:2]), reason, without(found, WORDS)
     if kind in (9, 11):
         found, end = properties(body, 2)
@@ -137,6 +164,80 @@ def meaning(packet, v5):
 
 
 speaks_v5 = False
+client_ids = set()
+
+
+def clean_up():
+    """Takes away what a broker that ends would forget: sessions, their wills, retained messages."""
+    for client_id in client_ids:
+        with connect(client_id):
+            pass
+    # A will that this has made due is submitted by now, and may be retained.
+    with connect("") as retained:
+        for at, pattern in enumerate(["#", "$test/#"]):
+            retained.sendall(plain_subscribe(at + 1, pattern))
+        found, answers = [], 0
+        retained.sendall(b"\xc0\0")
+        while answers < 2:
+            packet = read_packet(retained)
+            if not packet:
+                break
+            if packet[0] == 0xD0:
+                # What is retained may come behind the first answer.
+                answers += 1
+                retained.sendall(b"\xc0\0")
+            if packet and packet[0] >> 4 == 3 and packet[0] & 1:
+                _, at = varint(packet, 1)
+                found.append(packet[at:at + 2 + int.from_bytes(packet[at:at + 2], "big")])
+        for topic in found:
+            retained.sendall(bytes([0x31]) + mosq_test.pack_remaining_length(len(topic)) + topic)
+        answers = 0
+        while answers < 2:
+            packet = read_packet(retained)
+            answers += packet == b"\xd0\0"
+            if not packet:
+                break
+            retained.sendall(b"\xc0\0" if answers == 1 else b"")
+
+
+def connect(client_id):
+    sock = Plain(socket.AF_INET, socket.SOCK_STREAM)
+    sock.settimeout(10)
+    sock.connect(("localhost", port))
+    name = client_id.encode()
+    body = b"\0\4MQTT\4\2\0\x3c" + len(name).to_bytes(2, "big") + name
+    sock.sendall(b"\x10" + mosq_test.pack_remaining_length(len(body)) + body)
+    read_packet(sock)
+    return sock
+
+
+def plain_subscribe(packet_id, pattern):
+    body = packet_id.to_bytes(2, "big") + len(pattern).to_bytes(2, "big") + pattern.encode() + b"\0"
+    return b"\x82" + mosq_test.pack_remaining_length(len(body)) + body
+
+
+Plain = socket.socket
+
+
+class Socket(Plain):
+    """A DISCONNECT is the end, for tests that expect just that and read by themselves."""
+
+    def recv(self, length, *flags):
+        data = super().recv(length, *flags)
+        if data[:1] != b"\xe0" or getattr(self, "by_packets", False):
+            return data
+        while super().recv(4096):
+            pass
+        return b""
+
+
+class Popen(subprocess.Popen):
+    """Their helpers are tests like themselves."""
+
+    def __init__(self, command, *arguments, **named):
+        if isinstance(command, list) and command and str(command[0]).endswith(".py"):
+            command = [sys.executable, __file__, str(test.parent / pathlib.Path(command[0]).name), str(port)]
+        super().__init__(command, *arguments, **named)
 
 
 def note_version(kind):
@@ -146,6 +247,8 @@ def note_version(kind):
     def make(*arguments, **named):
         global speaks_v5
         speaks_v5 = speaks_v5 or named.get("proto_ver") == 5
+        if kind == "gen_connect" and arguments and arguments[0]:
+            client_ids.add(arguments[0])
         return made(*arguments, **named)
 
     setattr(mosq_test, kind, make)
@@ -199,10 +302,18 @@ def packet_matches(name, received, expected):
 
 
 def expect_packet(sock, name, expected):
+    sock.by_packets = True
+    try:
+        return expect(sock, name, expected)
+    finally:
+        sock.by_packets = False
+
+
+def expect(sock, name, expected):
     received = read_packet(sock)
     if expected and expected[0] >> 4 == 2:
         versions[id(sock)] = len(expected) > 4
-    if not expected and received and received[0] >> 4 == 14:
+    if not expected and received and (received[0] >> 4 == 14 or (received[0] >> 4 == 2 and received[3] >= 0x80)):
         # The reason before the end.
         received = read_packet(sock)
     if same(received, expected, is_v5(expected, sock)):
@@ -213,10 +324,14 @@ def expect_packet(sock, name, expected):
 
 for maker in ("gen_connect", "gen_connack"):
     note_version(maker)
+socket.socket = Socket
+os.unlink = os.remove = remove
+subprocess.Popen = Popen
 mosq_test.start_broker = start_broker
 mosq_test.get_port = get_port
 mosq_test.packet_matches = packet_matches
 mosq_test.expect_packet = expect_packet
 os.chdir(test.parent)
+stored().unlink(missing_ok=True)
 sys.argv = [str(test), str(port)]
 runpy.run_path(str(test), run_name="__main__")

@@ -8,5 +8,6 @@ mod crash;
 mod guests;
 mod legacy;
 mod public;
+mod revoked;
 mod settle;
 mod support;

@@ -220,7 +220,9 @@ impl Hub {
         let kept: Vec<String> = lock(&session.state).filters.keys().cloned().collect();
         let lost: Vec<&String> = kept.iter().filter(|f| !rights.keep(&bare(f))).collect();
         if !lost.is_empty() {
-            lost.into_iter().for_each(|filter| drop(self.unsubscribe(session, filter)));
+            for filter in lost {
+                self.unsubscribe(session, filter);
+            }
             session.drop_queued(&mut lock(&session.state), |topic| rights.keep(topic));
         }
     }
@@ -236,7 +238,9 @@ impl Hub {
         if let Some(wake) = state.wake.take() {
             wake.notify_one();
         }
-        let ended = claim.clean || state.ends_at.is_some_and(|at| at <= Instant::now());
+        // One without an expiry ends with its connection, which this one takes the place of.
+        let over = state.expiry.is_zero() || state.ends_at.is_some_and(|at| at <= Instant::now());
+        let ended = claim.clean || over;
         let will = state.will.take();
         if ended {
             state.owner = 0;
@@ -279,8 +283,9 @@ impl Hub {
             session.answer(&mut state);
         }
         if state.owner != conn {
-            // Taken over: the delay ends early, as the session goes on elsewhere, or has ended.
-            return will.filter(|w| w.delay.is_zero());
+            // Taken over: a session that goes on needs the will no more, unless it has no delay; one that has ended does.
+            let ended = !sessions.by_id.contains_key(&session.id);
+            return will.filter(|w| w.delay.is_zero() || ended);
         }
         if state.expiry.is_zero() {
             drop(state);

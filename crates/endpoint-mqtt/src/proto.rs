@@ -184,7 +184,9 @@ impl Proto {
     fn packet(&mut self, packet: Incoming, permit: Option<Permit>, out: &mut BytesMut) -> Result<(), End> {
         match packet {
             Incoming::Publish(publish) => self.publish(publish, permit).map_err(End::Fault)?,
-            Incoming::PubAck(id) => self.session.acknowledged(id, Some(Qos::AtLeastOnce)).map_err(wrong_ack)?,
+            Incoming::PubAck(id) => {
+                self.session.acknowledged(id, Some(Qos::AtLeastOnce)).map_err(wrong_ack)?
+            }
             Incoming::PubRec(id, false) => {
                 self.session.acknowledged(id, Some(Qos::ExactlyOnce)).map_err(wrong_ack)?;
             }
@@ -205,6 +207,7 @@ impl Proto {
             }
             Incoming::Unsubscribe { packet_id, filters } => {
                 let hub = &self.shared.hub;
+                filters.iter().try_for_each(|f| check_filter(f)).map_err(End::Fault)?;
                 let existed: Vec<_> = filters.iter().map(|f| hub.unsubscribe(&self.session, f)).collect();
                 self.codec.unsuback(out, packet_id, &existed);
             }
@@ -212,7 +215,10 @@ impl Proto {
             Incoming::Disconnect { with_will, expiry_secs } => {
                 if let Some(secs) = expiry_secs {
                     let most = self.shared.config.max_session_expiry;
-                    self.session.set_expiry(Duration::from_secs(secs.into()).min(most));
+                    if !self.session.set_expiry(Duration::from_secs(secs.into()).min(most)) {
+                        let why = "a session that was to end with its connection cannot be kept after all";
+                        return Err(End::Fault(Fault::protocol(why)));
+                    }
                 }
                 return Err(End::Asked { with_will });
             }
@@ -221,9 +227,7 @@ impl Proto {
     }
 
     fn subscribe(&self, filter: &str, options: Options) -> Result<Result<Qos, SubscribeAckReason>, Fault> {
-        if filter.contains('\0') {
-            return Err(Fault::malformed("a topic filter has U+0000 in it"));
-        }
+        check_filter(filter)?;
         let matched = match topic::shared(filter) {
             Some((_, "")) => return Ok(Err(SubscribeAckReason::TopicFilterInvalid)),
             Some(_) if options.no_local => {
@@ -356,6 +360,14 @@ impl Proto {
         let due = self.shared.hub.detach((&self.session, self.conn), (will, restart), self.shared.now());
         self.shared.leave(self.conn);
         due
+    }
+}
+
+/// What no topic filter may be (MQTT 5, sections 1.5.4 and 4.7.3); one that could be a filter is judged by itself.
+fn check_filter(filter: &str) -> Result<(), Fault> {
+    match filter.is_empty() || filter.contains('\0') {
+        true => Err(Fault::malformed("a topic filter is empty or has U+0000 in it")),
+        false => Ok(()),
     }
 }
 

@@ -25,8 +25,8 @@ const EVENT_TIME: &str = "w3b-time";
 
 impl Proto {
     /// A PUBLISH that there is room for.
-    pub(crate) fn publish(&mut self, publish: Publish, permit: Option<Permit>) -> Result<(), Fault> {
-        let topic = self.topic(&publish)?;
+    pub(crate) fn publish(&mut self, mut publish: Publish, permit: Option<Permit>) -> Result<(), Fault> {
+        let topic = self.topic(&mut publish)?;
         if let Some(id) = publish.packet_id.filter(|_| publish.qos == Qos::ExactlyOnce) {
             if self.session.has_accepted(id) {
                 // It was accepted before, perhaps on an earlier connection: only the answer was lost.
@@ -223,8 +223,8 @@ impl Proto {
     }
 
     /// The topic of a PUBLISH, which an alias may stand for.
-    fn topic(&mut self, publish: &Publish) -> Result<String, Fault> {
-        let Some(alias) = publish.alias else { return Ok(publish.topic.clone()) };
+    fn topic(&mut self, publish: &mut Publish) -> Result<String, Fault> {
+        let Some(alias) = publish.alias else { return Ok(std::mem::take(&mut publish.topic)) };
         let wrong = |why| Fault::new(DisconnectReasonCode::TopicAliasInvalid, why);
         if alias.get() > TOPIC_ALIASES {
             return Err(wrong("the topic alias is over Topic Alias Maximum"));

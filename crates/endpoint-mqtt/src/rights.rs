@@ -19,12 +19,16 @@ pub(crate) struct Rights {
 impl Rights {
     /// Whether there is anything that could be revoked.
     pub(crate) fn rest_on_something(&self) -> bool {
-        self.shown.is_some() || self.access.principal != Principal::Anyone
+        self.shown.is_some() || self.are_somebodys()
     }
 
     /// Whether they would still be given.
     pub(crate) fn hold(&self, gate: &dyn Gate) -> bool {
-        self.shown.as_ref().is_none_or(|s| s.holds()) && gate.holds(&self.access)
+        self.shown.as_ref().is_none_or(|s| s.holds()) && (!self.are_somebodys() || gate.holds(&self.access))
+    }
+
+    fn are_somebodys(&self) -> bool {
+        self.access.principal != Principal::Anyone
     }
 
     /// Whether a session may keep what an earlier connection has subscribed to.

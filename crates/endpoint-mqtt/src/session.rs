@@ -479,16 +479,17 @@ impl Session {
         lock(&self.state).received.len()
     }
 
-    /// Changes how long the session is kept (MQTT 5 DISCONNECT). One that was to end with its connection stays so.
-    pub(crate) fn set_expiry(&self, expiry: Duration) {
+    /// Changes how long the session is kept (MQTT 5 DISCONNECT); false for one that was to end with its connection and now is not.
+    pub(crate) fn set_expiry(&self, expiry: Duration) -> bool {
         let mut state = lock(&self.state);
         if state.expiry.is_zero() {
-            return;
+            return expiry.is_zero();
         }
         if expiry.is_zero() {
             self.note(&mut state, |client| Change::Ended { client });
         }
         state.expiry = expiry;
+        true
     }
 
     /// Takes in what the log had of this session.

@@ -152,7 +152,7 @@ pub trait Gate: Send + Sync + fmt::Debug {
     /// A [`Refusal`] with words for the client: of a kind to retry if the node cannot tell now.
     async fn admit(&self, credentials: Credentials) -> Result<Access, Refusal>;
 
-    /// Whether what was admitted still is. Asked every few seconds for each open connection, so it answers from memory; who
+    /// Whether what was admitted still is. Asked every few seconds for each open connection of somebody, so it answers from memory; who
     /// holds no longer is disconnected. A gate that revokes nothing need not implement it.
     fn holds(&self, _access: &Access) -> bool {
         true

@@ -79,7 +79,8 @@ fn a_connection_that_the_nodes_end_cuts_leaves_its_will_unless_it_comes_back() {
             }
             let endpoint = bind(at(dir.path())).await;
             let mut watcher = watch(&endpoint).await;
-            let mut again = Client::connect(&endpoint, &Hello { will: None, ..Hello { id: "back", ..leaving(2) } }).await;
+            let mut again =
+                Client::connect(&endpoint, &Hello { will: None, ..Hello { id: "back", ..leaving(2) } }).await;
             assert_eq!(again.connack[0], 1);
             assert_eq!(watcher.message().await.3, b"bye", "of the one that does not come back");
             tokio::time::sleep(Duration::from_millis(2500)).await;
