@@ -9,5 +9,6 @@ mod crash;
 mod guests;
 mod legacy;
 mod public;
+mod revoked;
 mod settle;
 mod support;

@@ -173,6 +173,7 @@ impl Making<'_> {
             open_topics: settings.open_topics.clone(),
             max_session_expiry: Duration::from_secs(settings.max_session_seconds),
             max_publish_rate: settings.max_publish_rate,
+            recheck_every: Duration::from_secs(settings.recheck_seconds),
             sessions_file: Some(self.paths.mqtt_sessions()),
             ..MqttConfig::default()
         };

@@ -232,6 +232,11 @@ impl Users {
         self.current().verified(name, password).cloned()
     }
 
+    /// Whether there is a user of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.current().find(name).is_some()
+    }
+
     fn current(&self) -> Arc<MqttUsers> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.looked.is_some_and(|at| at.elapsed() < LOOK_EVERY) {
