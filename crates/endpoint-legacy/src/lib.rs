@@ -27,6 +27,9 @@ mod backend;
 mod config;
 mod endpoint;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod model;
 mod project;
 mod routes;
