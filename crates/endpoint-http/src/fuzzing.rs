@@ -12,9 +12,10 @@ use axum::extract::Query;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use bytes::Bytes;
 use tokio::runtime::{Builder, Runtime};
+use w3bstream_limits::ByteBudget;
 use w3bstream_types::{RefusalKind, Submission, check_event_id};
 
-use crate::body::{Budget, Held};
+use crate::body::Held;
 use crate::coding::{Coding, Decoder, STEP_BYTES};
 use crate::ingest::read_any_head;
 use crate::lines::{Lines, Next};
@@ -138,7 +139,7 @@ pub fn coding(bytes: &[u8]) {
     let Some((how, rest)) = bytes.split_first() else { return };
     let coding = if how % 2 == 0 { Coding::Gzip } else { Coding::Zstd };
     let limits = limits();
-    let budget = Budget::new(64 << 10);
+    let budget = ByteBudget::new(64 << 10);
     let held = Held { bytes: rest.to_vec(), share: None };
     let whole = held.decoded(coding, &limits, &budget).map(|held| held.bytes).ok();
     if let Some(whole) = &whole {

@@ -33,7 +33,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 /// Reads bodies that may be anything.
 #[cfg(feature = "fuzzing")]
 pub(crate) fn read_any(bytes: &[u8]) {
-    let _ = (body::<Login>(bytes).is_ok(), body::<NewKey>(bytes).is_ok());
+    let _ = (body::<Credentials>(bytes).is_ok(), body::<NewKey>(bytes).is_ok());
 }
 
 pub(super) async fn login(State(shared): Context, bytes: Bytes) -> Answer {

@@ -79,7 +79,7 @@ pub fn connection(bytes: &[u8]) {
     let mut buf = BytesMut::from(rest);
     let First::Connect(codec, connect) = first_packet(&mut buf, &shared.config) else { return };
     let peer =
-        Peer { address: ([127, 0, 0, 1], 9).into(), certificate_dids: Vec::new(), transport: Transport::Tcp };
+        Peer { address: ([127, 0, 0, 1], 9).into(), certificate_dids: Vec::new(), shown: None, transport: Transport::Tcp };
     RUNTIME.with(|runtime| {
         let _inside = runtime.enter();
         let opened = runtime.block_on(open(&shared, (1, peer), (codec, *connect)));
