@@ -14,7 +14,7 @@ use crate::web::{call, h2, preface};
 use crate::{Found, grpc, http};
 
 /// Changes of one seed are the same in every run.
-const SEED: u64 = 0x5ead_0f5e_ed;
+const SEED: u64 = 0x5ead_0f5e;
 /// Connections at once for each listener.
 const AT_ONCE: u64 = 4;
 /// How long an answer is waited for; most nonsense leads to none.

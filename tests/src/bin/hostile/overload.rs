@@ -366,7 +366,8 @@ pub(crate) async fn refusals(plan: &Plan) -> anyhow::Result<Found> {
     let mut found = Found::default();
     let site = Site::start(&plan.node, "[limits]\nmax-backlog = 1\n").await?;
     let tally = Tally::default();
-    let flooded = timeout(PATIENCE + Duration::from_secs(60), flood(&site, (200.0, plan.overload), &tally));
+    let flooded =
+        timeout(PATIENCE + Duration::from_secs(60), flood(&site, (60.0, Duration::from_secs(2)), &tally));
     let (offered, begun) = flooded.await.context("the flood does not end")??;
     let accepted = tally.accepted.load(Ordering::Relaxed);
     let each = tally.refused.iter().all(|count| count.load(Ordering::Relaxed) > 0);
