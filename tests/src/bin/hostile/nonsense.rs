@@ -21,7 +21,7 @@ const AT_ONCE: u64 = 4;
 const BRIEFLY: Duration = Duration::from_millis(30);
 
 /// Between two connections of one attacker.
-const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(120);
 
 /// xorshift64*.
 struct Random(u64);
