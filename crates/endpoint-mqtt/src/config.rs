@@ -80,6 +80,8 @@ pub struct MqttConfig {
     pub publish_burst: u32,
     /// Bytes of PUBLISH packets that one client may send per second, and at once; 0 is without limit.
     pub max_publish_byte_rate: u64,
+    /// How often open connections are looked at for those whose certificate, registration or token was revoked; zero: never.
+    pub recheck_every: Duration,
 }
 
 impl Default for MqttConfig {
@@ -114,6 +116,7 @@ impl Default for MqttConfig {
             max_publish_rate: 0,
             publish_burst: 100,
             max_publish_byte_rate: 0,
+            recheck_every: Duration::from_secs(5),
         }
     }
 }
