@@ -26,8 +26,8 @@ const PAYLOAD: usize = 4096;
 const RATE: u32 = 250;
 /// Memory that all slow consumers together may cost, in KiB: 1.3 MiB each of those with a queue, what the kernel has not counted.
 const MOST_KIB: u64 = 96 << 10;
-/// How long after the feed those who must be dropped may still be there: longer than the node's stall timeout.
-const GRACE: Duration = Duration::from_secs(25);
+/// How long after the feed those who must be dropped may still be there. The node counts from when they stopped taking.
+const GRACE: Duration = Duration::from_secs(12);
 
 /// A connection that has asked for messages and will not read them.
 async fn never_reads(site: &Site, listener: &str, n: usize, bytes: &[u8]) -> anyhow::Result<TcpStream> {

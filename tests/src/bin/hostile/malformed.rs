@@ -16,7 +16,7 @@ use crate::{Found, Plan, nonsense, web};
 /// Longer than the node waits for a CONNECT.
 const PATIENCE: Duration = Duration::from_secs(12);
 /// Attacks at once.
-const AT_ONCE: usize = 64;
+const AT_ONCE: usize = 16;
 
 /// What the node must do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,14 +14,14 @@ use crate::web::{call, h2, preface};
 use crate::{Found, grpc, http};
 
 /// Changes of one seed are the same in every run.
-const SEED: u64 = 0x5ead_0f5e_ed;
+const SEED: u64 = 0x5ead_0f5e;
 /// Connections at once for each listener.
 const AT_ONCE: u64 = 4;
 /// How long an answer is waited for; most nonsense leads to none.
 const BRIEFLY: Duration = Duration::from_millis(30);
 
 /// Between two connections of one attacker.
-const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(120);
 
 /// xorshift64*.
 struct Random(u64);

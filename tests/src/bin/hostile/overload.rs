@@ -19,11 +19,11 @@ use crate::{Found, Plan, grpc, http, mib, ms};
 /// MQTT connections of the flood.
 const MQTT: usize = 40;
 /// HTTP connections, each with one request at a time.
-const HTTP: usize = 120;
+const HTTP: usize = 60;
 /// gRPC calls at once, over `GRPC / 50` connections.
-const GRPC: usize = 100;
+const GRPC: usize = 50;
 /// CoAP sockets, each with one request at a time.
-const COAP: usize = 20;
+const COAP: usize = 10;
 /// What everything may take, retries included.
 const PATIENCE: Duration = Duration::from_secs(150);
 /// While another node works on the same processors, honest traffic may wait so long.
@@ -366,7 +366,8 @@ pub(crate) async fn refusals(plan: &Plan) -> anyhow::Result<Found> {
     let mut found = Found::default();
     let site = Site::start(&plan.node, "[limits]\nmax-backlog = 1\n").await?;
     let tally = Tally::default();
-    let flooded = timeout(PATIENCE + Duration::from_secs(60), flood(&site, (200.0, plan.overload), &tally));
+    let flooded =
+        timeout(PATIENCE + Duration::from_secs(60), flood(&site, (60.0, Duration::from_secs(2)), &tally));
     let (offered, begun) = flooded.await.context("the flood does not end")??;
     let accepted = tally.accepted.load(Ordering::Relaxed);
     let each = tally.refused.iter().all(|count| count.load(Ordering::Relaxed) > 0);

@@ -20,6 +20,8 @@ use crate::{Found, Plan, http, ms};
 const AIM: Duration = Duration::from_secs(30);
 /// When the attack is given up.
 const GIVE_UP: Duration = Duration::from_secs(75);
+/// Time between two new connections of one kind.
+const OPENED_EVERY: Duration = Duration::from_millis(5);
 /// Time between two bytes.
 const DRIP: Duration = Duration::from_millis(1500);
 
@@ -83,11 +85,14 @@ fn kinds() -> Vec<Kind> {
         kind("slow messages, gRPC", "grpc", false, begun, &h2(0, 0, 1, b"x"), 50),
         kind("slow headers, the original's routes", "legacy", false, head.clone(), b"a", 20),
         kind("slow headers, admin", "admin", false, head, b"a", 20),
+        kind("silence, admin", "admin", false, vec![], b"", 10),
     ]
 }
 
 /// Lives until the node ends it; gives how long that was.
 async fn attacker(site: &Site, kind: &Kind, n: usize) -> anyhow::Result<Duration> {
+    // As attackers' tools do it: so many new connections a second of each kind.
+    sleep(OPENED_EVERY * u32::try_from(n)?).await;
     let stream = dial(site.at(kind.listener)?, source(n)).await?;
     let begun = Instant::now();
     let mut io: crate::net::BoxedIo =

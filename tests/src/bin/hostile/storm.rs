@@ -64,8 +64,7 @@ async fn count(site: &Site, resumes: bool, time: Duration) -> anyhow::Result<(f6
 }
 
 pub(crate) async fn handshakes(site: &Arc<Site>, plan: &Plan) -> anyhow::Result<Found> {
-    let mut found = Found::default();
-    found.allowed = Some(NO_STALL);
+    let mut found = Found { allowed: Some(NO_STALL), ..Found::default() };
     for (name, resumes) in [("full", false), ("resumed", true)] {
         let (rate, resumed) = count(site, resumes, plan.handshakes).await?;
         let good = rate >= plan.least_handshakes && (resumed > 0) == resumes;
