@@ -148,10 +148,7 @@ pub(crate) async fn open(
         conn,
         window: connect.receive_max,
         out_aliases: (connect.topic_aliases.min(TOPIC_ALIASES), HashMap::new()),
-        ends_at: rights
-            .access
-            .until
-            .map(|at| Instant::now() + Duration::from_millis(at.saturating_sub(shared.now()))),
+        ends_at: ends_at(shared, &rights.access),
         will: connect.will.map(|mut will| {
             will.sent_by(session.id);
             will
@@ -161,6 +158,11 @@ pub(crate) async fn open(
         state: State::default(),
     };
     Ok(Box::new(Opened { proto, peer, granted, session_present, silence: keep_alive * 3 / 2 }))
+}
+
+/// When the gate's leave ends, if it does.
+fn ends_at(shared: &Shared, access: &Access) -> Option<Instant> {
+    access.until.map(|at| Instant::now() + Duration::from_millis(at.saturating_sub(shared.now())))
 }
 
 /// Gives the connection that has a session the time to take what its peer has sent.
