@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod anvil;
+mod bench;
 mod cli;
 mod crash;
 mod guests;

@@ -20,7 +20,8 @@ pub struct MqttConfig {
     /// Messages of one connection that may wait for their answer. MQTT 5 devices are told as Receive Maximum;
     /// from others no more is read until something is answered.
     pub max_in_flight_per_connection: u16,
-    /// The same over all connections.
+    /// The same over all connections. Connections take their places in turn, one message each, so who sends little waits behind
+    /// this many messages and not behind all that others have sent.
     pub max_in_flight_total: usize,
     /// Bytes of packets in flight over all connections; a packet counts in whole KiB.
     pub max_in_flight_bytes: usize,
@@ -89,7 +90,7 @@ impl Default for MqttConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 1883)),
             max_connections: 10_000,
             max_in_flight_per_connection: 256,
-            max_in_flight_total: 16_384,
+            max_in_flight_total: 512,
             max_in_flight_bytes: 256 << 20,
             max_packet_bytes: 256 << 10,
             connect_timeout: Duration::from_secs(5),

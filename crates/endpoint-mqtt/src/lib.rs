@@ -63,6 +63,9 @@ mod answer;
 mod config;
 mod connect;
 mod endpoint;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hub;
 mod incoming;
 mod link;

@@ -266,7 +266,7 @@ impl Log {
 }
 
 /// A message as the PUBLISH that MQTT 5 would send: the standard's own encoding, which anybody can read.
-fn encode(message: &Message) -> Vec<u8> {
+pub(crate) fn encode(message: &Message) -> Vec<u8> {
     let publish = rmqtt_codec::types::Publish {
         dup: false,
         retain: message.retain,
@@ -282,7 +282,7 @@ fn encode(message: &Message) -> Vec<u8> {
     out.to_vec()
 }
 
-fn decode(bytes: &[u8], expires_at: Option<u64>) -> Option<Message> {
+pub(crate) fn decode(bytes: &[u8], expires_at: Option<u64>) -> Option<Message> {
     let mut buf = BytesMut::from(bytes);
     let Ok(Some((v5::Packet::Publish(p), _))) = v5::Codec::new(0, 0).decode(&mut buf) else { return None };
     Some(Message {

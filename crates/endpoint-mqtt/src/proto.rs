@@ -11,13 +11,14 @@ use rmqtt_codec::v5::{DisconnectReasonCode, PublishAckReason, SubscribeAckReason
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use w3bstream_endpoint::Arrival;
+use w3bstream_limits::Permit;
 
 use crate::incoming::Incoming;
 use crate::message::{Delivery, Options, Qos};
 use crate::packet::{Codec, Fault, Version};
 use crate::rights::Rights;
 use crate::session::{ConnId, Session, Stage, Standing, Will, WrongAck};
-use crate::shared::{Mailbox, Permit, Phase, Shared};
+use crate::shared::{Mailbox, Phase, Shared};
 use crate::slots::Slots;
 use crate::topic;
 

@@ -3,6 +3,7 @@
 use rmqtt_codec::v5::{DisconnectReasonCode, PublishAckReason};
 use tokio::time::Instant;
 use w3bstream_endpoint::{Answer, Principal, Vouched};
+use w3bstream_limits::Permit;
 use w3bstream_types::{Malformed, Received, Refusal, RefusalKind, Submission, Timestamp};
 use w3bstream_wire::legacy::{Fill, MqttEvent, is_legacy_topic, read_mqtt};
 
@@ -12,7 +13,7 @@ use crate::message::{Message, Qos};
 use crate::originals::OriginalEvent;
 use crate::packet::{Codec, Fault, Version};
 use crate::proto::{Doom, Proto, Reply, TOPIC_ALIASES};
-use crate::shared::{Origin, Permit, offer};
+use crate::shared::{Origin, offer};
 use crate::slots::Verdict;
 use crate::topic::{self, Ingress};
 

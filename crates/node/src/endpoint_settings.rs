@@ -59,6 +59,9 @@ pub struct MqttSettings {
     pub max_connections: usize,
     /// The largest packet, in bytes.
     pub max_packet_bytes: usize,
+    /// Messages of all connections together that the node has and has not answered. The longest wait of accepted messages under
+    /// overload is this many divided by what the node takes in a second.
+    pub max_in_flight: usize,
     /// What a client without credentials may do.
     pub anonymous: Anonymous,
     /// The file of users with passwords, relative to the data folder. `w3bstream mqtt user` writes it.
@@ -120,6 +123,7 @@ impl Default for MqttSettings {
             listen,
             max_connections: 10_000,
             max_packet_bytes: 256 * 1024,
+            max_in_flight: 512,
             anonymous: Anonymous::default(),
             users: "mqtt-users.toml".into(),
             unknown_certificates: UnknownCertificates::default(),

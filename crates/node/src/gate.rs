@@ -19,6 +19,8 @@ use w3bstream_endpoint::{Access, Credentials, Gate, Principal, Vouched};
 use w3bstream_types::{Clock, Did, ProjectName, Refusal, RefusalKind, SessionToken, token_hash};
 use w3bstream_wallet::{DeviceStatus, ProjectView, Registry, TokenStatus};
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use users::read_any_users;
 pub use users::{MqttUser, MqttUsers};
 
 use crate::builder::LateQuery;

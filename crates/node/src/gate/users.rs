@@ -261,6 +261,14 @@ fn mark(path: &Path) -> Option<Mark> {
     Some((meta.mtime(), meta.mtime_nsec(), meta.len(), meta.ino()))
 }
 
+/// Reads a file that may be anything: what was read is written and is the same then.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_any_users(text: &str) {
+    let Ok(users) = MqttUsers::parse(text, "mqtt-users.toml") else { return };
+    let again = toml::to_string(&users).ok().and_then(|text| MqttUsers::parse(&text, "again").ok());
+    assert_eq!(again, Some(users), "users change when they are written");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
