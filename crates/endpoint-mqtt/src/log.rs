@@ -316,10 +316,8 @@ fn write(tx: &Transaction<'_>, change: &Change) -> Result<(), w3bstream_sqlite::
     match change {
         Change::Session { client, expiry, ends_at } => {
             let expiry = u64::try_from(expiry.as_millis()).unwrap_or(u64::MAX >> 1);
-            run(
-                "INSERT OR REPLACE INTO session VALUES (?1, ?2, ?3)",
-                params![client, Num(expiry), ends_at.map(Num)],
-            )
+            let values = params![client, Num(expiry), ends_at.map(Num)];
+            run("INSERT OR REPLACE INTO session VALUES (?1, ?2, ?3)", values)
         }
         Change::Ended { client } => {
             run("DELETE FROM session WHERE client = ?1", params![client])?;

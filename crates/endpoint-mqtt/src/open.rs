@@ -107,9 +107,7 @@ pub(crate) async fn open(
     let asked = expiry_asked(&connect, config.max_session_expiry);
     let expiry = asked.min(config.max_session_expiry);
     let client_id = owned(&access.principal, assigned.as_ref().unwrap_or(&connect.client_id));
-    if let Some(taken) = shared.hub.ask(&client_id) {
-        let _ = timeout(YIELD, taken.notified()).await;
-    }
+    ask_for(shared, &client_id).await;
     let mailbox = shared.enter(conn);
     let rights = Arc::new(Rights { access, shown: peer.shown.clone() });
     let claim = Claim {
@@ -132,18 +130,13 @@ pub(crate) async fn open(
     if session_present {
         shared.hub.confine(&session, &rights);
     }
-    let asked_secs = u64::from(connect.keep_alive_secs);
-    let keep_alive = match asked_secs {
-        0 => config.max_keep_alive,
-        secs => Duration::from_secs(secs).min(config.max_keep_alive),
-    };
-    let told_secs = u16::try_from(keep_alive.as_secs()).unwrap_or(u16::MAX);
+    let (keep_alive, told_secs) = keep_alive(connect.keep_alive_secs, config.max_keep_alive);
     let granted = Granted {
         session_present,
         assigned_client_id: assigned,
         receive_max: NonZeroU16::new(config.max_in_flight_per_connection).unwrap_or(NonZeroU16::MIN),
         max_packet_bytes: u32::try_from(config.max_packet_bytes).unwrap_or(u32::MAX),
-        keep_alive_secs: (keep_alive.as_secs() != asked_secs).then_some(told_secs),
+        keep_alive_secs: told_secs,
         session_expiry_secs: (expiry != asked).then(|| u32::try_from(expiry.as_secs()).unwrap_or(u32::MAX)),
         topic_alias_max: TOPIC_ALIASES,
     };
@@ -155,10 +148,7 @@ pub(crate) async fn open(
         conn,
         window: connect.receive_max,
         out_aliases: (connect.topic_aliases.min(TOPIC_ALIASES), HashMap::new()),
-        ends_at: rights
-            .access
-            .until
-            .map(|at| Instant::now() + Duration::from_millis(at.saturating_sub(shared.now()))),
+        ends_at: ends_at(shared, &rights.access),
         will: connect.will.map(|mut will| {
             will.sent_by(session.id);
             will
@@ -168,6 +158,28 @@ pub(crate) async fn open(
         state: State::default(),
     };
     Ok(Box::new(Opened { proto, peer, granted, session_present, silence: keep_alive * 3 / 2 }))
+}
+
+/// When the gate's leave ends, if it does.
+fn ends_at(shared: &Shared, access: &Access) -> Option<Instant> {
+    access.until.map(|at| Instant::now() + Duration::from_millis(at.saturating_sub(shared.now())))
+}
+
+/// Gives the connection that has a session the time to take what its peer has sent.
+async fn ask_for(shared: &Shared, client_id: &str) {
+    if let Some(taken) = shared.hub.ask(client_id) {
+        let _ = timeout(YIELD, taken.notified()).await;
+    }
+}
+
+/// The keep alive that is granted, and as the client is told it if it is not what it has asked for.
+fn keep_alive(asked_secs: u16, most: Duration) -> (Duration, Option<u16>) {
+    let granted = match asked_secs {
+        0 => most,
+        secs => Duration::from_secs(secs.into()).min(most),
+    };
+    let told = u16::try_from(granted.as_secs()).unwrap_or(u16::MAX);
+    (granted, Some(told).filter(|told| *told != asked_secs))
 }
 
 /// The name of a client id's session: nobody has another's session by giving its client id.
