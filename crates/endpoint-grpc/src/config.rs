@@ -106,7 +106,7 @@ impl Default for GrpcLimits {
             max_header_bytes: 16 * 1024,
             max_listed_refusals: 1000,
             handshake_timeout: Duration::from_secs(10),
-            message_timeout: Duration::from_secs(60),
+            message_timeout: Duration::from_secs(20),
             stream_idle_timeout: Duration::from_secs(300),
             overload_wait: Duration::from_millis(250),
             ack_timeout: Duration::from_secs(30),

@@ -64,6 +64,9 @@ mod codec;
 mod config;
 mod conn;
 mod flow;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod health;
 mod ingest;
 mod messages;

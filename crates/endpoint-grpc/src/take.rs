@@ -69,6 +69,22 @@ fn by_token(message: proto::TokenMessage) -> Result<Submission, Problem> {
     Ok(Submission::of_bearer(token, event_id, event_type, (Timestamp(time), payload)))
 }
 
+/// Reads a message with a token that may be anything: what is taken from it can be stored.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_any(message: proto::TokenMessage) {
+    let payload = message.payload.clone();
+    match by_token(message) {
+        Ok(
+            Submission::Token { event_id, payload: same, .. }
+            | Submission::Session { event_id, payload: same, .. },
+        ) => {
+            assert!(check_event_id(&event_id).is_ok() && same == payload);
+        }
+        Ok(Submission::Signed(_)) => assert!(payload.is_empty(), "a message with a token is a signed one"),
+        Err(problem) => assert!(!tonic::Status::from(problem).message().is_empty()),
+    }
+}
+
 /// Hands a message to the node. The returned future gives the node's answer, or a problem if none comes in time;
 /// dropped, the message goes on and only the answer is lost.
 pub(crate) fn hand_over(

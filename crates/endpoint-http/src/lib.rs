@@ -92,6 +92,9 @@ mod coding;
 mod compress;
 mod config;
 mod conn;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod idempotency;
 mod ingest;
 mod item;

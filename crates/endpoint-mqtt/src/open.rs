@@ -14,9 +14,14 @@ use crate::connect::Connect;
 use crate::hub::TooManySessions;
 use crate::packet::{Codec, Granted, NotGranted};
 use crate::proto::{Proto, State, TOPIC_ALIASES};
-use crate::session::{Claim, ConnId, Last, Session, Will};
+use crate::rights::Rights;
+use crate::session::{Claim, ConnId, Last};
 use crate::shared::{Phase, Shared};
 use crate::stream::Peer;
+use crate::wills::{self, KeptWill};
+
+/// How long the connection that has a session may take what its peer had sent before another one takes the session.
+const YIELD: Duration = Duration::from_millis(100);
 
 /// A connection that was granted, and the CONNACK for it.
 #[derive(Debug)]
@@ -101,13 +106,20 @@ pub(crate) async fn open(
     let assigned = connect.client_id.is_empty().then(|| format!("w3b-{:x}-{conn:x}", shared.instance));
     let asked = expiry_asked(&connect, config.max_session_expiry);
     let expiry = asked.min(config.max_session_expiry);
+    let client_id = owned(&access.principal, assigned.as_ref().unwrap_or(&connect.client_id));
+    if let Some(taken) = shared.hub.ask(&client_id) {
+        let _ = timeout(YIELD, taken.notified()).await;
+    }
     let mailbox = shared.enter(conn);
+    let rights = Arc::new(Rights { access, shown: peer.shown.clone() });
     let claim = Claim {
-        client_id: owned(&access.principal, &assigned.clone().unwrap_or(connect.client_id)),
+        client_id,
         clean: connect.clean,
         expiry,
         conn,
         wake: Arc::clone(&mailbox.wake),
+        rights: Arc::clone(&rights),
+        will: connect.will.as_ref().and_then(KeptWill::of).map(Arc::new),
     };
     let (session, session_present, due) = match shared.hub.attach(claim) {
         Ok(attached) => attached,
@@ -116,8 +128,9 @@ pub(crate) async fn open(
             return Err((codec, no(v5, v4, "the node has too many sessions")));
         }
     };
-    if let Some(will) = due {
-        shared.submit_will(will);
+    wills::submit(shared, due).await;
+    if session_present {
+        shared.hub.confine(&session, &rights);
     }
     let asked_secs = u64::from(connect.keep_alive_secs);
     let keep_alive = match asked_secs {
@@ -142,11 +155,15 @@ pub(crate) async fn open(
         conn,
         window: connect.receive_max,
         out_aliases: (connect.topic_aliases.min(TOPIC_ALIASES), HashMap::new()),
-        ends_at: access
+        ends_at: rights
+            .access
             .until
             .map(|at| Instant::now() + Duration::from_millis(at.saturating_sub(shared.now()))),
-        will: connect.will.map(|will| with_sender(will, &session)),
-        access,
+        will: connect.will.map(|mut will| {
+            will.sent_by(session.id);
+            will
+        }),
+        rights,
         session,
         state: State::default(),
     };
@@ -169,12 +186,4 @@ const fn expiry_asked(connect: &Connect, most: Duration) -> Duration {
         (None, true) => Duration::ZERO,
         (None, false) => most,
     }
-}
-
-/// Notes whose will it is, so that its own subscription without local messages does not get it.
-fn with_sender(mut will: Will, session: &Session) -> Will {
-    if let Last::Clients(message) = &mut will.last {
-        message.from = Some(session.id);
-    }
-    will
 }

@@ -225,7 +225,7 @@ impl Shared {
         if message.retain && !self.hub.retain(&message) {
             return PublishAckReason::QuotaExceeded;
         }
-        match self.hub.publish(&message.topic, || Message::clone(&message)) {
+        match self.hub.forward(&message) {
             0 => PublishAckReason::NoMatchingSubscribers,
             _ => PublishAckReason::Success,
         }
@@ -269,7 +269,7 @@ impl Shared {
     }
 
     fn publish_json(&self, topic: String, body: &impl serde::Serialize) {
-        self.hub.publish(&topic.clone(), || {
+        self.hub.publish(topic, |topic| {
             Message::of_node(topic, serde_json::to_vec(body).unwrap_or_default().into(), None)
         });
     }

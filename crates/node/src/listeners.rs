@@ -167,11 +167,13 @@ impl Making<'_> {
             more: more.collect(),
             max_connections: settings.max_connections,
             max_packet_bytes: settings.max_packet_bytes,
+            max_in_flight_total: settings.max_in_flight,
             max_web_socket_message_bytes: settings.max_packet_bytes.max(512 << 10),
             web_socket_origins: settings.web_socket_origins.clone(),
             open_topics: settings.open_topics.clone(),
             max_session_expiry: Duration::from_secs(settings.max_session_seconds),
             max_publish_rate: settings.max_publish_rate,
+            recheck_every: Duration::from_secs(settings.recheck_seconds),
             sessions_file: Some(self.paths.mqtt_sessions()),
             ..MqttConfig::default()
         };

@@ -2,6 +2,8 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
@@ -9,8 +11,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use w3bstream_endpoint_grpc::{Acceptor, Transport};
 use w3bstream_endpoint_http::{Accept, BoxIo};
-use w3bstream_endpoint_mqtt::{BoxedStream, PeerInfo, Secure};
-use w3bstream_tls::{ClientAuth, StaleCrl, Tls, TlsSettings};
+use w3bstream_endpoint_mqtt::{BoxedStream, PeerInfo, Secure, Shown};
+use w3bstream_tls::{ClientAuth, Peer, StaleCrl, Tls, TlsSettings};
 use w3bstream_types::Clock;
 
 use crate::{Paths, TlsFiles};
@@ -37,7 +39,10 @@ impl Speaks {
 
 /// TLS for one listener.
 #[derive(Debug)]
-pub(crate) struct NodeTls(Arc<Tls>);
+pub(crate) struct NodeTls {
+    tls: Arc<Tls>,
+    clock: Arc<dyn Clock>,
+}
 
 impl NodeTls {
     /// Opens the files.
@@ -54,6 +59,7 @@ impl NodeTls {
             );
         };
         let mut settings = TlsSettings::new(paths.dir().join(certificate), paths.dir().join(key));
+        settings.reload_every = Duration::from_secs(files.reload_seconds);
         settings.alpn = speaks.alpn().iter().map(|name| name.as_bytes().to_vec()).collect();
         if let Some(authorities) = files.client_authorities.as_ref().filter(|_| speaks == Speaks::Mqtt) {
             settings.clients = Some(ClientAuth {
@@ -63,23 +69,64 @@ impl NodeTls {
                 required: files.require_client_certificates,
             });
         }
-        Ok(Self(Arc::new(Tls::open(settings, clock.clone()).await.context("[tls]")?)))
+        let tls = Arc::new(Tls::open(settings, clock.clone()).await.context("[tls]")?);
+        Ok(Self { tls, clock: Arc::clone(clock) })
+    }
+}
+
+/// A certificate that a device has shown.
+#[derive(Debug)]
+struct ShownCertificate {
+    tls: Arc<Tls>,
+    peer: Peer,
+    /// With which contents of the files it was last verified: only others can have revoked it.
+    verified_with: AtomicU64,
+    clock: Arc<dyn Clock>,
+}
+
+impl Shown for ShownCertificate {
+    fn holds(&self) -> bool {
+        if self.peer.certificate.as_ref().is_some_and(|c| c.not_after <= self.clock.now()) {
+            return false;
+        }
+        let generation = self.tls.generation();
+        if self.verified_with.load(Ordering::Relaxed) == generation {
+            return true;
+        }
+        let good = self.tls.recheck(&self.peer);
+        if let Err(error) = &good {
+            tracing::info!(%error, "a device's certificate is good no longer");
+        } else {
+            self.verified_with.store(generation, Ordering::Relaxed);
+        }
+        good.is_ok()
     }
 }
 
 #[async_trait]
 impl Secure for NodeTls {
     async fn accept(&self, stream: TcpStream) -> Result<(BoxedStream, PeerInfo), String> {
-        let (stream, peer) = self.0.accept(stream).await.map_err(|e| e.to_string())?;
-        let certificate_dids = peer.certificate.map(|c| c.dids).unwrap_or_default();
-        Ok((Box::pin(stream), PeerInfo { certificate_dids }))
+        // Before the handshake: what changes during it counts as new.
+        let verified_with = AtomicU64::new(self.tls.generation());
+        let (stream, peer) = self.tls.accept(stream).await.map_err(|e| e.to_string())?;
+        let certificate_dids = peer.certificate.as_ref().map(|c| c.dids.clone()).unwrap_or_default();
+        let shown = peer.certificate.is_some().then(|| {
+            let (tls, clock) = (Arc::clone(&self.tls), Arc::clone(&self.clock));
+            let shown: Arc<dyn Shown> = Arc::new(ShownCertificate { tls, peer, verified_with, clock });
+            shown
+        });
+        Ok((Box::pin(stream), PeerInfo { certificate_dids, shown }))
+    }
+
+    async fn refresh(&self) {
+        self.tls.fresh_config().await;
     }
 }
 
 #[async_trait]
 impl Accept for NodeTls {
     async fn accept(&self, stream: BoxIo) -> io::Result<BoxIo> {
-        let config = self.0.fresh_config().await;
+        let config = self.tls.fresh_config().await;
         Ok(Box::new(TlsAcceptor::from(config).accept(stream).await?))
     }
 }
@@ -91,7 +138,7 @@ impl Acceptor for NodeTls {
     }
 
     async fn accept(&self, stream: TcpStream) -> io::Result<Box<dyn Transport>> {
-        let (stream, _) = self.0.accept(stream).await.map_err(|e| io::Error::other(e.to_string()))?;
+        let (stream, _) = self.tls.accept(stream).await.map_err(|e| io::Error::other(e.to_string()))?;
         Ok(Box::new(stream))
     }
 }

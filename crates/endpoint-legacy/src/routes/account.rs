@@ -30,6 +30,12 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     tokio::task::spawn_blocking(work).await.map_err(failed)
 }
 
+/// Reads bodies that may be anything.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_any(bytes: &[u8]) {
+    let _ = (body::<Login>(bytes).is_ok(), body::<NewKey>(bytes).is_ok());
+}
+
 pub(super) async fn login(State(shared): Context, bytes: Bytes) -> Answer {
     let given: Credentials = body(&bytes)?;
     let busy = |_| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "Unavailable", "the node is stopping");

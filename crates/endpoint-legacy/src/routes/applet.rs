@@ -62,6 +62,15 @@ async fn read(mut form: Multipart) -> Result<Upload, ApiError> {
     Ok(upload)
 }
 
+/// Reads a form that may be anything: no more comes out than went in.
+#[cfg(feature = "fuzzing")]
+pub(crate) async fn read_any(form: Multipart, came: usize) {
+    if let Ok(upload) = read(form).await {
+        assert!(upload.module.as_ref().map_or(0, Vec::len) + upload.info.applet_name.len() <= came);
+        assert!(upload.file_name.len() <= 3 * came);
+    }
+}
+
 /// A module that the node keeps now.
 struct Kept {
     program: Digest,

@@ -178,3 +178,18 @@ async fn in_words(response: Response, write: fn(ApiError) -> Response) -> Respon
 async fn version(State(shared): Context) -> Response {
     shared.backend.version().into_response()
 }
+
+/// Reads bodies that may be anything.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_any(bytes: &[u8]) {
+    account::read_any(bytes);
+    project::read_any(bytes);
+    publisher::read_any(bytes);
+    strategy::read_any(bytes);
+}
+
+/// Reads a form that may be anything.
+#[cfg(feature = "fuzzing")]
+pub(crate) async fn read_any_form(form: axum::extract::Multipart, came: usize) {
+    applet::read_any(form, came).await;
+}

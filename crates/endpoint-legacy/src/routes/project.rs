@@ -250,6 +250,22 @@ struct SignedKeys {
     signed_keys: Vec<String>,
 }
 
+/// Reads bodies that may be anything: what is kept of them has each name once.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_any(bytes: &[u8]) {
+    if let Ok(env) = body::<Env>(bytes).and_then(Env::checked) {
+        let names: std::collections::BTreeSet<_> = env.iter().map(|(name, _)| name).collect();
+        assert_eq!(names.len(), env.len(), "a name stands twice");
+    }
+    if let Ok(database) = body::<Database>(bytes) {
+        let _ = database.check();
+    }
+    let _ = (body::<SignedKeys>(bytes).is_ok(), body::<NewProject>(bytes).is_ok());
+    if let Ok(project) = serde_json::from_slice::<Project>(bytes) {
+        let _ = (project.plan(), project.json(), project.env_json());
+    }
+}
+
 pub(super) async fn set_config(
     State(shared): Context,
     Login(account): Login,

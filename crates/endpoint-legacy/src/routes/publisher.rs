@@ -59,6 +59,12 @@ async fn make(
     Ok(created(shown(shared, project, &sender)?))
 }
 
+/// Reads bodies that may be anything.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_any(bytes: &[u8]) {
+    let _ = body::<NewPublisher>(bytes).is_ok();
+}
+
 pub(super) async fn create(
     State(shared): Context,
     Login(account): Login,

@@ -30,6 +30,12 @@ fn missing(strategy: &str) -> ApiError {
     ApiError::not_found("StrategyNotFound", format!("you have no strategy {strategy}"))
 }
 
+/// Reads bodies that may be anything.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_any(bytes: &[u8]) {
+    let _ = body::<NewStrategy>(bytes).is_ok();
+}
+
 pub(super) async fn create(
     State(shared): Context,
     Login(account): Login,

@@ -99,11 +99,13 @@ pub(crate) struct Hello {
     pub(crate) properties: Vec<u8>,
     /// Topic and message, at QoS 1.
     pub(crate) will: Option<(String, Vec<u8>)>,
+    /// How long the will waits, in seconds (MQTT 5).
+    pub(crate) will_delay: u8,
 }
 
 impl Hello {
     pub(crate) fn new(v5: bool, id: &'static str) -> Self {
-        Self { v5, id, clean: true, keep_alive: 60, properties: Vec::new(), will: None }
+        Self { v5, id, clean: true, keep_alive: 60, properties: Vec::new(), will: None, will_delay: 0 }
     }
 
     pub(crate) fn resuming(mut self) -> Self {
@@ -125,7 +127,9 @@ impl Hello {
         }
         b.extend(text(self.id));
         if let Some((topic, message)) = &self.will {
-            if self.v5 {
+            if self.v5 && self.will_delay > 0 {
+                b.extend_from_slice(&[5, 0x18, 0, 0, 0, self.will_delay]);
+            } else if self.v5 {
                 b.push(0);
             }
             b.extend(text(topic));
