@@ -65,7 +65,7 @@ fn connections_are_taken_at_a_pace_and_all_are_served() {
         assert_eq!(early.read().await, Some((0xd0, vec![])));
         assert!(endpoint.metrics().connections_now < 20, "{:?}", endpoint.metrics());
         for (n, client) in raw.iter_mut().enumerate() {
-            client.write(&Hello::new(true, &format!("late-{n}")).bytes()).await;
+            client.write(&Hello::new(true, format!("late-{n}").leak()).bytes()).await;
         }
         for client in &mut raw {
             let (first, body) = client.read().await.expect("a CONNACK, not the end");
@@ -87,7 +87,7 @@ fn without_a_rate_connections_do_not_wait() {
         let endpoint = bind(MqttConfig { max_connection_rate: 0, ..config() }).await;
         let mut all = Vec::new();
         for n in 0..50 {
-            all.push(Client::connect(&endpoint, &Hello::new(true, &n.to_string())).await);
+            all.push(Client::connect(&endpoint, &Hello::new(true, n.to_string().leak())).await);
         }
         assert_eq!(endpoint.metrics().accepts_paused, 0);
     });

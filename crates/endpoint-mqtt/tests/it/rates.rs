@@ -8,6 +8,9 @@ use crate::support::{
     Client, Hello, TOPIC, accept_all, bind, block_on, bodies, config, packet, parse_puback,
 };
 
+/// As often a measurement is taken that the machine may spoil.
+const TRIES: u32 = 20;
+
 /// Publishes `count` messages at once and waits for their PUBACKs.
 async fn flood(client: &mut Client, first: u16, count: u16) -> Duration {
     let began = Instant::now();
@@ -44,9 +47,10 @@ fn messages_over_the_rate_are_held_back() {
         let (endpoint, _node) = serve(limits).await;
         // Each over the burst is held back. But where this machine wakes the node late, those whose time has come meanwhile pass
         // at once, as they should: a client is tried until it met no pause.
-        for name in (0..20).map(|n| format!("fast-{n}")) {
+        for n in 0..TRIES {
+            let name = format!("fast-{n}").leak();
             let before = endpoint.metrics();
-            let mut client = Client::connect(&endpoint, &Hello::new(false, &name)).await;
+            let mut client = Client::connect(&endpoint, &Hello::new(false, name)).await;
             let took = flood(&mut client, 1, 40).await;
             assert!(took >= Duration::from_millis(590), "thirty at fifty a second: {took:?}");
             assert!(took < Duration::from_secs(8), "{took:?}");
@@ -57,7 +61,7 @@ fn messages_over_the_rate_are_held_back() {
             if delayed >= 25 {
                 break;
             }
-            assert_ne!(name, "fast-19", "{delayed} of thirty were held back, and no try did better");
+            assert!(n + 1 < TRIES, "{delayed} of thirty were held back, and no try did better");
         }
         let mut client = Client::connect(&endpoint, &Hello::new(false, "fast")).await;
         flood(&mut client, 1, 40).await;
