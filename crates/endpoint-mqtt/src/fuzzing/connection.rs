@@ -78,8 +78,12 @@ pub fn connection(bytes: &[u8]) {
     let (shared, mut arrivals, _words) = Shared::new(config, clock, (Arc::new(OpenGate), None));
     let mut buf = BytesMut::from(rest);
     let First::Connect(codec, connect) = first_packet(&mut buf, &shared.config) else { return };
-    let peer =
-        Peer { address: ([127, 0, 0, 1], 9).into(), certificate_dids: Vec::new(), shown: None, transport: Transport::Tcp };
+    let peer = Peer {
+        address: ([127, 0, 0, 1], 9).into(),
+        certificate_dids: Vec::new(),
+        shown: None,
+        transport: Transport::Tcp,
+    };
     RUNTIME.with(|runtime| {
         let _inside = runtime.enter();
         let opened = runtime.block_on(open(&shared, (1, peer), (codec, *connect)));
