@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use w3bstream_types::{
     ChainRule, ContractAnswer, ContractCall, Did, Digest, EventType, GuestLimits, Output, ProjectId,
-    Settlement,
+    Settlement, Trigger,
 };
 
 use crate::Error;
@@ -30,6 +30,8 @@ pub struct Call<'a> {
     pub settlements: &'a [Settlement],
     /// What the guest may do on chains.
     pub chains: &'a [ChainRule],
+    /// What tells the guest of what it began.
+    pub triggers: &'a [Trigger],
     /// Names this call for ever: what it asks to send is named after it.
     pub id: Digest,
     /// Limits of this call.

@@ -314,6 +314,7 @@ impl Work<'_> {
             env: &manifest.env,
             settlements: &manifest.settlements,
             chains: &manifest.chains,
+            triggers: &manifest.triggers,
             id: call_id(record.id(), &applet.name, &route.handler),
             limits: &limits,
         };

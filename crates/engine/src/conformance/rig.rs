@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use w3bstream_types::{
     ChainRule, ContractAnswer, ContractCall, Did, Digest, EventType, GuestLimits, ProjectId, Settlement,
+    Trigger,
 };
 
 use super::Checked;
@@ -50,6 +51,9 @@ const PRELUDE: &str = r#"
 (import "env" "ws_settle" (func $settle (param i32 i32 i32 i32) (result i32)))
 (import "env" "ws_call_contract" (func $call_contract (param i32 i32 i32 i32 i32) (result i32)))
 (import "env" "ws_send_tx" (func $send_tx (param i32 i32 i32 i32 i32) (result i32)))
+(import "env" "ws_send_tx" (func $send_tx_2022 (param i32 i32) (result i32)))
+(import "env" "ws_get_mqtt_msg" (func $get_mqtt (param i32 i32 i32 i32 i32) (result i32)))
+(import "env" "ws_api_call" (func $api_call (param i32 i32 i32 i32) (result i32)))
 (import "env" "ws_send_tx_with_operator" (func $send_tx_as (param i32 i32 i32 i32 i32) (result i32)))
 (import "stat" "ws_submit_metrics" (func $metrics (param i32 i32) (result i32)))
 (import "env" "abort" (func $abort (param i32 i32 i32 i32)))
@@ -97,6 +101,7 @@ pub(super) struct Rig {
     pub(super) device: Option<Did>,
     pub(super) settlements: Vec<Settlement>,
     pub(super) chains: Vec<ChainRule>,
+    pub(super) triggers: Vec<Trigger>,
     pub(super) limits: GuestLimits,
     pub(super) rid: i32,
 }
@@ -123,6 +128,7 @@ impl Rig {
             device: None,
             settlements: vec![],
             chains: vec![],
+            triggers: vec![],
             limits: GuestLimits { gas: 10_000_000, ..GuestLimits::default() },
             rid: 7,
         })
@@ -145,6 +151,7 @@ impl Rig {
             }),
             settlements: &self.settlements,
             chains: &self.chains,
+            triggers: &self.triggers,
             id: Digest::of(b"call"),
             limits: &self.limits,
         };
