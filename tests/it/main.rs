@@ -9,4 +9,5 @@ mod guests;
 mod legacy;
 mod public;
 mod settle;
+mod sql;
 mod support;

@@ -25,6 +25,7 @@
 mod auth;
 mod backend;
 mod config;
+mod database;
 mod endpoint;
 mod error;
 mod model;

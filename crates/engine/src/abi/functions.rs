@@ -65,6 +65,8 @@ functions! {
     "env" "ws_send_tx" (I I) -> I, Ws ws::Action::SendTxOf2022;
     "env" "ws_get_mqtt_msg" (I I I I I) -> I, Ws ws::Action::GetMqtt;
     "env" "ws_api_call" (I I I I) -> I, Ws ws::Action::ApiCall;
+    "env" "ws_set_sql_db" (I I) -> I, Ws ws::Action::SetSql;
+    "env" "ws_get_sql_db" (I I I I) -> I, Ws ws::Action::GetSql;
     "stat" "ws_submit_metrics" (I I) -> I, Ws ws::Action::SubmitMetrics;
     "env" "abort" (I I I I), AssemblyScript As::Abort;
     "env" "trace" (I I D D D D D), AssemblyScript As::Trace;
@@ -152,6 +154,7 @@ impl HostFunction {
                     | ws::Action::SendTxWithOperator
                     | ws::Action::GetMqtt
                     | ws::Action::ApiCall
+                    | ws::Action::GetSql
             )
         )
     }

@@ -14,7 +14,7 @@
 //! answers 5 and does nothing, so host and guest never nest deeper than that.
 //!
 //! # Functions
-//! Module `env`: `ws_log`, `ws_get_data`, `ws_set_data`, `ws_get_db`, `ws_set_db`, `ws_get_env`,
+//! Module `env`: `ws_log`, `ws_get_data`, `ws_set_data`, `ws_get_db`, `ws_set_db`, `ws_get_sql_db`, `ws_set_sql_db`, `ws_get_env`,
 //! `ws_send_mqtt_msg`, `ws_get_mqtt_msg`, `ws_get_event_type`, `ws_call_contract`, `ws_send_tx` (in the form with a chain and
 //! in that of 2022 without), `ws_send_tx_with_operator`, `ws_api_call`, our own `ws_get_context` and `ws_settle`, and
 //! AssemblyScript's `abort`, `trace`, `seed`. Module `stat`:
@@ -32,7 +32,9 @@ mod contract;
 mod functions;
 pub mod price;
 mod program;
+mod rfc3339;
 mod scope;
+mod sql;
 mod system;
 mod wasi;
 mod ws;
@@ -60,6 +62,8 @@ pub mod code {
     pub const HOST_INTERNAL: i32 = 7;
     /// No such setting.
     pub const ENV_NOT_FOUND: i32 = 8;
+    /// The project has no database.
+    pub const NO_DATABASE: i32 = 9;
     /// Anything else.
     pub const FAILED: i32 = -1;
 }

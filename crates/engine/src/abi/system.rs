@@ -13,7 +13,6 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use w3bstream_types::TriggerOn;
 
 use super::contract::{self, Asked};
@@ -63,12 +62,12 @@ struct Response {
     body: String,
 }
 
-/// A status with a body.
-struct Reply(u16, serde_json::Value);
+/// A status with a body: members in the order of their names, whatever features the JSON library is built with.
+struct Reply(u16, BTreeMap<&'static str, String>);
 
 impl Reply {
     fn refused(status: u16, why: impl std::fmt::Display) -> Self {
-        Self(status, json!({ "error": why.to_string() }))
+        Self(status, BTreeMap::from([("error", why.to_string())]))
     }
 
     fn to_json(&self) -> Vec<u8> {
@@ -85,9 +84,9 @@ impl Reply {
             status_code: self.0,
             proto: "HTTP/1.1",
             header: BTreeMap::from([("Content-Type", ["application/json"])]),
-            body: STANDARD.encode(self.1.to_string()),
+            body: STANDARD.encode(serde_json::to_vec(&self.1).unwrap_or_default()),
         };
-        // A struct of text and numbers always has a JSON form.
+        // Text and numbers always have a JSON form.
         serde_json::to_vec(&response).unwrap_or_default()
     }
 }
@@ -102,7 +101,8 @@ pub(super) fn call<G: Guest + ?Sized>(guest: &mut G, args: Args<'_>) -> Result<i
     let Ok(request) = serde_json::from_slice::<Request>(&json) else { return Ok(code::HOST_INTERNAL) };
     let reply = answer(guest, &request)?;
     if reply.0 != 200 {
-        let line = format!("ws_api_call: {} {}: {} {}", request.method, request.url, reply.0, reply.1);
+        let why = reply.1.get("error").map_or("", String::as_str);
+        let line = format!("ws_api_call: {} {}: {} {why}", request.method, request.url, reply.0);
         scope::with(|c| c.log(3, line.as_bytes(), false))?;
     }
     give(guest, &reply.to_json(), (args.i32(2), args.i32(3)))
@@ -128,7 +128,7 @@ fn answer<G: Guest + ?Sized>(guest: &mut G, request: &Request) -> Result<Reply, 
         return Ok(Reply::refused(405, format!("{path} is asked for with {wanted}")));
     }
     match path {
-        "hello" => Ok(Reply(200, json!({ "message": "hello" }))),
+        "hello" => Ok(Reply(200, BTreeMap::from([("message", "hello".to_owned())]))),
         "send_tx" => send(guest, request, event_type),
         "read_tx" => Ok(Reply::refused(
             501,
@@ -167,7 +167,10 @@ fn send<G: Guest + ?Sized>(guest: &mut G, request: &Request, event_type: &str) -
     };
     let by_operator = !asked.operator_name.is_empty();
     match contract::request_transaction(guest, asked, (Some(chain), by_operator))? {
-        Ok(id) => Ok(Reply(200, json!({ "transactionID": format!("0x{id}"), "state": "INIT" }))),
+        Ok(id) => {
+            let body = [("transactionID", format!("0x{id}")), ("state", "INIT".to_owned())];
+            Ok(Reply(200, BTreeMap::from(body)))
+        }
         Err(why) => Ok(Reply::refused(400, why)),
     }
 }
@@ -193,11 +196,11 @@ mod tests {
     #[test]
     fn an_answer_has_the_originals_members() {
         let json: serde_json::Value =
-            serde_json::from_slice(&Reply(200, json!({ "a": 1 })).to_json()).unwrap();
+            serde_json::from_slice(&Reply(200, BTreeMap::from([("a", "1".to_owned())])).to_json()).unwrap();
         assert_eq!(json["Status"], "200 OK");
         assert_eq!(json["StatusCode"], 200);
         assert_eq!(json["Proto"], "HTTP/1.1");
         assert_eq!(json["Header"]["Content-Type"][0], "application/json");
-        assert_eq!(STANDARD.decode(json["Body"].as_str().unwrap()).unwrap(), br#"{"a":1}"#);
+        assert_eq!(STANDARD.decode(json["Body"].as_str().unwrap()).unwrap(), br#"{"a":"1"}"#);
     }
 }

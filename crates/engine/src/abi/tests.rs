@@ -180,7 +180,7 @@ fn functions_are_named_once_and_complete() {
     let names: BTreeSet<_> = HostFunction::all().iter().map(|f| (f.module, f.name, f.params.len())).collect();
     assert_eq!(names.len(), HostFunction::all().len());
     let of = |module: &str| names.iter().filter(|(m, ..)| *m == module).count();
-    assert_eq!((of("env"), of("stat"), of("wasi_snapshot_preview1")), (19, 1, 46));
+    assert_eq!((of("env"), of("stat"), of("wasi_snapshot_preview1")), (21, 1, 46));
 }
 
 #[test]
@@ -197,6 +197,7 @@ fn whoever_hands_data_over_needs_alloc() {
         "ws_send_tx_with_operator",
         "ws_get_mqtt_msg",
         "ws_api_call",
+        "ws_get_sql_db",
     ];
     let found: Vec<_> = HostFunction::all().iter().filter(|f| f.allocates()).map(|f| f.name).collect();
     assert_eq!(BTreeSet::from(handing), found.into_iter().collect());

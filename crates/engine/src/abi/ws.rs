@@ -2,7 +2,7 @@
 
 use w3bstream_types::{Digest, MAX_STATEMENT_FIELDS, Output, OutputKind, Settlement};
 
-use super::{Args, Context, Guest, Span, Stop, Value, code, contract, give, pay, price, scope, system};
+use super::{Args, Context, Guest, Span, Stop, Value, code, contract, give, pay, price, scope, sql, system};
 
 /// Longest MQTT topic, in bytes.
 const MAX_TOPIC_BYTES: u32 = 1_024;
@@ -28,6 +28,8 @@ pub(super) enum Action {
     SendTxOf2022,
     GetMqtt,
     ApiCall,
+    SetSql,
+    GetSql,
 }
 
 pub(super) fn run<G: Guest + ?Sized>(guest: &mut G, action: Action, args: Args<'_>) -> Result<Value, Stop> {
@@ -49,6 +51,8 @@ pub(super) fn run<G: Guest + ?Sized>(guest: &mut G, action: Action, args: Args<'
         Action::SendTxOf2022 => contract::send_of_2022(guest, args),
         Action::GetMqtt => get_mqtt(guest, args),
         Action::ApiCall => system::call(guest, args),
+        Action::SetSql => sql::set(guest, args),
+        Action::GetSql => sql::get(guest, args),
     };
     answer.map(Value::I32)
 }
