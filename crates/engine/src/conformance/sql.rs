@@ -12,7 +12,7 @@ const OUT: &str = "(i32.const 16) (i32.const 20)";
 /// A request in memory, and handlers `NAME` that queries and `set_NAME` that executes it.
 fn asks(name: &str, at: usize, json: &str) -> String {
     let len = json.len();
-    let text = json.replace('\\', "\\5c").replace('"', "\\22");
+    let text = json.replace('\\', "\\5c").replace('"', "\\22").replace('\n', "\\0a");
     [
         format!("(data (i32.const {at}) \"{text}\")"),
         saving(name, &format!("(call $get_sql (i32.const {at}) (i32.const {len}) {OUT})")),
