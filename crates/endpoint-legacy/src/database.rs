@@ -4,15 +4,21 @@ use serde::Deserialize;
 use serde_json::Value;
 use w3bstream_types::{Database, Malformed, SqlColumn, SqlKey, SqlTable, SqlType};
 
+use crate::model::Rest;
+
 #[derive(Deserialize)]
 struct Declared {
     schemas: Vec<Schema>,
+    #[serde(flatten)]
+    _rest: Rest,
 }
 
 #[derive(Deserialize)]
 struct Schema {
     #[serde(default)]
     tables: Vec<Table>,
+    #[serde(flatten)]
+    _rest: Rest,
 }
 
 #[derive(Deserialize)]
@@ -21,12 +27,16 @@ struct Table {
     cols: Vec<Column>,
     #[serde(default)]
     keys: Vec<Key>,
+    #[serde(flatten)]
+    _rest: Rest,
 }
 
 #[derive(Deserialize)]
 struct Column {
     name: String,
     constrains: Constraints,
+    #[serde(flatten)]
+    _rest: Rest,
 }
 
 /// `length`, `decimal` and `desc` say nothing that SQLite would hold anybody to.
@@ -39,6 +49,8 @@ struct Constraints {
     null: bool,
     #[serde(default)]
     autoincrement: bool,
+    #[serde(flatten)]
+    _rest: Rest,
 }
 
 #[derive(Deserialize)]
@@ -48,6 +60,8 @@ struct Key {
     #[serde(default)]
     is_unique: bool,
     column_names: Vec<String>,
+    #[serde(flatten)]
+    _rest: Rest,
 }
 
 /// The original's names of the types. Its `INT` and `UINT` are those of a 64-bit Go.
@@ -70,6 +84,11 @@ const TYPES: [(&str, SqlType); 17] = [
     ("DECIMAL", SqlType::Decimal),
     ("NUMERIC", SqlType::Numeric),
 ];
+
+/// The names of the types.
+pub(crate) fn datatypes() -> Vec<&'static str> {
+    TYPES.iter().map(|(name, _)| *name).collect()
+}
 
 fn bad<T>(why: String) -> Result<T, Malformed> {
     Err(Malformed::new("PROJECT_DATABASE", why))
@@ -107,13 +126,12 @@ fn table(table: Table) -> Result<SqlTable, Malformed> {
 }
 
 fn column(table: &str, column: Column) -> Result<SqlColumn, Malformed> {
-    let Constraints { datatype, default, null, autoincrement } = column.constrains;
+    let Constraints { datatype, default, null, autoincrement, .. } = column.constrains;
     let Some((_, kind)) = TYPES.iter().find(|(name, _)| *name == datatype) else {
-        let known: Vec<&str> = TYPES.iter().map(|(name, _)| *name).collect();
         return bad(format!(
             "table {table:?}: column {:?} has the datatype {datatype:?}, which is none of {}",
             column.name,
-            known.join(" ")
+            datatypes().join(" ")
         ));
     };
     // A number counts itself; the original's users gave such columns a default of 0.
