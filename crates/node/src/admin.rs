@@ -14,6 +14,7 @@
 //! | `POST /v1/control` | a signed control transaction, canonical bytes |
 //! | `GET /v1/projects/{name}/nonce` | the nonce of the next control transaction (0 for an unknown project) |
 //! | `GET /v1/projects/{name}/devices` · `/logs` · `/state/{applet}/{key}` | devices, guests' last lines, one value |
+//! | `GET /v1/projects/{name}/sql?statement=TEXT` | rows of the project's database, as of its last block |
 //! | `GET /v1/messages/{id}` · `/results` | where a message and its settlements are, what its handlers answered |
 //! | `GET /v1/receipts/{id}?payload=true&settlements=false` | a receipt |
 //! | `POST /rpc` | the same as JSON-RPC 2.0: `w3b_status`, `w3b_message`, …; `rpc.discover` lists the methods |
@@ -38,7 +39,9 @@ use subtle::ConstantTimeEq as _;
 use w3bstream_endpoint::Query as _;
 use w3bstream_pipeline::{Error, ErrorKind, Pipeline, ReceiptContent};
 use w3bstream_tasks::Tasks;
-use w3bstream_types::{Canonical as _, ControlTx, Digest, MessageId, OperatorName, ProjectId, ProjectName};
+use w3bstream_types::{
+    Canonical as _, ControlTx, Digest, MessageId, OperatorName, ProjectId, ProjectName, SqlValue,
+};
 
 use crate::listeners::Listeners;
 use crate::{Paths, Running};
@@ -105,6 +108,7 @@ fn routes(state: AdminState) -> Router {
         .route("/v1/projects/{name}/devices", get(devices))
         .route("/v1/projects/{name}/logs", get(logs))
         .route("/v1/projects/{name}/state/{applet}/{key}", get(value))
+        .route("/v1/projects/{name}/sql", get(sql))
         .route("/v1/projects/{name}/genesis", get(genesis))
         .route("/v1/projects/{name}/settlements", get(settlements))
         .route("/v1/projects/{name}/transactions", get(transactions))
@@ -229,6 +233,35 @@ async fn value(
     let bytes =
         found.ok_or_else(|| problem(StatusCode::NOT_FOUND, "not-found", "the applet has no such key"))?;
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response())
+}
+
+#[derive(Deserialize)]
+struct SqlQuery {
+    statement: String,
+}
+
+async fn sql(
+    State(state): State<AdminState>,
+    Path(name): Path<String>,
+    UrlQuery(query): UrlQuery<SqlQuery>,
+) -> Answer {
+    let id = find(&state, &name)?;
+    let found = state.0.pipeline.sql(id, query.statement).await.map_err(fail)?;
+    let rows: Vec<Vec<Value>> =
+        found.rows.into_iter().map(|row| row.into_iter().map(sql_value).collect()).collect();
+    Ok(Json(json!({ "columns": found.columns, "rows": rows })))
+}
+
+/// As JSON: bytes in hex, and integers as they are.
+fn sql_value(value: SqlValue) -> Value {
+    match value {
+        SqlValue::Null => Value::Null,
+        SqlValue::Integer(v) => v.into(),
+        SqlValue::Real(v) => v.into(),
+        SqlValue::Text(v) => v.into(),
+        SqlValue::Blob(v) => v.iter().fold("0x".to_owned(), |hex, b| format!("{hex}{b:02x}")).into(),
+        SqlValue::Bool(v) => v.into(),
+    }
 }
 
 async fn put_program(State(state): State<AdminState>, body: Bytes) -> Answer {
