@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -31,9 +32,38 @@ pub(crate) struct Counters {
     pub(crate) settling: AtomicU64,
 }
 
+/// A message that is on its way to the store. It leaves the backlog when this is dropped, unless it was stored.
+#[derive(Debug)]
+pub(crate) struct Expected {
+    counters: Arc<Counters>,
+    stored: bool,
+}
+
+impl Expected {
+    /// It is there, and will be ordered.
+    pub(crate) fn stored(mut self) {
+        self.stored = true;
+    }
+}
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        if !self.stored {
+            Counters::take(&self.counters.backlog, 1);
+        }
+    }
+}
+
 impl Counters {
     pub(crate) fn add(counter: &AtomicU64, n: u64) {
         counter.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Counts a message into the backlog before it is given to the store: from then on it may be ordered at any moment, and what is
+    /// taken off before it is added would be there for ever.
+    pub(crate) fn expect(self: &Arc<Self>) -> Expected {
+        Self::add(&self.backlog, 1);
+        Expected { counters: Arc::clone(self), stored: false }
     }
 
     /// Takes `n` off the backlog, which may have been estimated too low after a restart.
@@ -214,5 +244,19 @@ mod tests {
         assert_eq!(out.matches("w3b_guest_metric{").count(), MAX_GUEST_METRICS);
         assert!(out.contains("name=\"t.max\"} 7\n"), "a known one goes on: {out}");
         assert!(out.contains(&format!("}} {}\n", 4 + 300 + 300 - (MAX_GUEST_METRICS - 2))), "{out}");
+    }
+
+    /// The ordering stage may see a message in the store before whoever stored it hears so.
+    #[test]
+    fn what_is_ordered_before_it_is_known_to_be_stored_leaves_no_backlog() {
+        let counters = Arc::new(Counters::default());
+        let backlog = || counters.backlog.load(Ordering::Relaxed);
+        let (first, repeat, lost) = (counters.expect(), counters.expect(), counters.expect());
+        assert_eq!(backlog(), 3);
+        counters.ordered(1);
+        first.stored();
+        assert_eq!(backlog(), 2);
+        drop((repeat, lost));
+        assert_eq!(backlog(), 0);
     }
 }

@@ -14,6 +14,7 @@ use w3bstream_types::{
 };
 use w3bstream_wallet::Registry as _;
 
+use crate::counters::Expected;
 use crate::live;
 use crate::node::Shared;
 use crate::project::Project;
@@ -23,6 +24,7 @@ struct Pending {
     ack: Ack,
     project: Arc<Project>,
     mode: AckMode,
+    expected: Expected,
 }
 
 /// The line of an endpoint's batches: they are verified side by side, and given to the store in the order in which they
@@ -102,7 +104,8 @@ async fn admit_batch(shared: &Shared, batch: Vec<Arrival>, turn: Turn) {
         match judge(shared, received) {
             Ok((message, project, mode)) => {
                 verified.push(message);
-                pending.push(Pending { ack, project, mode });
+                let expected = project.counters.expect();
+                pending.push(Pending { ack, project, mode, expected });
             }
             Err(refusal) if refusal.kind == RefusalKind::TooOld => {
                 answer_again(shared, &name, ack, (id, refusal)).await;
@@ -168,7 +171,7 @@ async fn answer_again(
     let view = shared.registries.project(name);
     match (known, project, view) {
         (Ok(Some(stored)), Some(project), Some(view)) => {
-            project.took(&stored, false);
+            project.took(&stored, None);
             answer((shared, &project), stored, ack, (view.manifest.ack, true)).await;
         }
         (Ok(_), ..) => refuse(shared, name, ack, refusal),
@@ -211,14 +214,14 @@ fn judge(
 
 async fn acknowledge(shared: &Shared, outcomes: Vec<Outcome>, pending: Vec<Pending>) {
     let mut touched: HashMap<_, Arc<Project>> = HashMap::new();
-    for (outcome, Pending { ack, project, mode }) in outcomes.into_iter().zip(pending) {
+    for (outcome, Pending { ack, project, mode, expected }) in outcomes.into_iter().zip(pending) {
         match outcome {
             Outcome::Conflict(kept) => {
                 let why = format!("this sequence number or event id was used by message {kept}");
                 refuse(shared, &project.name, ack, Refusal::new(RefusalKind::Conflict, why));
             }
             Outcome::Stored(stored, new) => {
-                project.took(&stored, new);
+                project.took(&stored, new.then_some(expected));
                 if new {
                     live::stored(shared, &project, &stored);
                     touched.insert(project.id, project.clone());
