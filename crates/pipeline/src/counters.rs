@@ -133,7 +133,13 @@ const MAX_GUEST_METRIC_NAME: usize = 64;
 
 /// Numbers that a project's guests submitted with `ws_submit_metrics`, by applet and name: the last of each.
 #[derive(Debug, Default)]
-pub(crate) struct GuestMetrics(Mutex<(BTreeMap<(AppletName, String), f64>, u64)>);
+pub(crate) struct GuestMetrics(Mutex<Submitted>);
+
+#[derive(Debug, Default)]
+struct Submitted {
+    last: BTreeMap<(AppletName, String), f64>,
+    dropped: u64,
+}
 
 impl GuestMetrics {
     /// Takes the metrics among a message's outputs: of each object its members that are numbers or truth values. What is
@@ -166,23 +172,25 @@ impl GuestMetrics {
             let fits = known && !name.is_empty() && name.len() <= MAX_GUEST_METRIC_NAME;
             let number = value.as_f64().or_else(|| value.as_bool().map(f64::from));
             let key = (applet.clone(), name);
-            match number.filter(|_| fits && (all.0.len() < MAX_GUEST_METRICS || all.0.contains_key(&key))) {
-                Some(number) => drop(all.0.insert(key, number)),
-                None => all.1 += 1,
+            match number
+                .filter(|_| fits && (all.last.len() < MAX_GUEST_METRICS || all.last.contains_key(&key)))
+            {
+                Some(number) => drop(all.last.insert(key, number)),
+                None => all.dropped += 1,
             }
         }
     }
 
     fn write(&self, out: &mut String, project: &ProjectName) {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for ((applet, name), value) in &all.0 {
+        for ((applet, name), value) in &all.last {
             let labels = format!("project=\"{project}\",applet=\"{applet}\",name=\"{name}\"");
             let _ = writeln!(out, "w3b_guest_metric{{{labels}}} {value}");
         }
     }
 
     fn dropped(&self) -> u64 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).1
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).dropped
     }
 }
 
