@@ -24,7 +24,6 @@ struct Pending {
     ack: Ack,
     project: Arc<Project>,
     mode: AckMode,
-    expected: Expected,
 }
 
 /// The line of an endpoint's batches: they are verified side by side, and given to the store in the order in which they
@@ -104,8 +103,7 @@ async fn admit_batch(shared: &Shared, batch: Vec<Arrival>, turn: Turn) {
         match judge(shared, received) {
             Ok((message, project, mode)) => {
                 verified.push(message);
-                let expected = project.counters.expect();
-                pending.push(Pending { ack, project, mode, expected });
+                pending.push(Pending { ack, project, mode });
             }
             Err(refusal) if refusal.kind == RefusalKind::TooOld => {
                 answer_again(shared, &name, ack, (id, refusal)).await;
@@ -118,10 +116,12 @@ async fn admit_batch(shared: &Shared, batch: Vec<Arrival>, turn: Turn) {
         return;
     }
     shared.parts.probe.at("admit.verified");
+    // A batch is let in as a whole: `judge` has seen the backlog without it.
+    let expected = pending.iter().map(|p| p.project.counters.expect()).collect();
     match append_in_turn(shared, verified, turn).await {
         Ok(outcomes) => {
             shared.parts.probe.at("admit.stored");
-            acknowledge(shared, outcomes, pending).await;
+            acknowledge(shared, (outcomes, expected), pending).await;
             shared.parts.probe.at("admit.acked");
         }
         Err(e) => {
@@ -212,9 +212,14 @@ fn judge(
     Ok((verified, project, view.manifest.ack))
 }
 
-async fn acknowledge(shared: &Shared, outcomes: Vec<Outcome>, pending: Vec<Pending>) {
+async fn acknowledge(
+    shared: &Shared,
+    (outcomes, expected): (Vec<Outcome>, Vec<Expected>),
+    pending: Vec<Pending>,
+) {
     let mut touched: HashMap<_, Arc<Project>> = HashMap::new();
-    for (outcome, Pending { ack, project, mode, expected }) in outcomes.into_iter().zip(pending) {
+    let told = outcomes.into_iter().zip(expected).zip(pending);
+    for ((outcome, expected), Pending { ack, project, mode }) in told {
         match outcome {
             Outcome::Conflict(kept) => {
                 let why = format!("this sequence number or event id was used by message {kept}");
