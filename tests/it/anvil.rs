@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use w3bstream_types::{Algorithm, Control, DeviceRegistration, Draft, Sequence, Timestamp, keccak256};
 use w3bstream_wallet_file::DeviceKey;
 
-use crate::support::{Home, Process, binary};
+use crate::support::{Home, Process};
 
 /// The first account of anvil's own, which it signs for.
 const RICH: &str = "0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266";
@@ -147,9 +147,7 @@ cron = {{ schedule = "* * * * *" }}
 
 /// Runs the command line and gives its JSON.
 fn run(home: &Home, args: &[&str]) -> Value {
-    let mut command = Command::new(binary());
-    command.args(args).args(["--json", "--dir"]).arg(home.node_dir());
-    let output = command.output().unwrap();
+    let output = home.command(args).arg("--json").output().unwrap();
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }

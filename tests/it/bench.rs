@@ -1,11 +1,11 @@
 //! `bench ingest` against a node in a process of its own, with few messages: every way to send them, and what it counts.
 
-use std::process::{Command, Output};
+use std::process::Output;
 
 use serde_json::Value;
 use w3bstream_benches::{bare, readings};
 
-use crate::support::{Home, Process, binary};
+use crate::support::{Home, Process};
 
 /// A node with gRPC and the project of the comparisons.
 async fn world() -> (Home, Process) {
@@ -24,8 +24,8 @@ async fn world() -> (Home, Process) {
 
 /// Runs a command without holding up what serves in this process.
 async fn w3b(home: &Home, command: &[&str], arguments: &[&str]) -> Output {
-    let (dir, mut all) = (home.node_dir(), Command::new(binary()));
-    all.args(command).arg("--dir").arg(dir).args(arguments);
+    let mut all = home.command(command);
+    all.args(arguments);
     tokio::task::spawn_blocking(move || all.output()).await.unwrap().expect("the binary starts")
 }
 

@@ -1,14 +1,8 @@
 //! Guests that misbehave: each is stopped or answered as the ABI says, and the node and its other applets go on.
 
 use std::path::Path;
-use std::process::Command;
 
-use hyper::{Method, header};
-use serde_json::Value;
-use w3bstream_types::{Algorithm, Control, DeviceRegistration, ProjectId};
-use w3bstream_wallet_file::DeviceKey;
-
-use crate::support::{Device, Home, Process, binary};
+use crate::support::Home;
 
 const GET_DATA: &str = r#"(import "env" "ws_get_data" (func $get (param i32 i32 i32) (result i32)))"#;
 
@@ -68,33 +62,7 @@ fn write_project(dir: &Path, guests: &[(&str, String)]) {
 }
 
 fn deploy(home: &Home, project: &Path) -> (bool, String) {
-    let mut command = Command::new(binary());
-    command.args(["project", "deploy", "--json", "--dir"]).arg(home.node_dir()).arg(project);
-    let output = command.output().unwrap();
-    let text = [output.stdout, output.stderr].concat();
-    (output.status.success(), String::from_utf8_lossy(&text).into_owned())
-}
-
-async fn register(home: &Home, process: &Process) -> (Device, ProjectId) {
-    let device = Device::with_key("device", DeviceKey::generate(Algorithm::EdDSA).unwrap());
-    let change = Control::RegisterDevice(DeviceRegistration {
-        device: device.key.did(),
-        key: device.key.public(),
-        event_types: vec![],
-    });
-    let name = "cold-chain".parse().unwrap();
-    process.admin.change(&name, change, &home.owner).await.unwrap();
-    let status = process.admin.get("/v1/projects/cold-chain").await.unwrap();
-    (device, status["id"].as_str().unwrap().parse().unwrap())
-}
-
-async fn send(process: &Process, device: &Device, project: ProjectId, counter: u32) -> Value {
-    let kind = [(header::CONTENT_TYPE, w3bstream_wire::CONTENT_TYPE_ENVELOPE.to_owned())];
-    let url = format!("{}/v1/projects/cold-chain/events", process.running.http);
-    let bytes = w3bstream_wire::encode_envelope(&device.message(project, counter));
-    let answer = w3bstream_node::Http::default().send((Method::POST, &url), &kind, bytes).await.unwrap();
-    assert_eq!(answer.status.as_u16(), 201, "{:?}", answer.json());
-    answer.json().unwrap()
+    home.cli(&["project", "deploy"], project)
 }
 
 #[test]
@@ -103,16 +71,15 @@ fn a_guest_that_misbehaves_harms_nobody() {
     runtime.block_on(async {
         let home = Home::new().unwrap();
         let process = home.start(&[]).await.unwrap();
-        let project = home.dir.path().join("project");
-        std::fs::create_dir(&project).unwrap();
+        let project = home.project_dir().unwrap();
         let modules: Vec<_> = guests().into_iter().map(|(name, wat, _)| (name, wat)).collect();
         write_project(&project, &modules);
         let (deployed, shown) = deploy(&home, &project);
         assert!(deployed, "{shown}");
-        let (device, id) = register(&home, &process).await;
+        let (device, id) = home.device(&process.admin).await.unwrap();
         // Twice, since what a guest leaves behind would show the second time.
         for counter in 0..2 {
-            let answer = send(&process, &device, id, counter).await;
+            let answer = process.send(&device.message(id, counter)).await.unwrap();
             let results = answer["results"].as_array().unwrap();
             assert_eq!(results.len(), guests().len(), "{answer}");
             for ((name, _, expected), result) in guests().iter().zip(results) {
@@ -133,8 +100,7 @@ fn a_module_that_cannot_run_is_refused_when_it_is_deployed() {
     runtime.block_on(async {
         let home = Home::new().unwrap();
         let process = home.start(&[]).await.unwrap();
-        let project = home.dir.path().join("project");
-        std::fs::create_dir(&project).unwrap();
+        let project = home.project_dir().unwrap();
         let honest = guests().pop().unwrap().1;
         let misspelt = honest.replace("ws_get_data", "ws_get_dta");
         for (wat, said) in [
@@ -168,8 +134,9 @@ fn a_module_that_cannot_run_is_refused_when_it_is_deployed() {
         std::fs::write(&manifest, text).unwrap();
         let (deployed, shown) = deploy(&home, &project);
         assert!(deployed, "{shown}");
-        let (device, id) = register(&home, &process).await;
-        assert_eq!(send(&process, &device, id, 0).await["results"][0]["code"], 0);
+        let (device, id) = home.device(&process.admin).await.unwrap();
+        let answer = process.send(&device.message(id, 0)).await.unwrap();
+        assert_eq!(answer["results"][0]["code"], 0);
         assert!(process.terminate().await.unwrap().success());
     });
 }

@@ -2,15 +2,12 @@
 //! after a crash and after a restart.
 
 use std::path::Path;
-use std::process::Command;
 
-use hyper::{Method, header};
 use serde_json::{Value, json};
 use w3bstream_tests::{AFTER, MARK, POINT};
-use w3bstream_types::{Algorithm, Control, DeviceRegistration, ProjectId};
-use w3bstream_wallet_file::DeviceKey;
+use w3bstream_types::ProjectId;
 
-use crate::support::{Device, Home, Process, binary, settled};
+use crate::support::{Device, Home, Process, settled};
 
 /// Executes the statement that is its event's data, or asks it, by handler. `ask` gives the answer's length, and 1,000 more
 /// than the code of a failure; `fail` executes and traps.
@@ -47,23 +44,15 @@ fn manifest(columns: &str) -> String {
     )
 }
 
-fn cli(home: &Home, args: &[&str], last: &str) -> (bool, String) {
-    let mut command = Command::new(binary());
-    command.args(args).arg("--dir").arg(home.node_dir()).args(["--json", last]);
-    let output = command.output().unwrap();
-    let text = [output.stdout, output.stderr].concat();
-    (output.status.success(), String::from_utf8_lossy(&text).into_owned())
-}
-
 fn deploy(home: &Home, project: &Path, columns: &str) -> (bool, String) {
     std::fs::write(project.join("sql.wasm"), wat::parse_str(MODULE).unwrap()).unwrap();
     std::fs::write(project.join("w3bstream.toml"), manifest(columns)).unwrap();
-    cli(home, &["project", "deploy"], &project.display().to_string())
+    home.cli(&["project", "deploy"], project)
 }
 
 /// Rows of the owner's own statement.
 fn rows(home: &Home, statement: &str) -> Value {
-    let (done, shown) = cli(home, &["project", "sql", "cold-chain"], statement);
+    let (done, shown) = home.cli(&["project", "sql", "cold-chain"], statement);
     assert!(done, "{statement}: {shown}");
     let answer: Value = serde_json::from_str(&shown).unwrap_or_else(|e| panic!("{e}: {shown}"));
     answer["rows"].clone()
@@ -78,12 +67,8 @@ struct Client {
 
 impl Client {
     async fn new(home: &Home, process: &Process) -> Self {
-        let device = Device::with_key("device", DeviceKey::generate(Algorithm::EdDSA).unwrap());
-        let (did, key) = (device.key.did(), device.key.public());
-        let change = Control::RegisterDevice(DeviceRegistration { device: did, key, event_types: vec![] });
-        process.admin.change(&"cold-chain".parse().unwrap(), change, &home.owner).await.unwrap();
-        let status = process.admin.get("/v1/projects/cold-chain").await.unwrap();
-        Self { device, project: status["id"].as_str().unwrap().parse().unwrap(), counter: 0 }
+        let (device, project) = home.device(&process.admin).await.unwrap();
+        Self { device, project, counter: 0 }
     }
 
     /// Sends a statement; `None` if the node ended meanwhile.
@@ -92,12 +77,7 @@ impl Client {
         let message =
             self.device.message_of(self.project, self.counter, (event_type, statement.into_bytes()));
         self.counter += 1;
-        let kind = [(header::CONTENT_TYPE, w3bstream_wire::CONTENT_TYPE_ENVELOPE.to_owned())];
-        let url = format!("{}/v1/projects/cold-chain/events", process.running.http);
-        let bytes = w3bstream_wire::encode_envelope(&message);
-        let answer = w3bstream_node::Http::default().send((Method::POST, &url), &kind, bytes).await.ok()?;
-        assert_eq!(answer.status.as_u16(), 201, "{text}: {:?}", answer.json());
-        Some(answer.json().unwrap()["results"][0].clone())
+        Some(process.send(&message).await.ok()?["results"][0].clone())
     }
 
     async fn send(&mut self, process: &Process, event_type: &str, text: &str) -> Value {
@@ -111,8 +91,7 @@ fn a_database_is_used_survives_a_crash_and_grows() {
     runtime.block_on(async {
         let home = Home::new().unwrap();
         let process = home.start(&[]).await.unwrap();
-        let project = home.dir.path().join("project");
-        std::fs::create_dir(&project).unwrap();
+        let project = home.project_dir().unwrap();
         let (deployed, shown) = deploy(&home, &project, "");
         assert!(deployed, "{shown}");
         let mut client = Client::new(&home, &process).await;
@@ -129,7 +108,7 @@ fn a_database_is_used_survives_a_crash_and_grows() {
         let failed = client.send(&process, "fail", "DELETE FROM readings").await;
         assert_eq!(failed["error"], "trap");
         assert_eq!(rows(&home, "SELECT id, device FROM readings"), json!([[1, "a"], [2, "b"]]));
-        assert!(!cli(&home, &["project", "sql", "cold-chain"], "DELETE FROM readings").0);
+        assert!(!home.cli(&["project", "sql", "cold-chain"], "DELETE FROM readings").0);
         assert!(process.terminate().await.unwrap().success());
 
         // The node kills itself between the block in the journal and its execution, and behind the state's commit.
@@ -175,8 +154,7 @@ fn trap_20_a_file_that_is_not_the_named_one_is_refused() {
     runtime.block_on(async {
         let home = Home::new().unwrap();
         let process = home.start(&[]).await.unwrap();
-        let project = home.dir.path().join("project");
-        std::fs::create_dir(&project).unwrap();
+        let project = home.project_dir().unwrap();
         let (deployed, shown) = deploy(&home, &project, "");
         assert!(deployed, "{shown}");
         // What is deployed names its program.
@@ -187,15 +165,14 @@ fn trap_20_a_file_that_is_not_the_named_one_is_refused() {
         let named = manifest("")
             .replace("module = \"sql.wasm\"", &format!("module = \"sql.wasm\"\nsha256 = \"{digest}\""));
         std::fs::write(project.join("w3bstream.toml"), named).unwrap();
-        let path = project.display().to_string();
-        let (deployed, shown) = cli(&home, &["project", "deploy"], &path);
+        let (deployed, shown) = home.cli(&["project", "deploy"], &project);
         assert!(deployed, "{shown}");
         std::fs::write(
             project.join("sql.wasm"),
             wat::parse_str("(module (memory (export \"memory\") 1))").unwrap(),
         )
         .unwrap();
-        let (deployed, shown) = cli(&home, &["project", "deploy"], &path);
+        let (deployed, shown) = home.cli(&["project", "deploy"], &project);
         assert!(!deployed && shown.contains(&digest) && shown.contains("sha256 is"), "{shown}");
         assert!(process.terminate().await.unwrap().success());
     });

@@ -1,6 +1,7 @@
 //! A node in a process of its own, and devices that send until they are acknowledged.
 
 use std::collections::{HashMap, VecDeque};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -107,6 +108,35 @@ impl Home {
         admin.change(&"cold-chain".parse()?, change, &self.owner).await?;
         Ok(())
     }
+
+    /// A registered device, and its project.
+    pub(crate) async fn device(&self, admin: &Admin) -> anyhow::Result<(Device, ProjectId)> {
+        let device = Device::new("device")?;
+        self.register(admin, &device.key).await?;
+        let status = admin.get("/v1/projects/cold-chain").await?;
+        Ok((device, status["id"].as_str().context("a project has an id")?.parse()?))
+    }
+
+    /// A new folder for a project.
+    pub(crate) fn project_dir(&self) -> anyhow::Result<PathBuf> {
+        let dir = self.dir.path().join("project");
+        std::fs::create_dir(&dir)?;
+        Ok(dir)
+    }
+
+    /// A command line for this node.
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command.args(words).arg("--dir").arg(self.node_dir());
+        command
+    }
+
+    /// Runs a command line: whether it did what it was to do, and all that it said.
+    pub(crate) fn cli(&self, words: &[&str], last: impl AsRef<OsStr>) -> (bool, String) {
+        let output = self.command(words).arg("--json").arg(last).output().expect("the binary starts");
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+    }
 }
 
 /// Ends its process when it is dropped.
@@ -139,6 +169,16 @@ impl Process {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// Sends a new message over HTTP and gives what the node answers; an error if it ended meanwhile.
+    pub(crate) async fn send(&self, message: &Envelope) -> anyhow::Result<serde_json::Value> {
+        let kind = [(header::CONTENT_TYPE, w3bstream_wire::CONTENT_TYPE_ENVELOPE.to_owned())];
+        let url = format!("{}/v1/projects/cold-chain/events", self.running.http);
+        let bytes = w3bstream_wire::encode_envelope(message);
+        let answer = Http::default().send((Method::POST, &url), &kind, bytes).await?;
+        assert_eq!(answer.status.as_u16(), 201, "{:?}", answer.json());
+        answer.json()
     }
 
     pub(crate) fn is_running(&mut self) -> bool {

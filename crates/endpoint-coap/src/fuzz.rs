@@ -11,30 +11,11 @@ use proptest::prelude::*;
 use tokio::time::Instant;
 use w3bstream_endpoint::MessageLife;
 use w3bstream_endpoint::conformance::messages;
-use w3bstream_types::{Accepted, AckMode, Form, Refusal, RefusalKind, Submission, SystemClock};
+use w3bstream_types::{Form, Submission, SystemClock};
 
-use crate::CoapConfig;
 use crate::codec::{Block, write};
 use crate::core::{Core, Effect};
-
-fn config() -> CoapConfig {
-    CoapConfig {
-        max_in_flight: 3,
-        max_waiting: 3,
-        max_open_per_source: 4,
-        max_queries: 2,
-        max_exchanges: 12,
-        max_exchanges_per_source: 6,
-        max_sources: 4,
-        max_message_bytes: 1024,
-        max_open_bytes: 2048,
-        max_uploads: 3,
-        max_uploads_per_source: 2,
-        max_upload_bytes: 1024,
-        max_separate: 4,
-        ..CoapConfig::default()
-    }
-}
+use crate::narrow::{BOUNDS, answer, config};
 
 /// What happens next.
 #[derive(Clone, Debug)]
@@ -143,16 +124,6 @@ enum Open {
     Question(u64),
 }
 
-fn answer(how: u8) -> w3bstream_endpoint::Answer {
-    match RefusalKind::ALL.get(usize::from(how)) {
-        Some(kind) => Err(Refusal::new(*kind, "x".repeat(usize::from(how) * 40))),
-        None => {
-            let id = w3bstream_types::MessageId::of_signing_input(&[how]);
-            Ok(Accepted { id, duplicate: how.is_multiple_of(2), mode: AckMode::Durable, results: Vec::new() })
-        }
-    }
-}
-
 impl World {
     fn new() -> Self {
         let now = Instant::now();
@@ -206,11 +177,10 @@ impl World {
     }
 
     fn check(&self) -> Result<(), TestCaseError> {
-        let bounds = [12, 4, 3, 1024, 4, 3, 3, 2048, 2];
         let sizes = self.core.sizes();
         prop_assert!(
-            sizes.iter().zip(bounds).all(|(size, bound)| *size <= bound),
-            "{sizes:?} over {bounds:?}"
+            sizes.iter().zip(BOUNDS).all(|(size, bound)| *size <= bound),
+            "{sizes:?} over {BOUNDS:?}"
         );
         for (to, sent) in &self.sent {
             let received = self.received.get(to).copied().unwrap_or(0);

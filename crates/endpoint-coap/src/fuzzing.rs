@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use coap_lite::MessageType;
 use tokio::time::Instant;
-use w3bstream_types::{Accepted, AckMode, ManualClock, MessageId, Refusal, RefusalKind, Timestamp};
+use w3bstream_types::{ManualClock, Timestamp};
 
-use crate::CoapConfig;
 use crate::codec::{Block, Datagram, read, write};
 use crate::core::{Core, Effect};
+use crate::narrow::{BOUNDS, answer, config};
 
 /// A datagram: a request has one form, and its options are read or answered with a fault.
 pub fn message(bytes: &[u8]) {
@@ -35,27 +35,6 @@ pub fn message(bytes: &[u8]) {
         assert!(options.request_tag.len() <= 8);
     }
 }
-
-fn config() -> CoapConfig {
-    CoapConfig {
-        max_in_flight: 3,
-        max_waiting: 3,
-        max_open_per_source: 4,
-        max_queries: 2,
-        max_exchanges: 12,
-        max_exchanges_per_source: 6,
-        max_sources: 4,
-        max_message_bytes: 1024,
-        max_open_bytes: 2048,
-        max_uploads: 3,
-        max_uploads_per_source: 2,
-        max_upload_bytes: 1024,
-        max_separate: 4,
-        ..CoapConfig::default()
-    }
-}
-
-const BOUNDS: [usize; 9] = [12, 4, 3, 1024, 4, 3, 3, 2048, 2];
 
 /// Datagrams of several senders, answers of the node, and time. Each step is a byte that says what happens and one that
 /// says how long its datagram is.
@@ -118,14 +97,4 @@ fn settle(
     assert!(sizes.iter().zip(BOUNDS).all(|(size, bound)| *size <= bound), "{sizes:?} over {BOUNDS:?}");
     let amplified = traffic.values().any(|(came, went)| *went > 3 * came);
     assert!(!amplified, "somebody is sent more than three times what came from him: {traffic:?}");
-}
-
-fn answer(how: u8) -> w3bstream_endpoint::Answer {
-    match RefusalKind::ALL.get(usize::from(how)) {
-        Some(kind) => Err(Refusal::new(*kind, "x".repeat(usize::from(how) * 40))),
-        None => {
-            let id = MessageId::of_signing_input(&[how]);
-            Ok(Accepted { id, duplicate: how.is_multiple_of(2), mode: AckMode::Durable, results: Vec::new() })
-        }
-    }
 }

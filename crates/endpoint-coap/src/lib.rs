@@ -69,6 +69,8 @@ mod fuzz;
 #[doc(hidden)]
 pub mod fuzzing;
 mod metrics;
+#[cfg(any(test, feature = "fuzzing"))]
+mod narrow;
 mod request;
 mod separate;
 mod upload;

@@ -118,20 +118,8 @@ pub fn batch(bytes: &[u8]) {
 }
 
 fn lines(body: Body, coding: Option<Coding>) -> Vec<Next> {
-    RUNTIME.with(|runtime| {
-        runtime.block_on(async {
-            let mut lines = Lines::new(body, coding, &limits()).expect("there is memory");
-            let mut all = Vec::new();
-            loop {
-                let next = lines.next().await;
-                let last = matches!(next, Next::End | Next::Stop(_));
-                all.push(next);
-                if last {
-                    return all;
-                }
-            }
-        })
-    })
+    let lines = Lines::new(body, coding, &limits()).expect("there is memory");
+    RUNTIME.with(|runtime| runtime.block_on(lines.all()))
 }
 
 /// Compressed bodies: no more comes out than is allowed, and the same in pieces of any size.

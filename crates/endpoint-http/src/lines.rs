@@ -204,6 +204,20 @@ impl Lines {
             return Ok(());
         }
     }
+
+    /// All of them, with what ends them.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) async fn all(mut self) -> Vec<Next> {
+        let mut all = Vec::new();
+        loop {
+            let next = self.next().await;
+            let last = matches!(next, Next::End | Next::Stop(_));
+            all.push(next);
+            if last {
+                return all;
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -213,16 +227,7 @@ mod tests {
     use super::*;
 
     async fn all(body: &[u8], coding: Option<Coding>, limits: &HttpLimits) -> Vec<Next> {
-        let mut lines = Lines::new(Body::from(body.to_vec()), coding, limits).unwrap();
-        let mut all = Vec::new();
-        loop {
-            let next = lines.next().await;
-            let last = matches!(next, Next::End | Next::Stop(_));
-            all.push(next);
-            if last {
-                return all;
-            }
-        }
+        Lines::new(Body::from(body.to_vec()), coding, limits).unwrap().all().await
     }
 
     fn line(text: &str) -> Next {

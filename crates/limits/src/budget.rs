@@ -67,7 +67,7 @@ impl ByteBudget {
         Self(Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))))
     }
 
-    /// ByteBudget that are free.
+    /// Bytes that are free.
     #[must_use]
     pub fn free(&self) -> usize {
         self.0.available_permits()

@@ -145,6 +145,9 @@ impl GuestMetrics {
     /// Takes the metrics among a message's outputs: of each object its members that are numbers or truth values. What is
     /// beyond the limits is counted and not kept, so that a guest cannot fill the node's metrics.
     pub(crate) fn take(&self, outputs: &[Output]) {
+        if outputs.iter().all(|output| output.kind != OutputKind::Metric) {
+            return;
+        }
         let mut applet = None;
         for output in outputs {
             match output.kind {
