@@ -61,6 +61,12 @@ impl WasmerEngine {
         Self { engine, cache: Mutex::new(Cache::new(config.cache_entries.max(1))) }
     }
 
+    /// wasmer's own engine with the stack that guests need, for whoever runs other programs on it.
+    #[must_use]
+    pub fn shared(&self) -> wasmer::Engine {
+        self.engine.clone()
+    }
+
     fn compile(&self, program: &[u8]) -> Result<Loaded, Error> {
         let mut program = Program::prepare(program)?;
         let compile = || wasmer::Module::from_binary(&self.engine, program.bytes());

@@ -10,6 +10,7 @@ use w3bstream_chain::Chain;
 use w3bstream_chain_evm::{EvmChain, EvmSettings};
 use w3bstream_consensus::{ConsensusFactory, Solo, factory};
 use w3bstream_engine::Engine;
+use w3bstream_engine_wasix::{WasixConfig, WasixEngine};
 use w3bstream_engine_wasmer::{WasmerConfig, WasmerEngine};
 use w3bstream_pipeline::{NoProbe, Probe};
 use w3bstream_prover::Prover;
@@ -73,7 +74,7 @@ impl Registry {
             consensus: BTreeMap::new(),
             chains: BTreeMap::new(),
             provers: Vec::new(),
-            engine: Arc::new(|| Ok(Arc::new(WasmerEngine::new(&WasmerConfig::default())))),
+            engine: Arc::new(|| Ok(wasmer())),
             probe: Arc::new(NoProbe),
         };
         empty
@@ -187,6 +188,13 @@ impl Registry {
     pub(crate) fn probe(&self) -> Arc<dyn Probe> {
         self.probe.clone()
     }
+}
+
+/// Applets on wasmer, and WASI programs beside them.
+fn wasmer() -> Arc<dyn Engine> {
+    let applets = WasmerEngine::new(&WasmerConfig::default());
+    let shared = applets.shared();
+    Arc::new(WasixEngine::new(Arc::new(applets), shared, WasixConfig::default()))
 }
 
 /// Settings of the SQLite backend.

@@ -37,7 +37,7 @@ mod ws;
 pub use call::{MAX_STACK_SLOTS, Machine, Stopped, execute};
 pub use context::LOG_TRUNCATED;
 pub use functions::HostFunction;
-pub use program::Program;
+pub use program::{Program, is_wasi};
 
 use crate::{Error, GuestError};
 use context::Context;

@@ -109,6 +109,7 @@ properties! {
     program::handlers_are_those_of_the_right_type,
     program::start_and_initialize_run_first,
     program::digests_are_of_program_and_instrumented_module,
+    program::wasi_programs_run_or_are_unsupported,
     exact::gas_is_exact,
     exact::floats_are_exact,
     exact::nans_are_canonical,

@@ -98,6 +98,7 @@ fn show(outcome: &Outcome, micros: u128, json: bool) {
             "code": outcome.result.ok(), "error": outcome.result.err().map(|e| e.code()),
             "gas": outcome.gas, "microseconds": u64::try_from(micros).unwrap_or(u64::MAX),
             "outputs": outputs.collect::<Vec<_>>(),
+            "removed": outcome.removed.iter().map(|k| text(k)).collect::<Vec<_>>(),
             "writes": outcome.writes.iter().map(|(k, v)| (text(k), text(v))).collect::<BTreeMap<_, _>>(),
             "logs": outcome.logs.iter().map(|l| l.text.clone()).collect::<Vec<_>>(),
         }));
@@ -113,6 +114,9 @@ fn show(outcome: &Outcome, micros: u128, json: bool) {
     }
     for (key, value) in &outcome.writes {
         print(format!("write   {} = {}", text(key), text(value)));
+    }
+    for key in &outcome.removed {
+        print(format!("remove  {}", text(key)));
     }
     for o in &outcome.outputs {
         print(format!("output  {:?} {} {}", o.kind, text(&o.target), text(&o.data)));
