@@ -11,8 +11,6 @@ use w3bstream_engine_wasix::{WasixConfig, WasixEngine};
 use w3bstream_engine_wasmer::{WasmerConfig, WasmerEngine};
 use w3bstream_types::{Digest, EventType, GuestLimits, OutputKind};
 
-/// The descriptor of `/data`.
-pub(crate) const DATA: u32 = 4;
 /// The block's time, in milliseconds.
 pub(crate) const BLOCK_TIME: u64 = 1_700_000_000_123;
 
