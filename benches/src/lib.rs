@@ -4,8 +4,13 @@
 //! | --- | --- | --- |
 //! | [`handler`]: a handler's call with gas, in a fresh instance | wasmer alone, same compiler, no metering | `cargo run --release -p w3bstream-benches -- handler` |
 //! | a batch's append, durable | SQLite alone, same batches, bytes and fsyncs | `cargo run --release -p w3bstream-storage-sqlite --example append` |
+//! | ingest over MQTT | Mosquitto | `scripts/bench-endpoints` |
+//! | ingest over HTTP and gRPC | [`bare`]: axum and tonic alone | `scripts/bench-endpoints` |
+//! | MQTT to handler to database ([`readings`]) | Node-RED with Mosquitto and SQLite | `scripts/bench-node-red` |
 //!
 //! Times depend on the machine and on what else it does; only the ratio of one run says something. No test
 //! asserts a time: tests see to it that both sides do the same work.
 
+pub mod bare;
 pub mod handler;
+pub mod readings;

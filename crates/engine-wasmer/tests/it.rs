@@ -45,6 +45,7 @@ fn call(
             source: Source::default(),
             settlements: &[],
             chains: &[],
+            triggers: &[],
             id: w3bstream_types::Digest::ZERO,
             limits,
         },

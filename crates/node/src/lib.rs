@@ -23,6 +23,9 @@ mod client;
 mod config;
 mod demo;
 mod endpoint_settings;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gate;
 mod legacy;
 mod listeners;

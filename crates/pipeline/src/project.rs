@@ -9,7 +9,8 @@ use w3bstream_consensus::DriverInput;
 use w3bstream_engine::LogLine;
 use w3bstream_types::{AppletName, Genesis, MessageId, OperatorName, ProjectId, ProjectName, Stored};
 
-use crate::counters::Counters;
+use crate::counters::{Counters, GuestMetrics};
+use crate::handover::Handover;
 use crate::recent::Recent;
 use crate::settle::FeeAccount;
 use crate::trigger::Board;
@@ -36,12 +37,16 @@ pub(crate) struct Project {
     pub(crate) name: ProjectName,
     pub(crate) genesis: Genesis,
     pub(crate) counters: Arc<Counters>,
+    /// What its guests submitted.
+    pub(crate) guest_metrics: GuestMetrics,
     /// Something was stored, or a control transaction accepted.
     pub(crate) arrived: Notify,
     /// To the consensus driver.
     pub(crate) driver: mpsc::Sender<DriverInput>,
     /// Messages of the store before this position stand in a final block.
     pub(crate) ordered_before: AtomicU64,
+    /// Blocks of the journal that the executor need not read again.
+    pub(crate) handover: Handover,
     /// The last height in the journal.
     pub(crate) journaled: watch::Sender<u64>,
     /// The last applied height.
@@ -81,9 +86,11 @@ impl Project {
             name,
             genesis,
             counters: Arc::default(),
+            guest_metrics: GuestMetrics::default(),
             arrived: Notify::new(),
             driver,
             ordered_before: AtomicU64::new(0),
+            handover: Handover::default(),
             journaled: watch::Sender::new(at.journaled),
             applied: watch::Sender::new(at.applied),
             attested: watch::Sender::new(at.attested),

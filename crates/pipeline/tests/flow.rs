@@ -263,6 +263,7 @@ impl World {
             settlements: vec![],
             chains: vec![],
             triggers: vec![],
+            database: None,
         }
     }
 

@@ -53,7 +53,9 @@ fn forbidden(package: &str) -> Vec<&'static str> {
         | "w3bstream-endpoint-brokers"
         | "w3bstream-endpoint-coap"
         | "w3bstream-tls" => &[&WASM, &DATABASE, &COMMAND_LINE],
-        "w3bstream-tasks" | "w3bstream-pipeline" => &[&WASM, &NETWORK, &DATABASE, &COMMAND_LINE],
+        "w3bstream-tasks" | "w3bstream-limits" | "w3bstream-pipeline" => {
+            &[&WASM, &NETWORK, &DATABASE, &COMMAND_LINE]
+        }
         _ => &[],
     };
     groups.iter().flat_map(|g| g.iter().copied()).chain(NOWHERE).collect()

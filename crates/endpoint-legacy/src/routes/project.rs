@@ -1,35 +1,19 @@
 //! Projects and their settings.
 
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
-use axum::http::HeaderMap;
+use axum::extract::{Path, State};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use w3bstream_wire::legacy::fold_name;
 
-use super::{AuthQuery, Context, body, created, empty, listed, login, ok};
+use super::{Context, Login, body, created, empty, listed, ok};
 use crate::error::{Answer, ApiError};
-use crate::model::Project;
+use crate::model::{Project, Rest};
 
-/// The column types of the original.
-const TYPES: [&str; 15] = [
-    "INT",
-    "INT8",
-    "INT16",
-    "INT32",
-    "INT64",
-    "UINT",
-    "UINT8",
-    "UINT16",
-    "UINT32",
-    "UINT64",
-    "FLOAT32",
-    "FLOAT64",
-    "TEXT",
-    "BOOL",
-    "TIMESTAMP",
-];
-const DECIMALS: [&str; 2] = ["DECIMAL", "NUMERIC"];
+/// What a column may be.
+pub(crate) fn datatypes() -> Vec<&'static str> {
+    crate::database::datatypes()
+}
 
 #[derive(Deserialize)]
 pub(super) struct NewProject {
@@ -41,13 +25,15 @@ pub(super) struct NewProject {
     #[serde(default)]
     envs: Option<Env>,
     #[serde(default)]
-    database: Option<Database>,
+    database: Option<Value>,
 }
 
 #[derive(Deserialize)]
 struct Env {
     #[serde(default)]
     env: Vec<(String, String)>,
+    #[serde(flatten)]
+    _rest: Rest,
 }
 
 impl Env {
@@ -62,97 +48,14 @@ impl Env {
     }
 }
 
-#[derive(Deserialize)]
-struct Database {
-    schemas: Vec<Schema>,
-}
-
-#[derive(Deserialize)]
-struct Schema {
-    #[serde(default)]
-    tables: Vec<Table>,
-}
-
-#[derive(Deserialize)]
-struct Table {
-    name: String,
-    cols: Vec<Column>,
-    #[serde(default)]
-    keys: Vec<Key>,
-}
-
-#[derive(Deserialize)]
-struct Column {
-    name: String,
-    constrains: Constraints,
-}
-
-#[derive(Deserialize)]
-struct Constraints {
-    datatype: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Key {
-    name: String,
-    column_names: Vec<String>,
-}
-
-impl Database {
-    fn check(&self) -> Result<(), ApiError> {
-        self.schemas.iter().flat_map(|s| &s.tables).try_for_each(Table::check)
-    }
-}
-
-impl Table {
-    fn check(&self) -> Result<(), ApiError> {
-        let bad = |why: String| Err(ApiError::bad(format!("table {:?}: {why}", self.name)));
-        if self.name.is_empty() || self.cols.is_empty() {
-            return bad("needs a name and columns".into());
-        }
-        for column in &self.cols {
-            let known = TYPES.iter().chain(&DECIMALS).any(|t| *t == column.constrains.datatype);
-            if column.name.is_empty() || !known {
-                return bad(format!(
-                    "column {:?} has the datatype {:?}, which is none of {} {}",
-                    column.name,
-                    column.constrains.datatype,
-                    TYPES.join(" "),
-                    DECIMALS.join(" ")
-                ));
-            }
-        }
-        for key in &self.keys {
-            let unknown = key.column_names.iter().find(|c| self.cols.iter().all(|col| col.name != **c));
-            if let Some(column) = unknown {
-                return bad(format!(
-                    "key {:?} names the column {column:?}, which it does not have",
-                    key.name
-                ));
-            }
-        }
-        Ok(())
-    }
-}
-
 fn checked_database(value: Value) -> Result<Value, ApiError> {
-    let database: Database = serde_json::from_value(value.clone())
-        .map_err(|e| ApiError::bad(format!("the body is no PROJECT_DATABASE: {e}")))?;
-    database.check()?;
+    crate::database::read(&value)?;
     Ok(value)
 }
 
-pub(super) async fn create(
-    State(shared): Context,
-    Query(query): Query<AuthQuery>,
-    headers: HeaderMap,
-    bytes: Bytes,
-) -> Answer {
-    let account = login!(shared, headers, query);
-    let raw: Value = body(&bytes)?;
+pub(super) async fn create(State(shared): Context, Login(account): Login, bytes: Bytes) -> Answer {
     let given: NewProject = body(&bytes)?;
-    let database = given.database.map(|d| d.check().map(|()| raw["database"].clone())).transpose()?;
+    let database = given.database.map(checked_database).transpose()?;
     if given.name.is_empty() || given.name.contains('/') {
         return Err(ApiError::bad("name must not be empty and have no '/'"));
     }
@@ -185,43 +88,25 @@ pub(super) async fn create(
     Ok(created(out))
 }
 
-pub(super) async fn list(
-    State(shared): Context,
-    Query(query): Query<AuthQuery>,
-    headers: HeaderMap,
-) -> Answer {
-    let account = login!(shared, headers, query);
+pub(super) async fn list(State(shared): Context, Login(account): Login) -> Answer {
     let mine = shared.store.projects().into_iter().filter(|p| p.account == account.id);
     Ok(listed(mine.map(|p| p.json()).collect()))
 }
 
-pub(super) async fn details(
-    State(shared): Context,
-    Query(query): Query<AuthQuery>,
-    headers: HeaderMap,
-) -> Answer {
-    let account = login!(shared, headers, query);
+pub(super) async fn details(State(shared): Context, Login(account): Login) -> Answer {
     let mine = shared.store.projects().into_iter().filter(|p| p.account == account.id);
     Ok(listed(mine.map(|p| p.detail()).collect()))
 }
 
-pub(super) async fn show(
-    State(shared): Context,
-    Path(name): Path<String>,
-    Query(query): Query<AuthQuery>,
-    headers: HeaderMap,
-) -> Answer {
-    let account = login!(shared, headers, query);
+pub(super) async fn show(State(shared): Context, Login(account): Login, Path(name): Path<String>) -> Answer {
     Ok(ok(shared.own(&account, &name)?.json()))
 }
 
 pub(super) async fn remove(
     State(shared): Context,
+    Login(account): Login,
     Path(name): Path<String>,
-    Query(query): Query<AuthQuery>,
-    headers: HeaderMap,
 ) -> Answer {
-    let account = login!(shared, headers, query);
     let project = shared.own(&account, &name)?;
     shared.delete(&project).await?;
     Ok(empty())
@@ -236,11 +121,9 @@ fn unknown(kind: &str) -> ApiError {
 
 pub(super) async fn config(
     State(shared): Context,
+    Login(account): Login,
     Path((name, kind)): Path<(String, String)>,
-    Query(query): Query<AuthQuery>,
-    headers: HeaderMap,
 ) -> Answer {
-    let account = login!(shared, headers, query);
     let project = shared.own(&account, &name)?;
     match kind.as_str() {
         "PROJECT_ENV" => Ok(ok(project.env_json())),
@@ -259,14 +142,28 @@ struct SignedKeys {
     signed_keys: Vec<String>,
 }
 
+/// Reads bodies that may be anything: what is kept of them has each name once.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_any(bytes: &[u8]) {
+    if let Ok(env) = body::<Env>(bytes).and_then(Env::checked) {
+        let names: std::collections::BTreeSet<_> = env.iter().map(|(name, _)| name).collect();
+        assert_eq!(names.len(), env.len(), "a name stands twice");
+    }
+    if let Ok(database) = body::<Database>(bytes) {
+        let _ = database.check();
+    }
+    let _ = (body::<SignedKeys>(bytes).is_ok(), body::<NewProject>(bytes).is_ok());
+    if let Ok(project) = serde_json::from_slice::<Project>(bytes) {
+        let _ = (project.plan(), project.json(), project.env_json());
+    }
+}
+
 pub(super) async fn set_config(
     State(shared): Context,
+    Login(account): Login,
     Path((name, kind)): Path<(String, String)>,
-    Query(query): Query<AuthQuery>,
-    headers: HeaderMap,
     bytes: Bytes,
 ) -> Answer {
-    let account = login!(shared, headers, query);
     let id = shared.own(&account, &name)?.id;
     match kind.as_str() {
         "PROJECT_ENV" => {

@@ -257,6 +257,7 @@ fn a_state_that_cannot_be_read_is_no_outcome() {
         source: w3bstream_engine::Source::default(),
         settlements: &[],
         chains: &[],
+        triggers: &[],
         id: w3bstream_types::Digest::ZERO,
         limits: &GuestLimits::default(),
     };

@@ -152,6 +152,7 @@ impl World {
             source: Source { block_time: BLOCK_TIME, time: 77, ..Source::default() },
             settlements: &[],
             chains: &[],
+            triggers: &[],
             id: self.id,
             limits: &self.limits,
         };

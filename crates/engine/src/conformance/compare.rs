@@ -124,6 +124,7 @@ fn run_block(
                 source: Source::default(),
                 settlements: &[],
                 chains: &[],
+                triggers: &[],
                 id: w3bstream_types::Digest::ZERO,
                 limits: &limits,
             };
