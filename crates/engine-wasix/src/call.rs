@@ -13,8 +13,9 @@ use crate::files::Files;
 use crate::guest::{self, End, Plan};
 use crate::host::{self, Closed};
 use crate::program::WasiProgram;
+use crate::quota::Quota;
 use crate::state::{NoEnd, channel};
-use crate::tree::{Quota, Tree};
+use crate::tree::Tree;
 
 /// Most elements that a call's tables get, whatever its limits say.
 pub(crate) const MAX_TABLE_ELEMENTS: u64 = 10_000_000;

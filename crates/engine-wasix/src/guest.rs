@@ -167,7 +167,8 @@ fn conclude(book: &Shared, result: Result<(), Halt>, reason: Reason) -> Result<O
 mod tests {
     use super::*;
     use crate::book::Book;
-    use crate::tree::{Quota, Tree};
+    use crate::quota::Quota;
+    use crate::tree::Tree;
     use w3bstream_types::{Digest, GuestLimits};
 
     fn plan() -> Plan {

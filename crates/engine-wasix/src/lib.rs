@@ -25,6 +25,7 @@ mod host;
 mod link;
 mod own;
 mod program;
+mod quota;
 mod rules;
 pub mod runner;
 mod state;
@@ -38,7 +39,7 @@ use std::time::Duration;
 use w3bstream_engine::{Call, Engine, Error, ErrorKind, HostState, Module, Outcome};
 use w3bstream_types::Digest;
 
-pub use tree::Quota;
+pub use quota::Quota;
 
 use call::Setup;
 use host::Closed;

@@ -11,6 +11,7 @@ use w3bstream_engine::abi::price;
 use w3bstream_engine::{Error, GuestError};
 
 use crate::book::{ENTRY_BYTES, Shared, Stop};
+use crate::quota::Quota;
 
 /// Where the files are, for guests and in the state.
 pub(crate) const ROOT: &str = "/data";
@@ -20,23 +21,6 @@ const MAX_PATH_BYTES: usize = 512;
 const MAX_NAME_BYTES: usize = 255;
 /// Deepest folder.
 const MAX_DEPTH: usize = 32;
-
-/// How much an applet may keep in files. Part of what a subnet agrees on, as the limits of its guests are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Quota {
-    /// Files and folders, all together.
-    pub entries: u64,
-    /// Files and folders in one folder.
-    pub folder_entries: usize,
-    /// Bytes of all files together.
-    pub bytes: u64,
-}
-
-impl Default for Quota {
-    fn default() -> Self {
-        Self { entries: 4_096, folder_entries: 1_024, bytes: 64 * 1024 * 1024 }
-    }
-}
 
 /// Asks for a key of the applet's state.
 pub(crate) type Get = Box<dyn Fn(Vec<u8>) -> Result<Option<Vec<u8>>, Error> + Send>;
