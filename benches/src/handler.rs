@@ -170,6 +170,7 @@ impl Ours {
             env: &[],
             settlements: &[],
             chains: &[],
+            triggers: &[],
             id: w3bstream_types::Digest::ZERO,
             limits,
         };

@@ -142,9 +142,13 @@ fn a_database_is_used_survives_a_crash_and_grows() {
             let _ = client.try_send(&process, "temperature", &insert).await;
             process.ended().await.unwrap();
             assert!(mark.exists(), "{point} was not reached\n{}", home.log());
+            // What was begun is made good before the next point, or it would be reached before the next message comes.
+            let process = home.start(&[]).await.unwrap();
+            settled(&process.admin).await.unwrap();
+            assert_eq!(rows(&home, "SELECT count(*) FROM readings"), json!([[3 + n]]), "{point}");
+            assert!(process.terminate().await.unwrap().success());
         }
         let process = home.start(&[]).await.unwrap();
-        settled(&process.admin).await.unwrap();
         let all = rows(&home, "SELECT id, device FROM readings ORDER BY id");
         assert_eq!(all, json!([[1, "a"], [2, "b"], [3, "crash-0"], [4, "crash-1"], [5, "crash-2"]]));
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -31,9 +32,38 @@ pub(crate) struct Counters {
     pub(crate) settling: AtomicU64,
 }
 
+/// A message that is on its way to the store. It leaves the backlog when this is dropped, unless it was stored.
+#[derive(Debug)]
+pub(crate) struct Expected {
+    counters: Arc<Counters>,
+    stored: bool,
+}
+
+impl Expected {
+    /// It is there, and will be ordered.
+    pub(crate) fn stored(mut self) {
+        self.stored = true;
+    }
+}
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        if !self.stored {
+            Counters::take(&self.counters.backlog, 1);
+        }
+    }
+}
+
 impl Counters {
     pub(crate) fn add(counter: &AtomicU64, n: u64) {
         counter.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Counts a message into the backlog before it is given to the store: from then on it may be ordered at any moment, and what is
+    /// taken off before it is added would be there for ever.
+    pub(crate) fn expect(self: &Arc<Self>) -> Expected {
+        Self::add(&self.backlog, 1);
+        Expected { counters: Arc::clone(self), stored: false }
     }
 
     /// Takes `n` off the backlog, which may have been estimated too low after a restart.
@@ -103,7 +133,13 @@ const MAX_GUEST_METRIC_NAME: usize = 64;
 
 /// Numbers that a project's guests submitted with `ws_submit_metrics`, by applet and name: the last of each.
 #[derive(Debug, Default)]
-pub(crate) struct GuestMetrics(Mutex<(BTreeMap<(AppletName, String), f64>, u64)>);
+pub(crate) struct GuestMetrics(Mutex<Submitted>);
+
+#[derive(Debug, Default)]
+struct Submitted {
+    last: BTreeMap<(AppletName, String), f64>,
+    dropped: u64,
+}
 
 impl GuestMetrics {
     /// Takes the metrics among a message's outputs: of each object its members that are numbers or truth values. What is
@@ -136,23 +172,25 @@ impl GuestMetrics {
             let fits = known && !name.is_empty() && name.len() <= MAX_GUEST_METRIC_NAME;
             let number = value.as_f64().or_else(|| value.as_bool().map(f64::from));
             let key = (applet.clone(), name);
-            match number.filter(|_| fits && (all.0.len() < MAX_GUEST_METRICS || all.0.contains_key(&key))) {
-                Some(number) => drop(all.0.insert(key, number)),
-                None => all.1 += 1,
+            match number
+                .filter(|_| fits && (all.last.len() < MAX_GUEST_METRICS || all.last.contains_key(&key)))
+            {
+                Some(number) => drop(all.last.insert(key, number)),
+                None => all.dropped += 1,
             }
         }
     }
 
     fn write(&self, out: &mut String, project: &ProjectName) {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for ((applet, name), value) in &all.0 {
+        for ((applet, name), value) in &all.last {
             let labels = format!("project=\"{project}\",applet=\"{applet}\",name=\"{name}\"");
             let _ = writeln!(out, "w3b_guest_metric{{{labels}}} {value}");
         }
     }
 
     fn dropped(&self) -> u64 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).1
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).dropped
     }
 }
 
@@ -214,5 +252,19 @@ mod tests {
         assert_eq!(out.matches("w3b_guest_metric{").count(), MAX_GUEST_METRICS);
         assert!(out.contains("name=\"t.max\"} 7\n"), "a known one goes on: {out}");
         assert!(out.contains(&format!("}} {}\n", 4 + 300 + 300 - (MAX_GUEST_METRICS - 2))), "{out}");
+    }
+
+    /// The ordering stage may see a message in the store before whoever stored it hears so.
+    #[test]
+    fn what_is_ordered_before_it_is_known_to_be_stored_leaves_no_backlog() {
+        let counters = Arc::new(Counters::default());
+        let backlog = || counters.backlog.load(Ordering::Relaxed);
+        let (first, repeat, lost) = (counters.expect(), counters.expect(), counters.expect());
+        assert_eq!(backlog(), 3);
+        counters.ordered(1);
+        first.stored();
+        assert_eq!(backlog(), 2);
+        drop((repeat, lost));
+        assert_eq!(backlog(), 0);
     }
 }

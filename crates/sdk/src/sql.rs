@@ -28,7 +28,6 @@ use crate::{Error, host};
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// A statement with `?` for each parameter, which are then given in order.
-#[must_use]
 pub fn statement(text: &str) -> Statement {
     let mut json = String::from("{\"statement\":");
     push_text(&mut json, text);

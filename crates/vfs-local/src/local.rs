@@ -61,7 +61,7 @@ impl LocalVfs {
     pub(crate) fn store_state_only(&self, project: ProjectId, applied: Applied) {
         let job = move |tx: &Transaction<'_>| state::apply(tx, project, (&applied, 0));
         let stored: Result<Digest, Fault> = pollster::block_on(self.database.write(1, job));
-        drop(stored.map_err(|f| panic!("{f:?}")));
+        assert!(stored.is_ok(), "{stored:?}");
     }
 
     async fn read<T: Send + 'static>(
