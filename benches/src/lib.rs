@@ -3,9 +3,12 @@
 //! | What | Rival | How |
 //! | --- | --- | --- |
 //! | [`handler`]: a handler's call with gas, in a fresh instance | wasmer alone, same compiler, no metering | `cargo run --release -p w3bstream-benches -- handler` |
+//! | the same | wasmtime alone with its pools; one instance of it, reused | the same |
+//! | [`engines`]: host call, warm start, cached load, runaways, the instrumentation pass | limits; the same module as it was written | the same |
 //! | a batch's append, durable | SQLite alone, same batches, bytes and fsyncs | `cargo run --release -p w3bstream-storage-sqlite --example append` |
 //!
 //! Times depend on the machine and on what else it does; only the ratio of one run says something. No test
 //! asserts a time: tests see to it that both sides do the same work.
 
+pub mod engines;
 pub mod handler;

@@ -14,9 +14,12 @@ mod interpreter {
 }
 
 /// What finds each fault. A fault that more finds is fine; one that nothing finds is a hole in the kit.
-const FOUND_BY: [(Fault, &str); 6] = [
+const FOUND_BY: [(Fault, &str); 9] = [
     (Fault::GasOffByOne, "gas_is_exact"),
+    (Fault::OneCost, "multiplications_cost_one"),
     (Fault::RoundsFloats, "floats_are_exact"),
+    (Fault::OneRounding, "floats_are_exact"),
+    (Fault::OneOrder, "outputs_keep_their_order"),
     (Fault::LeaksFailedWrites, "trap_drops_writes_and_outputs_but_not_logs"),
     (Fault::RemembersWrites, "state_does_not_leak_between_calls"),
     (Fault::DropsLogs, "trap_drops_writes_and_outputs_but_not_logs"),

@@ -23,6 +23,7 @@ mod client;
 mod config;
 mod demo;
 mod endpoint_settings;
+mod engines;
 mod gate;
 mod legacy;
 mod listeners;
@@ -39,8 +40,8 @@ pub use builder::{Node, NodeBuilder, Running};
 pub use cli::main;
 pub use client::{Admin, Answer, Http, read_running};
 pub use config::{
-    AdminSettings, ChainSettings, Config, ConsensusSettings, ENV_PREFIX, GuestLimitsCaps, LimitSettings,
-    LogSettings, StorageSettings,
+    AdminSettings, ChainSettings, Config, ConsensusSettings, ENV_PREFIX, EngineSettings, GuestLimitsCaps,
+    LimitSettings, LogSettings, StorageSettings,
 };
 pub use endpoint_settings::{
     Anonymous, BrokerSettings, BrokerTells, CoapSettings, GrpcSettings, HttpSettings, LegacySettings,
