@@ -56,7 +56,8 @@ impl Tunables for Pooling {
         style: &MemoryStyle,
         place: NonNull<VMMemoryDefinition>,
     ) -> Result<VMMemory, MemoryError> {
-        if ty.shared || !matches!(style, MemoryStyle::Static) {
+        if cfg!(not(target_os = "linux")) || ty.shared || !matches!(style, MemoryStyle::Static) {
+            // Elsewhere the system empties memory in other ways.
             // SAFETY: our caller's promise about `place` is the one that is asked of us.
             return unsafe { self.base.create_vm_memory(ty, style, place) };
         }

@@ -75,7 +75,7 @@ fn link(
         ValueType::Reference => ValType::Ref(RefType::EXTERNREF),
     };
     let ty = FuncType::new(engine, function.params.iter().map(ty), function.result.iter().map(ty));
-    let run = move |caller: Caller<'_, Handles>, args: &[Val], results: &mut [Val]| {
+    let run = move |caller: Caller<'_, Handles>, args: &[Val], results: &mut [Val]| -> wasmtime::Result<()> {
         let mut given = [Value::I32(0); MOST_PARAMS];
         for (place, arg) in given.iter_mut().zip(args) {
             *place = match arg {
@@ -139,8 +139,9 @@ impl<'a> Running<'a> {
     }
 
     fn global(&mut self, global: Reserved) -> Result<Global, Error> {
+        let template = self.template;
         let place = Reserved::ALL.iter().position(|g| *g == global);
-        let export = place.and_then(|p| self.template.globals.get(p));
+        let export = place.and_then(|p| template.globals.get(p));
         let found = export.and_then(|e| self.instance.get_module_export(&mut self.store, e));
         let found = found.and_then(Extern::into_global);
         found.ok_or_else(|| host(format!("global {} is missing", global.name())))
@@ -200,7 +201,7 @@ fn missing(export: &str, e: wasmtime::Error) -> Stopped {
 /// Why a guest stopped: traps are its own doing, but for those that are there to protect this node.
 fn stopped(e: wasmtime::Error) -> Stopped {
     let guest = e.is::<abi::Trap>();
-    match e.downcast_ref::<Trap>() {
+    match e.downcast_ref::<Trap>().copied() {
         Some(Trap::StackOverflow) => {
             Stopped::Host(failed("a guest reached the end of the native stack before its own limit", e))
         }

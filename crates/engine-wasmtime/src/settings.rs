@@ -51,6 +51,7 @@ pub(crate) fn of(config: &WasmtimeConfig) -> Config {
     // The pass admits less than wasmtime does; what it does not admit shall not be compiled either.
     own.wasm_simd(false).wasm_relaxed_simd(false).wasm_multi_memory(false).wasm_memory64(false);
     own.wasm_tail_call(false).wasm_extended_const(false).wasm_wide_arithmetic(false);
+    own.wasm_gc(false).wasm_function_references(false).wasm_exceptions(false);
     // References to the host are all null, so there is nothing to collect.
     own.collector(Collector::Null);
     own

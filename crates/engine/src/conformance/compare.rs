@@ -106,7 +106,7 @@ pub(super) fn events(place: Place, plan: &Plan, handlers: &[String]) -> Result<V
     let (seed, partition, block) = place;
     let mut dice = Dice::new(seed << 32 | partition << 24 | block as u64);
     let handlers: Vec<&String> = handlers.iter().filter(|h| h.starts_with('h')).collect();
-    let mut event = || {
+    let mut event = || -> Result<Event, String> {
         let len = dice.below(100);
         let payload = dice.bytes(len);
         let rid = 1 + i32::try_from(dice.below(65_536) * (1 + dice.below(30_000))).unwrap_or(1);

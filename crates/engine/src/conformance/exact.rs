@@ -134,7 +134,7 @@ pub(super) fn outputs_keep_their_order(engine: &Arc<dyn Engine>) -> Checked {
     ];
     let outcome = Rig::new(engine, &fields.concat())?.returns("h", 0)?;
     let got: Vec<&[u8]> = outcome.outputs.iter().map(|o| o.data.as_slice()).collect();
-    same("outputs", got.as_slice(), &[b"c", b"a", b"b"].map(<[u8]>::as_ref))
+    same("outputs", got.as_slice(), &[&b"c"[..], b"a", b"b"])
 }
 
 /// Each operation's own price, where [`gas_is_exact`] has others beside it.

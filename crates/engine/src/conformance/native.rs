@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use w3bstream_types::{ContractAnswer, ContractCall, Digest, EventType, GuestLimits};
+use w3bstream_types::{Digest, EventType, GuestLimits};
 
 use super::rig::{ensure, module, same};
 use super::{Checked, MemoryState};
@@ -177,10 +177,6 @@ impl HostState for Waits<'_> {
             std::thread::yield_now();
         }
         self.inside.fetch_sub(1, Ordering::SeqCst);
-        Ok(None)
-    }
-
-    fn contract(&mut self, _: &ContractCall) -> Result<Option<ContractAnswer>, Error> {
         Ok(None)
     }
 }

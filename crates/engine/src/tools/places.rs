@@ -21,6 +21,7 @@ impl Places {
     }
 
     /// Takes a place, and blocks this thread while there is none.
+    #[must_use]
     pub fn take(&self) -> Place<'_> {
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let full = |taken: &mut usize| *taken >= self.most;
