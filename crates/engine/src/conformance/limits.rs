@@ -220,7 +220,7 @@ pub(super) fn host_functions_are_paid_by_length(engine: &Arc<dyn Engine>) -> Che
 const EXCESSES: [(&str, &str, Option<GuestError>); 9] = [
     ("gas", "(loop $l (br $l)) (i32.const 0)", Some(GuestError::OutOfGas)),
     ("stack", "(call $deeper (i32.const 0))", Some(GuestError::StackOverflow)),
-    ("memory", "(loop $l (br_if $l (i32.ge_s (memory.grow (i32.const 1)) (i32.const 0)))) (i32.const 0)", None),
+    ("pages", "(loop $l (br_if $l (i32.ge_s (memory.grow (i32.const 1)) (i32.const 0)))) (i32.const 0)", None),
     (
         "tables",
         "(loop $l (br_if $l (i32.ge_s (table.grow $t (ref.null func) (i32.const 7)) (i32.const 0)))) (i32.const 0)",
