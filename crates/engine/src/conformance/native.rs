@@ -289,6 +289,11 @@ pub fn instances_see_nothing_of_each_other(engine: &Arc<dyn Engine>) -> Checked 
     let returning = load(engine, &body(1, ""))?;
     let trapping = load(engine, &body(1, "unreachable"))?;
     let larger = load(engine, &body(9, ""))?;
+    // What another instance had grown by is out of reach.
+    let beyond = "(i32.load (i32.mul (memory.size) (i32.const 65536)))";
+    let beyond =
+        format!(r#"(memory (export "memory") 1) (func (export "h") (param i32) (result i32) {beyond})"#);
+    let beyond = load(engine, &beyond)?;
     let limits = GuestLimits { memory_bytes: 64 << 16, ..GuestLimits::default() };
     let (one, nine) = (outcome(&*returning, 1, &limits)?.result, outcome(&*larger, 1, &limits)?.result);
     ensure(one.is_ok() && nine.is_ok() && one != nine, || format!("the programs gave {one:?} and {nine:?}"))?;
@@ -297,7 +302,8 @@ pub fn instances_see_nothing_of_each_other(engine: &Arc<dyn Engine>) -> Checked 
             let trapped = outcome(&*trapping, 255 - rid, &limits)?.result;
             same("a trap", &trapped, &Err(GuestError::Trap))?;
             same("a fresh instance", &outcome(&*returning, rid, &limits)?.result, &one)?;
-            same("a larger fresh instance", &outcome(&*larger, rid, &limits)?.result, &nine)
+            same("a larger fresh instance", &outcome(&*larger, rid, &limits)?.result, &nine)?;
+            same("beyond its memory", &outcome(&*beyond, rid, &limits)?.result, &Err(GuestError::Trap))
         })
     };
     rounds()?;
