@@ -50,5 +50,7 @@ pub use endpoint_settings::{
 pub use gate::{MqttUser, MqttUsers};
 pub use manifest_file::{AppletFile, Circuit, Loaded, ManifestFile, ProofFile, SettlementFile};
 pub use paths::Paths;
-pub use registry::{ChainContext, ChainFactory, ProverFactory, Registry, StorageContext, StorageFactory};
+pub use registry::{
+    ChainContext, ChainFactory, EngineFactory, ProverFactory, Registry, StorageContext, StorageFactory,
+};
 pub use setup::{Made, init, open_wallet};
