@@ -6,9 +6,14 @@
 //! | the same | wasmtime alone with its pools; one instance of it, reused | the same |
 //! | [`engines`]: host call, warm start, cached load, runaways, the instrumentation pass | limits; the same module as it was written | the same |
 //! | a batch's append, durable | SQLite alone, same batches, bytes and fsyncs | `cargo run --release -p w3bstream-storage-sqlite --example append` |
+//! | ingest over MQTT | Mosquitto | `scripts/bench-endpoints` |
+//! | ingest over HTTP and gRPC | [`bare`]: axum and tonic alone | `scripts/bench-endpoints` |
+//! | MQTT to handler to database ([`readings`]) | Node-RED with Mosquitto and SQLite | `scripts/bench-node-red` |
 //!
 //! Times depend on the machine and on what else it does; only the ratio of one run says something. No test
 //! asserts a time: tests see to it that both sides do the same work.
 
+pub mod bare;
 pub mod engines;
 pub mod handler;
+pub mod readings;

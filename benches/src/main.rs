@@ -1,23 +1,33 @@
-//! `cargo run --release -p w3bstream-benches -- handler [ROUNDS]`
+//! `cargo run --release -p w3bstream-benches -- handler [ROUNDS] | bare ADDRESS | readings FOLDER`
 #![allow(clippy::print_stdout, reason = "a program that prints tables")]
 
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use w3bstream_benches::{engines, handler};
+use w3bstream_benches::{bare, engines, handler, readings};
 
 /// The applet of the example, as it is committed.
 const APPLET: &str = "../artefacts/cold-chain.wasm";
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let rounds = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["handler"] => 20_000,
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["handler"] => compare_handlers(20_000),
         ["handler", rounds] => {
-            rounds.parse().with_context(|| format!("{rounds:?} is no number of rounds"))?
+            compare_handlers(rounds.parse().with_context(|| format!("{rounds:?} is no number of rounds"))?)
         }
-        _ => bail!("say which bench: handler [ROUNDS]"),
-    };
+        ["bare", address] => {
+            let address =
+                address.parse().with_context(|| format!("{address:?} is no address with a port"))?;
+            let runtime = tokio::runtime::Runtime::new()?;
+            runtime.block_on(bare::serve(address, |bound| println!("http://{bound}")))
+        }
+        ["readings", folder] => readings::write(Path::new(folder)),
+        _ => bail!("say which: handler [ROUNDS], bare ADDRESS, or readings FOLDER"),
+    }
+}
+
+fn compare_handlers(rounds: usize) -> anyhow::Result<()> {
     if cfg!(debug_assertions) {
         println!("built without optimisation: these times say nothing");
     }

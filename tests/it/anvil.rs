@@ -42,8 +42,7 @@ impl Anvil {
     async fn ask(&self, method: &str, params: Value) -> Value {
         let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
         let kind = [(header::CONTENT_TYPE, "application/json".to_owned())];
-        let answer =
-            w3bstream_node::Http::default().send((Method::POST, &self.rpc), &kind, body.into()).await;
+        let answer = w3bstream_node::Http::default().send((Method::POST, &self.rpc), &kind, body).await;
         let answer: Value = answer.unwrap().json().unwrap();
         assert!(answer.get("error").is_none(), "{method}: {answer}");
         answer["result"].clone()

@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod anvil;
+mod bench;
 mod cli;
 mod crash;
 mod guests;
 mod legacy;
 mod public;
+mod revoked;
 mod settle;
 mod support;

@@ -26,6 +26,9 @@
 
 mod chain;
 mod errors;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 mod rpc;
 mod settings;

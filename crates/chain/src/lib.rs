@@ -20,6 +20,9 @@ mod chain;
 pub mod conformance;
 pub mod encode;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hash;
 pub mod memory;
 mod rlp;

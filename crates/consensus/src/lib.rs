@@ -84,6 +84,9 @@ mod consensus;
 mod driver;
 mod erased;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod guard;
 mod solo;
 mod wal;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
+use w3bstream_limits::Counter;
 use w3bstream_types::Timestamp;
 
 use crate::config::BrokerConfig;
@@ -29,6 +30,8 @@ pub(crate) struct Outgoing {
 pub(crate) struct Broker {
     pub(crate) config: BrokerConfig,
     pub(crate) counters: Counters,
+    /// Messages of this broker that wait for the node's answer.
+    pub(crate) in_flight: Counter,
     /// Wakes the connection.
     pub(crate) wake: Arc<Notify>,
     max_queued: usize,
@@ -57,6 +60,7 @@ impl Broker {
         Self {
             config,
             counters: Counters::default(),
+            in_flight: Counter::default(),
             wake: Arc::default(),
             max_queued,
             state: Mutex::new(state),
@@ -71,7 +75,7 @@ impl Broker {
             connected: state.connected,
             since: state.since,
             last_error: state.last_error.clone(),
-            in_flight: self.counters.in_flight.get(),
+            in_flight: self.in_flight.get(),
             metrics: self.counters.snapshot(),
         }
     }

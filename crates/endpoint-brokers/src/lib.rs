@@ -35,6 +35,9 @@
 mod broker;
 mod config;
 mod endpoint;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod incoming;
 mod link;
 mod metrics;

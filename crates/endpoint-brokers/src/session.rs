@@ -9,6 +9,7 @@ use bytes::{Buf as _, BytesMut};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use w3bstream_endpoint::{Answer, Arrival};
+use w3bstream_limits::Permit;
 use w3bstream_types::{Malformed, Received, Refusal, RefusalKind, Submission};
 use w3bstream_wire::{AckBody, Ingress, RefusalBody, device_topic, is_level, refusal_reason};
 
@@ -16,7 +17,7 @@ use crate::broker::{Broker, Outgoing};
 use crate::config::Tell;
 use crate::order::InOrder;
 use crate::packet::{Code, Codec, Due, Fault, Frame, Incoming, Message, Publish, Told, frame, head};
-use crate::shared::{Mailbox, Origin, Permit, Phase, Shared, offer};
+use crate::shared::{Mailbox, Origin, Phase, Shared, offer};
 
 /// The packet id of SUBSCRIBE. Publications have the others.
 const SUBSCRIBE_ID: NonZeroU16 = NonZeroU16::MAX;
@@ -78,7 +79,7 @@ pub(crate) struct Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.broker.counters.in_flight.set(0);
+        self.broker.in_flight.set(0);
     }
 }
 
@@ -306,7 +307,7 @@ impl Session {
         }
         self.emit(out, false);
         self.deliver(out);
-        self.broker.counters.in_flight.set(self.line.open() + self.loose);
+        self.broker.in_flight.set(self.line.open() + self.loose);
         if phase >= Phase::Closing {
             return Err(End::Closing);
         }

@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use w3bstream_endpoint::{Ack, Answer, Arrival};
+use w3bstream_limits::{InFlight, Permit};
 use w3bstream_types::{Clock, MessageId, ProjectName, Received, Refusal, RefusalKind, Submission};
 
 use crate::BrokersConfig;
@@ -23,7 +24,8 @@ pub(crate) enum Phase {
 pub(crate) struct Shared {
     pub(crate) config: BrokersConfig,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) budget: Budget,
+    /// What is in flight over all brokers.
+    pub(crate) budget: InFlight,
     pub(crate) phase: watch::Sender<Phase>,
     arrivals: Mutex<Option<mpsc::Sender<Arrival>>>,
 }
@@ -39,7 +41,7 @@ impl Shared {
         // As many as the budget lets in, so the channel is never full.
         let (sender, receiver) = mpsc::channel(config.max_in_flight_total);
         let shared = Self {
-            budget: Budget::new(&config),
+            budget: InFlight::new(config.max_in_flight_total, config.max_in_flight_bytes),
             config,
             clock,
             phase: watch::Sender::new(Phase::Running),
@@ -63,50 +65,6 @@ impl Shared {
     /// The way in for arrivals; `None` when the endpoint is closing.
     pub(crate) fn arrivals(&self) -> Option<mpsc::Sender<Arrival>> {
         lock(&self.arrivals).clone()
-    }
-}
-
-/// Bounds what is in flight over all brokers, in messages and in bytes.
-#[derive(Debug)]
-pub(crate) struct Budget {
-    messages: Arc<Semaphore>,
-    kib: Arc<Semaphore>,
-    most_kib: u32,
-}
-
-/// A message's part of the budget, given back when its answer is known.
-#[derive(Debug)]
-pub(crate) struct Permit {
-    _message: OwnedSemaphorePermit,
-    _kib: OwnedSemaphorePermit,
-}
-
-impl Budget {
-    fn new(config: &BrokersConfig) -> Self {
-        let most_kib = u32::try_from(config.max_in_flight_bytes.div_ceil(1024)).unwrap_or(u32::MAX >> 3);
-        Self {
-            messages: Arc::new(Semaphore::new(config.max_in_flight_total)),
-            kib: Arc::new(Semaphore::new(most_kib as usize)),
-            most_kib,
-        }
-    }
-
-    fn kib(&self, bytes: usize) -> u32 {
-        u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).min(self.most_kib)
-    }
-
-    /// Takes a part for a packet of `bytes`, if there is one.
-    pub(crate) fn take(&self, bytes: usize) -> Option<Permit> {
-        let message = Arc::clone(&self.messages).try_acquire_owned().ok()?;
-        let kib = Arc::clone(&self.kib).try_acquire_many_owned(self.kib(bytes)).ok()?;
-        Some(Permit { _message: message, _kib: kib })
-    }
-
-    /// Waits for a part; `None` never comes, as the semaphores are never closed.
-    pub(crate) async fn wait(&self, bytes: usize) -> Option<Permit> {
-        let kib = Arc::clone(&self.kib).acquire_many_owned(self.kib(bytes)).await.ok()?;
-        let message = Arc::clone(&self.messages).acquire_owned().await.ok()?;
-        Some(Permit { _message: message, _kib: kib })
     }
 }
 

@@ -433,7 +433,7 @@ impl Core {
     }
 
     /// How much there is of everything, for tests of the bounds.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn sizes(&self) -> [usize; 9] {
         [
             self.exchanges.len(),

@@ -65,6 +65,9 @@ mod endpoint;
 mod exchange;
 #[cfg(test)]
 mod fuzz;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod metrics;
 mod request;
 mod separate;

@@ -78,7 +78,7 @@ impl Uploads {
         self.table.len()
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes
     }

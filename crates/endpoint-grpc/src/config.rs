@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use w3bstream_endpoint::{Error, ErrorKind};
+use w3bstream_limits::check_spans;
 
 use crate::acceptor::{Acceptor, Plain};
 
@@ -105,7 +106,7 @@ impl Default for GrpcLimits {
             max_header_bytes: 16 * 1024,
             max_listed_refusals: 1000,
             handshake_timeout: Duration::from_secs(10),
-            message_timeout: Duration::from_secs(60),
+            message_timeout: Duration::from_secs(20),
             stream_idle_timeout: Duration::from_secs(300),
             overload_wait: Duration::from_millis(250),
             ack_timeout: Duration::from_secs(30),
@@ -123,7 +124,6 @@ impl Default for GrpcLimits {
 const MOST: usize = u32::MAX as usize / 2;
 /// A token alone may have 4 KiB, and every client sends some headers of its own.
 const LEAST_HEADER_BYTES: u32 = 4096;
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl GrpcLimits {
     /// Checks that the endpoint can work with these limits.
@@ -167,14 +167,8 @@ impl GrpcLimits {
             ("write_timeout", self.write_timeout),
             ("health_interval", self.health_interval),
         ];
-        if let Some((name, _)) = spans.iter().find(|(_, v)| v.is_zero() || *v > LONGEST) {
-            return bad(format!("{name} must be more than nothing and at most a day"));
-        }
         let may_be_zero = [("overload_wait", self.overload_wait), ("close_timeout", self.close_timeout)];
-        if let Some((name, _)) = may_be_zero.iter().find(|(_, v)| *v > LONGEST) {
-            return bad(format!("{name} must be at most a day"));
-        }
-        Ok(())
+        check_spans(&spans, &may_be_zero).or_else(bad)
     }
 }
 

@@ -60,11 +60,13 @@
 //! Whoever can connect can watch all messages' states: listen where only those reach who may.
 
 mod acceptor;
-mod caps;
 mod codec;
 mod config;
 mod conn;
 mod flow;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod health;
 mod ingest;
 mod messages;

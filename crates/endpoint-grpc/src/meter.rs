@@ -75,6 +75,21 @@ impl Framing {
     }
 }
 
+/// Goes over a stream that may be anything, in pieces of any size: the messages are the same.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_any(bytes: &[u8], step: usize, most: usize) {
+    let mut whole = Framing::default();
+    let good = whole.read(bytes, most).is_ok();
+    let mut pieces = Framing::default();
+    let also = bytes.chunks(step).all(|piece| pieces.read(piece, most).is_ok());
+    assert_eq!(good, also, "it depends on the pieces in which a stream comes");
+    if good {
+        let state = |f: &Framing| (f.have, f.left, f.complete, f.inside());
+        assert_eq!(state(&whole), state(&pieces));
+        assert!(whole.left <= most && whole.complete <= bytes.len() as u64 / PREFIX as u64);
+    }
+}
+
 /// The body of one call.
 #[derive(Debug)]
 pub(crate) struct Meter {
@@ -117,7 +132,7 @@ impl Meter {
             self.held = None;
         }
         if self.framing.inside() || self.single {
-            let share = self.shared.budget.take(bytes.len())?;
+            let share = self.shared.room(bytes.len())?;
             match &mut self.held {
                 Some(all) => all.merge(share),
                 none => *none = Some(share),

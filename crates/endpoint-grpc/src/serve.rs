@@ -20,10 +20,10 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Service;
+use w3bstream_limits::{Full, Place};
 use w3bstream_tasks::Tasks;
 
 use crate::acceptor::Acceptor;
-use crate::caps::{Full, Place};
 use crate::conn::{Answered, Conn, Cut, Watched};
 use crate::health::Health;
 use crate::ingest::Ingest;

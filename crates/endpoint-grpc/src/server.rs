@@ -7,15 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use w3bstream_endpoint::{Arrival, Endpoint, Error, ErrorKind, Feed, SharedQuery, async_trait};
+use w3bstream_limits::{ByteBudget, Caps};
 use w3bstream_tasks::{Shutdown, Tasks};
 use w3bstream_types::{Clock, RefusalKind};
 
 use crate::acceptor::Acceptor;
-use crate::caps::{Budget, Caps};
 use crate::metrics::{Gauges, Metrics};
 use crate::problem::Problem;
 use crate::serve::Server;
@@ -31,7 +31,7 @@ pub(crate) struct Shared {
     pub(crate) in_flight: Arc<Semaphore>,
     pub(crate) queries: Semaphore,
     pub(crate) watches: Arc<Semaphore>,
-    pub(crate) budget: Budget,
+    pub(crate) budget: ByteBudget,
     pub(crate) caps: Arc<Caps>,
     pub(crate) metrics: Metrics,
     arrivals: mpsc::Sender<Arrival>,
@@ -59,6 +59,13 @@ impl Shared {
     pub(crate) fn counted(&self, problem: Problem) -> Problem {
         self.metrics.problem(problem.kind);
         problem
+    }
+
+    /// A share of the memory for messages.
+    pub(crate) fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
+        self.budget.take(bytes).ok_or_else(|| {
+            Problem::refusal(RefusalKind::Overloaded, "the node holds too many bytes of unanswered messages")
+        })
     }
 }
 
@@ -123,7 +130,7 @@ impl GrpcEndpoint {
             in_flight: Arc::new(Semaphore::new(limits.max_in_flight)),
             queries: Semaphore::new(limits.max_queries),
             watches: Arc::new(Semaphore::new(limits.max_watches)),
-            budget: Budget::new(limits.max_buffered_bytes),
+            budget: ByteBudget::new(limits.max_buffered_bytes),
             caps: Caps::new(limits.max_connections, limits.max_connections_per_address),
             metrics: Metrics::new(),
             arrivals,
@@ -272,15 +279,7 @@ impl Endpoint for GrpcEndpoint {
     }
 
     async fn next(&self) -> Option<Arrival> {
-        let mut queue = self.queue.lock().await;
-        tokio::select! {
-            biased;
-            arrival = queue.recv() => arrival,
-            () = self.shared.closing.cancelled() => {
-                queue.close();
-                queue.recv().await
-            }
-        }
+        w3bstream_limits::next(&self.queue, &self.shared.closing).await
     }
 
     async fn stop_intake(&self) {

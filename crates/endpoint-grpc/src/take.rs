@@ -38,7 +38,7 @@ pub(crate) fn judge(shared: &Shared, request: proto::SubmitRequest) -> Result<Re
     let project: ProjectName = request.project.parse().map_err(unknown)?;
     let message =
         request.message.ok_or_else(|| malformed("there is no message: set one of envelope, jws, token"))?;
-    let share = shared.budget.take(match &message {
+    let share = shared.room(match &message {
         Message::Envelope(bytes) => bytes.len(),
         Message::Jws(text) => text.len(),
         Message::Token(token) => token.payload.len() + token.token.len() + token.event_id.len(),
@@ -67,6 +67,22 @@ fn by_token(message: proto::TokenMessage) -> Result<Submission, Problem> {
     let named = if r#type.is_empty() { "default" } else { r#type.as_str() };
     let event_type: EventType = named.parse().map_err(|e: Malformed| malformed(e.to_string()))?;
     Ok(Submission::of_bearer(token, event_id, event_type, (Timestamp(time), payload)))
+}
+
+/// Reads a message with a token that may be anything: what is taken from it can be stored.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_any(message: proto::TokenMessage) {
+    let payload = message.payload.clone();
+    match by_token(message) {
+        Ok(
+            Submission::Token { event_id, payload: same, .. }
+            | Submission::Session { event_id, payload: same, .. },
+        ) => {
+            assert!(check_event_id(&event_id).is_ok() && same == payload);
+        }
+        Ok(Submission::Signed(_)) => assert!(payload.is_empty(), "a message with a token is a signed one"),
+        Err(problem) => assert!(!tonic::Status::from(problem).message().is_empty()),
+    }
 }
 
 /// Hands a message to the node. The returned future gives the node's answer, or a problem if none comes in time;

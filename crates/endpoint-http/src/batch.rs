@@ -16,9 +16,9 @@ use hyper::body::Body as _;
 use tokio::sync::oneshot::Receiver;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use w3bstream_endpoint::Answer;
+use w3bstream_limits::{Full, Place};
 use w3bstream_types::{Accepted, ProjectName, RefusalKind, Submission};
 
-use crate::caps::{Full, Place};
 use crate::coding::Coding;
 use crate::ingest::{Hold, essence, malformed, project_of, single, stopping, token, told_in_time};
 use crate::item::{parse, result};

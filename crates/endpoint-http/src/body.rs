@@ -1,21 +1,15 @@
 //! Reads a request's body: no more than is allowed, and not slower.
 
-use std::sync::Arc;
-
 use axum::body::Body;
 use http_body_util::BodyExt as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
+use w3bstream_limits::ByteBudget;
 use w3bstream_types::RefusalKind;
 
 use crate::HttpLimits;
 use crate::coding::{Coding, Decoder, STEP_BYTES};
 use crate::problem::{Problem, ProblemKind};
-
-/// The bytes of all bodies in memory. Each body takes its share as it arrives, so that a client that only
-/// announces much takes nothing.
-#[derive(Clone, Debug)]
-pub(crate) struct Budget(Arc<Semaphore>);
 
 /// A body with its share of the budget, which goes back when this is dropped.
 #[derive(Debug, Default)]
@@ -24,49 +18,27 @@ pub(crate) struct Held {
     pub(crate) share: Option<OwnedSemaphorePermit>,
 }
 
-impl Budget {
-    pub(crate) fn new(bytes: usize) -> Self {
-        Self(Arc::new(Semaphore::new(bytes)))
-    }
-
-    /// Bytes that are free.
-    pub(crate) fn free(&self) -> usize {
-        self.0.available_permits()
-    }
-
-    /// A share of so many bytes, once there is one.
-    pub(crate) async fn wait(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        let count = u32::try_from(bytes).ok()?;
-        Arc::clone(&self.0).acquire_many_owned(count).await.ok()
-    }
-
-    fn try_share(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
-        let full = || {
+impl Held {
+    /// More of the body, with its share of `budget`.
+    fn add(&mut self, budget: &ByteBudget, bytes: &[u8]) -> Result<(), Problem> {
+        let share = budget.take(bytes.len()).ok_or_else(|| {
             Problem::refusal(RefusalKind::Overloaded, "the node holds too many bytes of unanswered messages")
-        };
-        let count = u32::try_from(bytes).map_err(|_| full())?;
-        Arc::clone(&self.0).try_acquire_many_owned(count).map_err(|_| full())
-    }
-
-    fn take(&self, held: &mut Held, bytes: &[u8]) -> Result<(), Problem> {
-        let share = self.try_share(bytes.len())?;
-        match &mut held.share {
+        })?;
+        match &mut self.share {
             Some(all) => all.merge(share),
             none => *none = Some(share),
         }
-        held.bytes.extend_from_slice(bytes);
+        self.bytes.extend_from_slice(bytes);
         Ok(())
     }
-}
 
-impl Held {
     /// The body that this one is the compressed form of. Its memory is asked for before it is used; the decoder works at
     /// one go, so that slow clients hold none.
     pub(crate) fn decoded(
         self,
         coding: Coding,
         limits: &HttpLimits,
-        budget: &Budget,
+        budget: &ByteBudget,
     ) -> Result<Self, Problem> {
         let mut decoder = Decoder::new(coding, limits)?;
         let mut all = Self::default();
@@ -74,7 +46,7 @@ impl Held {
             let mut made = Vec::new();
             let room = limits.max_body_bytes - all.bytes.len();
             decoder.feed(piece, &mut made, room)?;
-            budget.take(&mut all, &made)?;
+            all.add(budget, &made)?;
         }
         decoder.finish()?;
         Ok(all)
@@ -85,7 +57,7 @@ impl Held {
 const FIRST_RESERVE: usize = 16 * 1024;
 
 /// Reads `body` to its end.
-pub(crate) async fn read(mut body: Body, limits: &HttpLimits, budget: &Budget) -> Result<Held, Problem> {
+pub(crate) async fn read(mut body: Body, limits: &HttpLimits, budget: &ByteBudget) -> Result<Held, Problem> {
     let start = Instant::now();
     let total = start + limits.body_timeout;
     let mut span = Span { end: start + limits.body_progress_timeout, bytes: 0 };
@@ -111,7 +83,7 @@ pub(crate) async fn read(mut body: Body, limits: &HttpLimits, budget: &Budget) -
         if held.bytes.len() + bytes.len() > limits.max_body_bytes {
             return Err(too_large(limits));
         }
-        budget.take(&mut held, &bytes)?;
+        held.add(budget, &bytes)?;
         span.bytes += bytes.len();
     }
 }

@@ -152,6 +152,22 @@ fn identity(headers: &HeaderMap) -> Result<Identity, Problem> {
     Ok(Identity::Bearer { secret, event_id })
 }
 
+/// Reads a head that may be anything: what is taken from it can be shown and stored.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_any_head(headers: &HeaderMap) {
+    if let Ok(secret) = token(headers) {
+        assert!(!secret.is_empty() && secret.len() <= MAX_TOKEN_BYTES);
+    }
+    match identity(headers) {
+        Ok(Identity::Signed { media_type, key }) => {
+            assert!([CONTENT_TYPE_ENVELOPE, CONTENT_TYPE_JOSE].contains(&media_type));
+            assert!(key.is_none_or(|key| check_event_id(&key).is_ok()));
+        }
+        Ok(Identity::Bearer { event_id, .. }) => assert!(check_event_id(&event_id).is_ok()),
+        Err(problem) => assert!(!problem.to_value().to_string().is_empty()),
+    }
+}
+
 /// The media type of the body, in lower case and without parameters.
 pub(crate) fn essence(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(text) = single(headers, &CONTENT_TYPE)? else { return Ok(None) };

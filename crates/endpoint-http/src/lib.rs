@@ -88,11 +88,13 @@ mod access;
 mod around;
 mod batch;
 mod body;
-mod caps;
 mod coding;
 mod compress;
 mod config;
 mod conn;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod idempotency;
 mod ingest;
 mod item;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use w3bstream_endpoint::{Error, ErrorKind};
+use w3bstream_limits::check_spans;
 
 /// Limits. Whoever crosses one is refused or cut off; nobody else notices.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,7 +165,6 @@ impl HttpLimits {
     }
 
     fn check_times(&self) -> Result<(), Error> {
-        let bad = |why: String| Err(Error::new(ErrorKind::Config, format!("http endpoint: {why}")));
         let spans = [
             ("head_timeout", self.head_timeout),
             ("body_timeout", self.body_timeout),
@@ -176,15 +176,9 @@ impl HttpLimits {
             ("event_keep_alive", self.event_keep_alive),
             ("idempotency_time", self.idempotency_time),
         ];
-        const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
-        if let Some((name, _)) = spans.iter().find(|(_, v)| v.is_zero() || *v > LONGEST) {
-            return bad(format!("{name} must be more than nothing and at most a day"));
-        }
         let may_be_zero = [("overload_wait", self.overload_wait), ("close_timeout", self.close_timeout)];
-        if let Some((name, _)) = may_be_zero.iter().find(|(_, v)| *v > LONGEST) {
-            return bad(format!("{name} must be at most a day"));
-        }
-        Ok(())
+        check_spans(&spans, &may_be_zero)
+            .map_err(|why| Error::new(ErrorKind::Config, format!("http endpoint: {why}")))
     }
 }
 

@@ -21,11 +21,11 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until, timeout};
 use tower::ServiceExt as _;
+use w3bstream_limits::{Full, Place};
 use w3bstream_tasks::Tasks;
 use w3bstream_types::RefusalKind;
 
 use crate::access::BoxIo;
-use crate::caps::{Full, Place};
 use crate::conn::{Answered, Conn, Cut, Watched};
 use crate::problem::{PROBLEM_JSON, Problem};
 use crate::routes;

@@ -14,11 +14,10 @@ use tokio_util::sync::CancellationToken;
 use w3bstream_endpoint::{
     Arrival, Endpoint, Error, ErrorKind, Feed, SharedQuery, SharedSessions, async_trait,
 };
+use w3bstream_limits::{ByteBudget, Caps};
 use w3bstream_tasks::{Shutdown, Tasks};
 use w3bstream_types::Clock;
 
-use crate::body::Budget;
-use crate::caps::Caps;
 use crate::idempotency::Keys;
 use crate::ingest::stopping;
 use crate::metrics::{Gauges, Metrics};
@@ -36,7 +35,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) in_flight: Arc<Semaphore>,
     pub(crate) queries: Semaphore,
-    pub(crate) budget: Budget,
+    pub(crate) budget: ByteBudget,
     pub(crate) caps: Arc<Caps>,
     pub(crate) metrics: Metrics,
     pub(crate) openapi: String,
@@ -132,7 +131,7 @@ impl HttpEndpoint {
             clock,
             in_flight: Arc::new(Semaphore::new(limits.max_in_flight)),
             queries: Semaphore::new(limits.max_queries),
-            budget: Budget::new(limits.max_buffered_bytes),
+            budget: ByteBudget::new(limits.max_buffered_bytes),
             caps: Caps::new(limits.max_connections, limits.max_connections_per_address),
             metrics: Metrics::new(),
             openapi: openapi::document(&limits).to_string(),
@@ -288,15 +287,7 @@ impl Endpoint for HttpEndpoint {
     }
 
     async fn next(&self) -> Option<Arrival> {
-        let mut queue = self.queue.lock().await;
-        tokio::select! {
-            biased;
-            arrival = queue.recv() => arrival,
-            () = self.shared.closing.cancelled() => {
-                queue.close();
-                queue.recv().await
-            }
-        }
+        w3bstream_limits::next(&self.queue, &self.shared.closing).await
     }
 
     async fn stop_intake(&self) {

@@ -19,10 +19,10 @@ use serde_json::json;
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use w3bstream_endpoint::{FeedFilter, Heard, Listener, LiveChange};
+use w3bstream_limits::{Full, Place};
 use w3bstream_types::{EventType, MessageId, MessageState, ProjectName, RefusalKind};
 
 use crate::access::Reading;
-use crate::caps::{Full, Place};
 use crate::ingest::{malformed, project_of, stopping, token};
 use crate::problem::Problem;
 use crate::serve::Peer;

@@ -198,15 +198,7 @@ impl Endpoint for LegacyEndpoint {
     }
 
     async fn next(&self) -> Option<Arrival> {
-        let mut queue = self.queue.lock().await;
-        tokio::select! {
-            biased;
-            arrival = queue.recv() => arrival,
-            () = self.shared.closing.cancelled() => {
-                queue.close();
-                queue.recv().await
-            }
-        }
+        w3bstream_limits::next(&self.queue, &self.shared.closing).await
     }
 
     async fn stop_intake(&self) {

@@ -10,6 +10,7 @@
 //! | `/srv-applet-mgr/v0/{project, project_config, applet, deploy, publisher, strategy}` | what a project is |
 //! | `POST /message`, `GET /message/{id}` | the second generation's messages |
 //! | `POST /v1/task`, `GET /v1/task/{id}` | the third generation's signed tasks |
+//! | `GET /srv-applet-mgr/v0/openapi.json` | these routes as an OpenAPI document |
 //! | `GET /liveness`, `/version` | the process runs; what it is |
 //!
 //! `docs/original-clients.md` is the same for their users, with what differs.
@@ -27,7 +28,11 @@ mod backend;
 mod config;
 mod endpoint;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod model;
+mod openapi;
 mod project;
 mod routes;
 mod secrets;

@@ -1,5 +1,8 @@
 //! What is kept of a project, and what becomes of it: a plan to deploy, and the original's JSON.
 
+use std::collections::HashMap;
+
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use w3bstream_types::{Applet, AppletName, Digest, GuestLimits, Malformed, ProjectName, Route};
@@ -69,6 +72,10 @@ pub(crate) struct Strategy {
     pub(crate) handler: String,
 }
 
+/// What else an object has. A struct with it is read from objects alone: serde would also take a list of its members.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct Rest(#[expect(dead_code, reason = "it is there to be read")] HashMap<String, IgnoredAny>);
+
 /// A strategy as clients send it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -76,6 +83,8 @@ pub(crate) struct StrategyInfo {
     #[serde(default)]
     pub(crate) event_type: String,
     pub(crate) handler: String,
+    #[serde(flatten)]
+    pub(crate) _rest: Rest,
 }
 
 /// A publisher.
@@ -98,7 +107,9 @@ pub(crate) fn rfc3339(millis: u64) -> String {
 impl Strategy {
     /// Strategies from what a client sent: `DEFAULT` to `start` if it sent none.
     pub(crate) fn all(sent: Vec<StrategyInfo>, ids: &mut Ids) -> Vec<Self> {
-        let default = || vec![StrategyInfo { event_type: String::new(), handler: "start".into() }];
+        let default = || {
+            vec![StrategyInfo { event_type: String::new(), handler: "start".into(), _rest: Rest::default() }]
+        };
         let sent = if sent.is_empty() { default() } else { sent };
         sent.into_iter().map(|info| Self::new(info, ids)).collect()
     }

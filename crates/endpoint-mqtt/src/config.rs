@@ -20,7 +20,8 @@ pub struct MqttConfig {
     /// Messages of one connection that may wait for their answer. MQTT 5 devices are told as Receive Maximum;
     /// from others no more is read until something is answered.
     pub max_in_flight_per_connection: u16,
-    /// The same over all connections.
+    /// The same over all connections. Connections take their places in turn, one message each, so who sends little waits behind
+    /// this many messages and not behind all that others have sent.
     pub max_in_flight_total: usize,
     /// Bytes of packets in flight over all connections; a packet counts in whole KiB.
     pub max_in_flight_bytes: usize,
@@ -79,6 +80,8 @@ pub struct MqttConfig {
     pub publish_burst: u32,
     /// Bytes of PUBLISH packets that one client may send per second, and at once; 0 is without limit.
     pub max_publish_byte_rate: u64,
+    /// How often open connections are looked at for those whose certificate, registration or token was revoked; zero: never.
+    pub recheck_every: Duration,
 }
 
 impl Default for MqttConfig {
@@ -87,7 +90,7 @@ impl Default for MqttConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 1883)),
             max_connections: 10_000,
             max_in_flight_per_connection: 256,
-            max_in_flight_total: 16_384,
+            max_in_flight_total: 512,
             max_in_flight_bytes: 256 << 20,
             max_packet_bytes: 256 << 10,
             connect_timeout: Duration::from_secs(5),
@@ -113,6 +116,7 @@ impl Default for MqttConfig {
             max_publish_rate: 0,
             publish_burst: 100,
             max_publish_byte_rate: 0,
+            recheck_every: Duration::from_secs(5),
         }
     }
 }

@@ -82,11 +82,18 @@ pub(crate) fn first_packet(buf: &mut BytesMut, config: &MqttConfig) -> First {
     };
     // The codec does not look behind the last field.
     let whole = connect_end(&buf[header..len], version) == Some(len - header);
+    if version == Version::V5 {
+        begin_anew_without_id(buf, header);
+    }
     let mut codec = Codec::new(version, config.max_packet_bytes);
     match codec.decode_connect(buf).and_then(|c| if whole { Ok(c) } else { Err(DecodeError::InvalidLength) })
     {
         Ok(raw) => match read(raw, config) {
             Ok(connect) => First::Connect(codec, Box::new(connect)),
+            // There is no code for it in 3.1.1, and another one would mislead.
+            Err(refused) if version == Version::V4 && refused.v5 == V5::MalformedPacket => {
+                First::Nonsense("the CONNECT is malformed")
+            }
             Err(refused) => First::Refused(codec, refused),
         },
         Err(DecodeError::InvalidClientId) => {
@@ -98,6 +105,18 @@ pub(crate) fn first_packet(buf: &mut BytesMut, config: &MqttConfig) -> First {
             let why = "the CONNECT is not what the standard says";
             First::Refused(codec, refused(V5::MalformedPacket, V4::NotAuthorized, why))
         }
+    }
+}
+
+/// In MQTT 5 a client may ask for any session, and without an id gets one that is new (section 3.1.3.1); the codec takes an
+/// empty client id only from who begins anew, which comes to the same.
+fn begin_anew_without_id(buf: &mut BytesMut, header: usize) {
+    let properties = buf.get(header + 9..).and_then(|rest| frame_len(rest, usize::MAX).ok().flatten());
+    let Some(id) = properties.map(|len| header + 9 + len) else { return };
+    if buf.get(id..id + 2) == Some(&[0, 0])
+        && let Some(flags) = buf.get_mut(header + 7)
+    {
+        *flags |= 0b10;
     }
 }
 
@@ -221,22 +240,26 @@ fn read_v5(c: rmqtt_codec::v5::Connect, config: &MqttConfig) -> Result<Connect, 
     })
 }
 
-struct RawWill {
-    topic: String,
-    qos: QoS,
-    retain: bool,
-    payload: Bytes,
-    properties: PublishProperties,
+/// A will as a CONNECT has it.
+pub(crate) struct RawWill {
+    pub(crate) topic: String,
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) payload: Bytes,
+    pub(crate) properties: PublishProperties,
     /// From when it is published on.
-    expiry_secs: Option<u32>,
-    delay_secs: u32,
+    pub(crate) expiry_secs: Option<u32>,
+    pub(crate) delay_secs: u32,
 }
 
 /// A will goes where a message of the device may go: to the node, then it is a signed message and read like one, or to an
 /// open topic.
-fn read_will(raw: RawWill, config: &MqttConfig) -> Result<Will, NotGranted> {
+pub(crate) fn read_will(raw: RawWill, config: &MqttConfig) -> Result<Will, NotGranted> {
     let delay = Duration::from_secs(raw.delay_secs.into());
     let no = |v5, why| Err(refused(v5, V4::NotAuthorized, why));
+    if raw.topic.is_empty() || raw.topic.contains('\0') {
+        return Err(malformed("the will's topic is empty or has U+0000 in it"));
+    }
     if topic::is_topic(&raw.topic) && config.is_open(&raw.topic) {
         let message = Message {
             topic: raw.topic,

@@ -17,7 +17,7 @@ use crate::message::Message;
 use crate::metrics::Metrics;
 use crate::shared::{Phase, Shared};
 use crate::stream::{Caller, Door};
-use crate::{Listener, MqttConfig, Originals, Secure, Transport, link, originals, sys, topic};
+use crate::{Listener, MqttConfig, Originals, Secure, Transport, link, originals, sys, topic, wills};
 
 /// How long connections have to end in good order. Longer than any one of them may take.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
@@ -74,7 +74,7 @@ impl MqttEndpoint {
             tasks: Tasks::new("mqtt"),
         };
         let (shared, arrivals, words) = Shared::new(config, clock, (gate, log.clone()));
-        shared.hub.restore(shared.now()).await?;
+        shared.hub.restore(&shared.config, shared.now()).await?;
         // A group of its own: it is asked to end when nobody notes anything any more.
         let log_tasks = Tasks::new("mqtt log");
         if let Some(log) = log {
@@ -86,6 +86,8 @@ impl MqttEndpoint {
         }
         let sweeping = sweep(Arc::clone(&shared), Arc::clone(&hall.door), hall.tasks.shutdown());
         hall.tasks.spawn("mqtt sessions", sweeping);
+        let rechecking = recheck(Arc::clone(&shared), Arc::clone(&hall.door), hall.tasks.shutdown());
+        hall.tasks.spawn("mqtt revocations", rechecking);
         let telling = originals::tell(Arc::clone(&shared), words, hall.tasks.shutdown());
         hall.tasks.spawn("mqtt originals", telling);
         hall.tasks.spawn("mqtt $SYS", sys::publish(Arc::clone(&shared), hall.tasks.shutdown()));
@@ -204,10 +206,31 @@ async fn sweep(shared: Arc<Shared>, door: Arc<Door>, shutdown: Shutdown) {
             () = shutdown.requested() => return,
             () = tokio::time::sleep(SWEEP_EVERY) => {}
         }
-        for will in shared.hub.sweep(shared.now()) {
-            shared.submit_will(will);
-        }
+        wills::submit(&shared, shared.hub.sweep(shared.now())).await;
         door.rates.sweep();
+    }
+}
+
+/// Ends connections whose certificate, registration or token was revoked.
+async fn recheck(shared: Arc<Shared>, door: Arc<Door>, shutdown: Shutdown) {
+    let every = shared.config.recheck_every;
+    if every.is_zero() {
+        return;
+    }
+    loop {
+        tokio::select! {
+            () = shutdown.requested() => return,
+            () = tokio::time::sleep(every) => {}
+        }
+        // Reading files may take long where they are on a network: shutdown does not wait for it.
+        tokio::select! {
+            () = shutdown.requested() => return,
+            () = door.refresh() => {}
+        }
+        let ended = shared.hub.recheck(&*shared.gate);
+        if ended > 0 {
+            tracing::info!(ended, "mqtt: connections were ended as what they had shown holds no longer");
+        }
     }
 }
 
@@ -260,7 +283,7 @@ impl Publisher for MqttEndpoint {
             return Err(Error::new(ErrorKind::Config, what));
         }
         let key = Some(idempotency_key.as_str()).filter(|k| !k.is_empty());
-        self.shared.hub.publish(&topic.clone(), || Message::of_node(topic, payload.into(), key));
+        self.shared.hub.publish(topic, |topic| Message::of_node(topic, payload.into(), key));
         // What waits for a session that outlives its connection survives a restart.
         let flushed = tokio::time::timeout(self.shared.config.stall_timeout, self.shared.hub.flush()).await;
         flushed.map_err(|_| {

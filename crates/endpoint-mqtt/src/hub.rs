@@ -6,17 +6,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
-use w3bstream_endpoint::Error;
+use w3bstream_endpoint::{Error, Gate};
 
 use crate::MqttConfig;
 use crate::log::{Change, Log, Saved};
 use crate::message::{Delivery, Message, Options, Qos};
 use crate::metrics::Counters;
 use crate::retained::Retained;
+use crate::rights::Rights;
 use crate::router::Router;
 use crate::session::{Claim, ConnId, Limits, Session, SessionId, State, Will, lock};
 use crate::topic;
+use crate::wills::KeptWill;
 
 /// All sessions and their subscriptions.
 #[derive(Debug)]
@@ -26,6 +29,8 @@ pub(crate) struct Hub {
     router: RwLock<Router<Key>>,
     retained: Retained,
     log: Option<Arc<Log>>,
+    /// Wills of sessions that have ended while there was no node.
+    overdue: Mutex<Vec<Will>>,
     /// As many as the router holds, to look without its lock.
     subscriptions: AtomicUsize,
     /// Counts what was given to members of shared subscriptions.
@@ -102,6 +107,7 @@ impl Hub {
             router: RwLock::default(),
             retained: Retained::new(config.max_retained_messages, config.max_retained_bytes),
             log,
+            overdue: Mutex::default(),
             subscriptions: AtomicUsize::new(0),
             turn: AtomicUsize::new(0),
             counters,
@@ -109,11 +115,11 @@ impl Hub {
     }
 
     /// Takes in the sessions and retained messages of an earlier run, as of `now`.
-    pub(crate) async fn restore(&self, now: u64) -> Result<(), Error> {
+    pub(crate) async fn restore(&self, config: &MqttConfig, now: u64) -> Result<(), Error> {
         let Some(log) = &self.log else { return Ok(()) };
         let (sessions, retained) = log.load().await?;
         for (client, saved) in sessions {
-            self.restore_session(&client, saved, now);
+            self.restore_session(&client, saved, (config, now));
         }
         for message in retained.iter().filter(|m| !m.is_over(now)) {
             self.retained.keep(message);
@@ -122,10 +128,12 @@ impl Hub {
         Ok(())
     }
 
-    fn restore_session(&self, client: &str, saved: Saved, now: u64) {
+    fn restore_session(&self, client: &str, saved: Saved, (config, now): (&MqttConfig, u64)) {
         // One that was connected when the node ended has its whole time left.
         let left = saved.ends_at.map_or(saved.expiry, |at| Duration::from_millis(at.saturating_sub(now)));
+        let will = saved.will.and_then(|(due_at, kept)| Some((due_at, kept.read(config)?)));
         if left.is_zero() {
+            lock(&self.overdue).extend(will.map(|(_, will)| will));
             if let Some(log) = &self.log {
                 log.note(Change::Ended { client: client.into() });
             }
@@ -134,10 +142,19 @@ impl Hub {
         let mut sessions = lock(&self.sessions);
         let mut state = State::default();
         state.expiry = saved.expiry;
-        state.ends_at = Some(Instant::now() + left);
+        let here = Instant::now();
+        state.ends_at = Some(here + left);
         state.filters = saved.filters.iter().cloned().collect();
         let session = self.enter(&mut sessions, client, state);
         session.restore(saved.queue, saved.sent);
+        if let Some((due_at, mut will)) = will {
+            // The connection that the node's end has cut is as if it had been cut now.
+            let wait = due_at.map_or(will.delay, |at| Duration::from_millis(at.saturating_sub(now)));
+            will.sent_by(session.id);
+            let mut state = lock(&session.state);
+            state.will = Some((here + wait.min(left), will));
+            state.will_kept = true;
+        }
         let mut router = self.router.write().unwrap_or_else(PoisonError::into_inner);
         for (filter, options) in saved.filters {
             if let Some((key, filter)) = key_of(&filter, session.id) {
@@ -164,19 +181,56 @@ impl Hub {
         let mut state = State::default();
         state.own(&claim);
         let session = self.enter(&mut sessions, &claim.client_id, state);
-        self.note_session(&session, None);
+        note_session(&session, &mut lock(&session.state), claim.will);
         Ok((session, false, due))
     }
 
-    fn note_session(&self, session: &Session, ends_at: Option<u64>) {
+    /// Asks the connection that has a client's session, if one has, to take what its peer has sent; see [`Session::ask`].
+    pub(crate) fn ask(&self, client_id: &str) -> Option<Arc<Notify>> {
+        let session = lock(&self.sessions).by_client.get(client_id).cloned();
+        session?.ask()
+    }
+
+    /// Lets go on who has asked the connection `conn`.
+    pub(crate) fn answer(&self, session: &Session, conn: ConnId) {
         let mut state = lock(&session.state);
-        let expiry = state.expiry;
-        session.note(&mut state, |client| Change::Session { client, expiry, ends_at });
+        if state.owner == conn {
+            session.answer(&mut state);
+        }
+    }
+
+    /// Ends the connections whose rights hold no longer. How many.
+    pub(crate) fn recheck(&self, gate: &dyn Gate) -> usize {
+        let rights = |session: &Arc<Session>| {
+            let state = lock(&session.state);
+            let rights = state.rights.as_ref().filter(|r| state.owner != 0 && r.rest_on_something())?;
+            Some((Arc::clone(session), state.owner, Arc::clone(rights)))
+        };
+        // The gate is asked without the lock.
+        let connected: Vec<_> = lock(&self.sessions).by_id.values().filter_map(rights).collect();
+        let revoked = |(session, conn, rights): &(Arc<Session>, ConnId, Arc<Rights>)| {
+            !rights.hold(gate) && session.revoke(*conn)
+        };
+        connected.iter().filter(|one| revoked(one)).count()
+    }
+
+    /// Takes from a session that goes on what its client may not have any more.
+    pub(crate) fn confine(&self, session: &Session, rights: &Rights) {
+        let bare = |filter: &str| topic::shared(filter).map_or(filter.to_owned(), |(_, f)| f.to_owned());
+        let kept: Vec<String> = lock(&session.state).filters.keys().cloned().collect();
+        let lost: Vec<&String> = kept.iter().filter(|f| !rights.keep(&bare(f))).collect();
+        if !lost.is_empty() {
+            for filter in lost {
+                self.unsubscribe(session, filter);
+            }
+            session.drop_queued(&mut lock(&session.state), |topic| rights.keep(topic));
+        }
     }
 
     /// Gives a session that exists to `claim`, or ends it if it must begin anew.
     fn resume(&self, session: &Session, claim: &Claim, due: &mut Option<Will>) -> bool {
         let mut state = lock(&session.state);
+        session.answer(&mut state);
         if state.owner != 0 {
             self.counters.takeovers.add(1);
         }
@@ -184,7 +238,9 @@ impl Hub {
         if let Some(wake) = state.wake.take() {
             wake.notify_one();
         }
-        let ended = claim.clean || state.ends_at.is_some_and(|at| at <= Instant::now());
+        // One without an expiry ends with its connection, which this one takes the place of.
+        let over = state.expiry.is_zero() || state.ends_at.is_some_and(|at| at <= Instant::now());
+        let ended = claim.clean || over;
         let will = state.will.take();
         if ended {
             state.owner = 0;
@@ -196,8 +252,7 @@ impl Hub {
             session.note(&mut state, |client| Change::Ended { client });
         }
         state.own(claim);
-        let expiry = state.expiry;
-        session.note(&mut state, |client| Change::Session { client, expiry, ends_at: None });
+        note_session(session, &mut state, claim.will.clone());
         true
     }
 
@@ -205,9 +260,8 @@ impl Hub {
         let id = sessions.next;
         sessions.next += 1;
         let client_id: Arc<str> = client_id.into();
-        let (limits, log) = (self.limits, self.log.clone());
-        let session =
-            Arc::new(Session { id, client_id: Arc::clone(&client_id), limits, log, state: state.into() });
+        let with = (self.limits, self.log.clone());
+        let session = Arc::new(Session::new((id, Arc::clone(&client_id)), with, state));
         sessions.by_client.insert(client_id, Arc::clone(&session));
         sessions.by_id.insert(id, Arc::clone(&session));
         self.counters.sessions_now.set(sessions.by_client.len());
@@ -215,33 +269,48 @@ impl Hub {
     }
 
     /// The connection has ended, at `now`. `will` is to be submitted if nobody comes back before its delay; if it is
-    /// due at once it comes back.
+    /// due at once it comes back. One that is stored waits for the node's restart, if that is why the connection has ended
+    /// (MQTT 5, section 3.1.2.5).
     pub(crate) fn detach(
         &self,
-        session: &Arc<Session>,
-        conn: ConnId,
-        (will, now): (Option<Will>, u64),
+        (session, conn): (&Arc<Session>, ConnId),
+        (will, restart): (Option<Will>, bool),
+        now: u64,
     ) -> Option<Will> {
         let mut sessions = lock(&self.sessions);
         let mut state = lock(&session.state);
-        if state.owner != conn {
-            // Taken over: the delay ends early, as the session goes on elsewhere, or has ended.
-            return will.filter(|w| w.delay.is_zero());
+        if state.owner == conn {
+            session.answer(&mut state);
         }
-        let waits = will.as_ref().is_some_and(|w| !w.delay.is_zero()) && !state.expiry.is_zero();
+        if state.owner != conn {
+            // Taken over: a session that goes on needs the will no more, unless it has no delay; one that has ended does.
+            let ended = !sessions.by_id.contains_key(&session.id);
+            return will.filter(|w| w.delay.is_zero() || ended);
+        }
         if state.expiry.is_zero() {
             drop(state);
             self.forget(&mut sessions, session);
             return will;
         }
+        let (will, due) = match will {
+            Some(will) if will.delay.is_zero() && !(restart && state.will_kept) => (None, Some(will)),
+            will => (will, None),
+        };
         let (here, expiry) = (Instant::now(), state.expiry);
         state.rest(here + expiry);
         let ends_at = Some(now.saturating_add(millis(expiry)));
         session.note(&mut state, |client| Change::Session { client, expiry, ends_at });
-        if !waits {
-            return will;
+        if restart && will.is_some() && state.will_kept {
+            return None;
         }
-        state.will = will.map(|w| (here + w.delay.min(expiry), w));
+        let Some(will) = will.filter(|w| !w.delay.is_zero()) else {
+            session.forget_will(&mut state);
+            return due;
+        };
+        let wait = will.delay.min(expiry);
+        let due_at = Some(now.saturating_add(millis(wait)));
+        session.keep_will(&mut state, KeptWill::of(&will).map(Arc::new), due_at);
+        state.will = Some((here + wait, will));
         None
     }
 
@@ -250,11 +319,15 @@ impl Hub {
     pub(crate) fn sweep(&self, now: u64) -> Vec<Will> {
         let here = Instant::now();
         let mut sessions = lock(&self.sessions);
-        let (mut wills, mut over) = (Vec::new(), Vec::new());
+        let mut over = Vec::new();
+        let mut wills = std::mem::take(&mut *lock(&self.overdue));
         for session in sessions.by_id.values() {
             let mut state = lock(&session.state);
             let ended = state.owner == 0 && state.ends_at.is_some_and(|at| at <= here);
-            wills.extend(state.will.take_if(|(at, _)| *at <= here || ended).map(|(_, will)| will));
+            if let Some((_, will)) = state.will.take_if(|(at, _)| *at <= here || ended) {
+                wills.push(will);
+                session.forget_will(&mut state);
+            }
             if ended {
                 over.push(Arc::clone(session));
             }
@@ -358,19 +431,34 @@ impl Hub {
 
     /// Queues a message for every session that wants `topic`, and for one of each group that shares a subscription. The
     /// message is made only if there is one. How many wanted it.
-    pub(crate) fn publish(&self, topic: &str, make: impl FnOnce() -> Message) -> usize {
-        if self.subscriptions.load(Ordering::Relaxed) == 0 {
-            return 0;
-        }
-        let wanted = self.router.read().unwrap_or_else(PoisonError::into_inner).matches(topic);
+    pub(crate) fn publish(&self, topic: String, make: impl FnOnce(String) -> Message) -> usize {
+        let wanted = self.wanted(&topic);
         if wanted.is_empty() {
             return 0;
         }
-        let message = Arc::new(make());
+        self.send(wanted, &Arc::new(make(topic)))
+    }
+
+    /// The same of a message that is made already.
+    pub(crate) fn forward(&self, message: &Arc<Message>) -> usize {
+        self.send(self.wanted(&message.topic), message)
+    }
+
+    fn wanted(&self, topic: &str) -> Vec<(Key, Options)> {
+        if self.subscriptions.load(Ordering::Relaxed) == 0 {
+            return Vec::new();
+        }
+        self.router.read().unwrap_or_else(PoisonError::into_inner).matches(topic)
+    }
+
+    fn send(&self, wanted: Vec<(Key, Options)>, message: &Arc<Message>) -> usize {
+        if wanted.is_empty() {
+            return 0;
+        }
         let targets = self.targets(wanted, message.from);
         let count = targets.len();
         for (session, wish) in targets {
-            self.counted(session.push(wish.delivery(&message)));
+            self.counted(session.push(wish.delivery(message)));
         }
         count
     }
@@ -431,6 +519,18 @@ impl Hub {
             log.flush().await;
         }
     }
+
+    /// Whether it is, without waiting.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.log.as_ref().is_none_or(|log| log.is_flushed())
+    }
+}
+
+/// Notes that a connection has a session, and its will.
+fn note_session(session: &Session, state: &mut State, will: Option<Arc<KeptWill>>) {
+    let expiry = state.expiry;
+    session.note(state, |client| Change::Session { client, expiry, ends_at: None });
+    session.keep_will(state, will, None);
 }
 
 /// What the router knows a subscription by: its key, and the filter without the group that shares it.

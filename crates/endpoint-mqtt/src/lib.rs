@@ -29,13 +29,18 @@
 //! enhanced authentication (AUTH).
 //!
 //! Sessions with an expiry, what is queued for them at QoS 1 and 2, and retained messages are in
-//! [`MqttConfig::sessions_file`] before the client is told of them. Wills that wait for their delay are not: a restart forgets them.
+//! [`MqttConfig::sessions_file`] before the client is told of them. So are the wills of such sessions: one whose connection the
+//! node's end has cut is submitted after the restart when its delay is over, if its client has not come back, and once at most.
 //!
 //! # Who may do what
 //! A [`Gate`](w3bstream_endpoint::Gate) sees user name, password and certificate at CONNECT and says to what the client may
 //! publish and subscribe. Identity of messages is in their signatures. A client for whom the gate vouches may
 //! send bodies without a signature: events, with the user properties `w3b-event-id` (what makes a repetition a repetition;
 //! without it each PUBLISH is an event of its own) and `w3b-time` (milliseconds since the epoch).
+//!
+//! Every [`MqttConfig::recheck_every`] the gate is asked again for each open connection, and [`Shown`] about what the TLS
+//! handshake has shown: whose device, token or certificate was revoked is disconnected (0x87). A session that goes on keeps those
+//! of its subscriptions that the gate still allows.
 //!
 //! # Transports
 //! One endpoint listens on any number of addresses ([`MqttConfig::more`]): TCP, TLS, WebSocket, and WebSocket over
@@ -58,6 +63,9 @@ mod answer;
 mod config;
 mod connect;
 mod endpoint;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hub;
 mod incoming;
 mod link;
@@ -72,6 +80,7 @@ mod proto;
 mod publish;
 mod rate;
 mod retained;
+mod rights;
 mod router;
 mod session;
 mod shared;
@@ -81,9 +90,10 @@ mod sys;
 mod topic;
 mod upgrade;
 mod websocket;
+mod wills;
 
 pub use config::MqttConfig;
 pub use endpoint::MqttEndpoint;
 pub use metrics::Metrics;
 pub use originals::{OriginalEvent, Originals};
-pub use stream::{BoxedStream, Listener, PeerInfo, Secure, Stream, Transport};
+pub use stream::{BoxedStream, Listener, PeerInfo, Secure, Shown, Stream, Transport};

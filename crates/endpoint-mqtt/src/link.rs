@@ -18,6 +18,7 @@ use crate::proto::{End, Missing, Proto};
 use crate::rate::{Meter, next_publish};
 use crate::shared::{Phase, Shared};
 use crate::stream::{BoxedStream, Caller, Door, Peer};
+use crate::wills;
 
 /// Beyond so many bytes that the peer has not taken, nothing more is read from it.
 const OUT_FULL: usize = 256 << 10;
@@ -26,6 +27,8 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// How long the peer is heard out after the last packet. Closing a socket with unread bytes would reset the
 /// connection, and the peer would lose the last packets with the reason.
 const LINGER: Duration = Duration::from_millis(500);
+/// How often a connection that is to give its session away still reads.
+const MOST_READS: usize = 64;
 /// Further than any deadline.
 const FAR: Duration = Duration::from_secs(86_400 * 365);
 
@@ -159,7 +162,9 @@ impl Link {
         };
         tracing::debug!(client = %proto.session.client_id, ?end, "connection ends");
         // Before the last packets: who reads them may already come back.
-        proto.leave(&end);
+        if let Some(will) = proto.leave(&end) {
+            wills::submit(&proto.shared, Some(will)).await;
+        }
         if !matches!(end, End::Gone) {
             proto.farewell(&end, &mut self.pipe.out);
             self.finish().await;
@@ -168,6 +173,9 @@ impl Link {
 
     /// Does what can be done now, then waits for something to change.
     async fn turn(&mut self, proto: &mut Proto, silence: Duration, shared: &Shared) -> Result<(), End> {
+        if proto.session.is_asked() {
+            self.yields(proto, shared).await?;
+        }
         proto.settle(&mut self.pipe.out)?;
         let listens = shared.phase() == Phase::Running && proto.doomed_at().is_none();
         let input = Waits::For(Missing::Input);
@@ -184,7 +192,7 @@ impl Link {
             // What was acknowledged makes room for more.
             proto.settle(&mut self.pipe.out)?;
         }
-        if !self.pipe.out.is_empty() {
+        if !self.pipe.out.is_empty() && !proto.is_kept() {
             let kept = timeout(shared.config.stall_timeout, proto.kept()).await;
             kept.map_err(|_| End::Unkept)?;
         }
@@ -212,6 +220,23 @@ impl Link {
             // A pause of ours is no silence of the peer's.
             self.pipe.heard = Instant::now();
         }
+        Ok(())
+    }
+
+    /// Another connection wants the session: takes what has come before it does, which may be a DISCONNECT.
+    async fn yields(&mut self, proto: &mut Proto, shared: &Shared) -> Result<(), End> {
+        for _ in 0..MOST_READS {
+            let listens = shared.phase() == Phase::Running && proto.doomed_at().is_none();
+            if !listens || self.take_in(proto)? != Waits::For(Missing::Input) {
+                break;
+            }
+            self.pipe.readable = false;
+            at_once(|cx| self.pipe.poll_read(cx)).await?;
+            if !self.pipe.readable {
+                break;
+            }
+        }
+        shared.hub.answer(&proto.session, proto.conn);
         Ok(())
     }
 

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use w3bstream_tasks::Shutdown;
 
 use crate::message::{Delivery, Message, Options, Qos};
 use crate::session::{Flight, Stage, lock};
+use crate::wills::KeptWill;
 
 const SCHEMA: Schema = Schema {
     backend: "endpoint-mqtt",
@@ -39,6 +41,10 @@ const SCHEMA: Schema = Schema {
         ) STRICT;
         CREATE TABLE retained (
             topic TEXT PRIMARY KEY, expires_at INTEGER, message BLOB NOT NULL
+        ) STRICT, WITHOUT ROWID;
+    ", "
+        CREATE TABLE will (
+            client TEXT PRIMARY KEY, due_at INTEGER, delay_ms INTEGER NOT NULL, expiry_s INTEGER, message BLOB NOT NULL
         ) STRICT, WITHOUT ROWID;
     "],
 };
@@ -85,6 +91,16 @@ pub(crate) enum Change {
         client: Arc<str>,
         number: u64,
     },
+    /// The session's connection has a will, or had it: then with the time at which it is due.
+    Will {
+        client: Arc<str>,
+        due_at: Option<u64>,
+        will: Arc<KeptWill>,
+    },
+    /// It has none any more.
+    NoWill {
+        client: Arc<str>,
+    },
     Retained {
         message: Arc<Message>,
     },
@@ -101,6 +117,8 @@ pub(crate) struct Saved {
     pub(crate) filters: Vec<(String, Options)>,
     pub(crate) queue: Vec<(u64, Delivery)>,
     pub(crate) sent: Vec<(u64, Flight)>,
+    /// With when it is due; `None` if its connection was cut when the node ended.
+    pub(crate) will: Option<(Option<u64>, KeptWill)>,
 }
 
 /// Everything that was kept: sessions by client id, and retained messages.
@@ -112,6 +130,9 @@ pub(crate) struct Log {
     db: Database,
     noted: Mutex<Noted>,
     written: watch::Sender<u64>,
+    /// The same numbers, to look without a lock: the last change that is durable, and the last one that was noted.
+    durable: AtomicU64,
+    last: AtomicU64,
     wake: Notify,
 }
 
@@ -149,31 +170,48 @@ impl Log {
             Error::new(ErrorKind::State, what).with_source(e)
         })?;
         let (written, _) = watch::channel(0);
-        Ok(Self { db, noted: Mutex::default(), written, wake: Notify::new() })
+        let (durable, last) = (AtomicU64::new(0), AtomicU64::new(0));
+        Ok(Self { db, noted: Mutex::default(), written, durable, last, wake: Notify::new() })
     }
 
     /// Notes a change; its number.
     pub(crate) fn note(&self, change: Change) -> u64 {
-        let number = {
+        let (number, first) = {
             let mut noted = lock(&self.noted);
             noted.last += 1;
             noted.changes.push(change);
-            noted.last
+            self.last.store(noted.last, Ordering::Release);
+            // Who writes takes all that there is: only the first one has to wake it.
+            (noted.last, noted.changes.len() == 1)
         };
-        self.wake.notify_one();
+        if first {
+            self.wake.notify_one();
+        }
         number
+    }
+
+    /// Whether the change of this number, and all before it, are durable.
+    pub(crate) fn is_written(&self, number: u64) -> bool {
+        self.durable.load(Ordering::Acquire) >= number
+    }
+
+    /// Whether everything that was noted is durable.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.is_written(self.last.load(Ordering::Acquire))
     }
 
     /// Waits until the change of this number, and all before it, are durable.
     pub(crate) async fn written(&self, number: u64) {
+        if self.is_written(number) {
+            return;
+        }
         // The sender lives as long as `self`.
         let _ = self.written.subscribe().wait_for(|written| *written >= number).await;
     }
 
     /// Waits until everything that was noted is durable.
     pub(crate) async fn flush(&self) {
-        let last = lock(&self.noted).last;
-        self.written(last).await;
+        self.written(self.last.load(Ordering::Acquire)).await;
     }
 
     /// Writes changes until it is asked to stop and has written all of them.
@@ -184,7 +222,11 @@ impl Log {
                 (std::mem::take(&mut noted.changes), noted.last)
             };
             if !changes.is_empty() {
-                self.write(changes, &shutdown).await;
+                if !self.write(changes, &shutdown).await {
+                    // Nobody is told that they are kept.
+                    return self.db.close().await;
+                }
+                self.durable.store(last, Ordering::Release);
                 self.written.send_replace(last);
                 continue;
             }
@@ -198,17 +240,17 @@ impl Log {
         }
     }
 
-    /// Tries until it has worked: until then nobody is told that the changes are kept.
-    async fn write(&self, changes: Vec<Change>, shutdown: &Shutdown) {
+    /// Tries until it has worked: until then nobody is told that the changes are kept. False if it is asked to stop before.
+    async fn write(&self, changes: Vec<Change>, shutdown: &Shutdown) -> bool {
         let changes = Arc::new(changes);
         let bytes = changes.len() * 256;
         loop {
             let batch = Arc::clone(&changes);
             let done = self.db.write(bytes, move |tx| batch.iter().try_for_each(|c| write(tx, c))).await;
-            let Err(error) = done else { return };
+            let Err(error) = done else { return true };
             tracing::error!(%error, "mqtt sessions cannot be written; their clients wait");
             if shutdown.is_requested() {
-                return;
+                return false;
             }
             tokio::time::sleep(AGAIN).await;
         }
@@ -224,7 +266,7 @@ impl Log {
 }
 
 /// A message as the PUBLISH that MQTT 5 would send: the standard's own encoding, which anybody can read.
-fn encode(message: &Message) -> Vec<u8> {
+pub(crate) fn encode(message: &Message) -> Vec<u8> {
     let publish = rmqtt_codec::types::Publish {
         dup: false,
         retain: message.retain,
@@ -240,7 +282,7 @@ fn encode(message: &Message) -> Vec<u8> {
     out.to_vec()
 }
 
-fn decode(bytes: &[u8], expires_at: Option<u64>) -> Option<Message> {
+pub(crate) fn decode(bytes: &[u8], expires_at: Option<u64>) -> Option<Message> {
     let mut buf = BytesMut::from(bytes);
     let Ok(Some((v5::Packet::Publish(p), _))) = v5::Codec::new(0, 0).decode(&mut buf) else { return None };
     Some(Message {
@@ -274,14 +316,13 @@ fn write(tx: &Transaction<'_>, change: &Change) -> Result<(), w3bstream_sqlite::
     match change {
         Change::Session { client, expiry, ends_at } => {
             let expiry = u64::try_from(expiry.as_millis()).unwrap_or(u64::MAX >> 1);
-            run(
-                "INSERT OR REPLACE INTO session VALUES (?1, ?2, ?3)",
-                params![client, Num(expiry), ends_at.map(Num)],
-            )
+            let values = params![client, Num(expiry), ends_at.map(Num)];
+            run("INSERT OR REPLACE INTO session VALUES (?1, ?2, ?3)", values)
         }
         Change::Ended { client } => {
             run("DELETE FROM session WHERE client = ?1", params![client])?;
             run("DELETE FROM subscription WHERE client = ?1", params![client])?;
+            run("DELETE FROM will WHERE client = ?1", params![client])?;
             run("DELETE FROM delivery WHERE client = ?1", params![client])
         }
         Change::Subscribed { client, filter, options } => {
@@ -320,6 +361,17 @@ fn write(tx: &Transaction<'_>, change: &Change) -> Result<(), w3bstream_sqlite::
         Change::Done { client, number } => {
             run("DELETE FROM delivery WHERE client = ?1 AND number = ?2", params![client, Num(*number)])
         }
+        Change::Will { client, due_at, will } => run(
+            "INSERT OR REPLACE INTO will VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![
+                client,
+                due_at.map(Num),
+                Num(u64::try_from(will.delay.as_millis()).unwrap_or(u64::MAX >> 1)),
+                will.expiry_secs,
+                encode(&will.message)
+            ],
+        ),
+        Change::NoWill { client } => run("DELETE FROM will WHERE client = ?1", params![client]),
         Change::Retained { message } => run(
             "INSERT OR REPLACE INTO retained VALUES (?1, ?2, ?3)",
             params![message.topic, message.expires_at.map(Num), encode(message)],
@@ -363,7 +415,22 @@ fn sessions(tx: &Transaction<'_>) -> Result<BTreeMap<String, Saved>, w3bstream_s
             }
         }
     }
+    wills(tx, &mut all)?;
     Ok(all)
+}
+
+fn wills(tx: &Transaction<'_>, all: &mut BTreeMap<String, Saved>) -> Result<(), w3bstream_sqlite::Error> {
+    let mut rows = tx.prepare("SELECT client, due_at, delay_ms, expiry_s, message FROM will")?;
+    let mut rows = rows.query([])?;
+    while let Some(row) = rows.next()? {
+        let message = decode(&row.get::<_, Vec<u8>>(4)?, None);
+        if let (Some(saved), Some(message)) = (all.get_mut(&row.get::<_, String>(0)?), message) {
+            let delay = Duration::from_millis(row.get::<_, Num>(2)?.0);
+            let will = KeptWill { message, delay, expiry_secs: row.get(3)? };
+            saved.will = Some((row.get::<_, Option<Num>>(1)?.map(|n| n.0), will));
+        }
+    }
+    Ok(())
 }
 
 fn delivery(row: &rusqlite::Row<'_>) -> Result<Option<Delivery>, w3bstream_sqlite::Error> {

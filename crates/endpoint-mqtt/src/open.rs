@@ -14,9 +14,14 @@ use crate::connect::Connect;
 use crate::hub::TooManySessions;
 use crate::packet::{Codec, Granted, NotGranted};
 use crate::proto::{Proto, State, TOPIC_ALIASES};
-use crate::session::{Claim, ConnId, Last, Session, Will};
+use crate::rights::Rights;
+use crate::session::{Claim, ConnId, Last};
 use crate::shared::{Phase, Shared};
 use crate::stream::Peer;
+use crate::wills::{self, KeptWill};
+
+/// How long the connection that has a session may take what its peer had sent before another one takes the session.
+const YIELD: Duration = Duration::from_millis(100);
 
 /// A connection that was granted, and the CONNACK for it.
 #[derive(Debug)]
@@ -101,13 +106,18 @@ pub(crate) async fn open(
     let assigned = connect.client_id.is_empty().then(|| format!("w3b-{:x}-{conn:x}", shared.instance));
     let asked = expiry_asked(&connect, config.max_session_expiry);
     let expiry = asked.min(config.max_session_expiry);
+    let client_id = owned(&access.principal, assigned.as_ref().unwrap_or(&connect.client_id));
+    ask_for(shared, &client_id).await;
     let mailbox = shared.enter(conn);
+    let rights = Arc::new(Rights { access, shown: peer.shown.clone() });
     let claim = Claim {
-        client_id: owned(&access.principal, &assigned.clone().unwrap_or(connect.client_id)),
+        client_id,
         clean: connect.clean,
         expiry,
         conn,
         wake: Arc::clone(&mailbox.wake),
+        rights: Arc::clone(&rights),
+        will: connect.will.as_ref().and_then(KeptWill::of).map(Arc::new),
     };
     let (session, session_present, due) = match shared.hub.attach(claim) {
         Ok(attached) => attached,
@@ -116,21 +126,17 @@ pub(crate) async fn open(
             return Err((codec, no(v5, v4, "the node has too many sessions")));
         }
     };
-    if let Some(will) = due {
-        shared.submit_will(will);
+    wills::submit(shared, due).await;
+    if session_present {
+        shared.hub.confine(&session, &rights);
     }
-    let asked_secs = u64::from(connect.keep_alive_secs);
-    let keep_alive = match asked_secs {
-        0 => config.max_keep_alive,
-        secs => Duration::from_secs(secs).min(config.max_keep_alive),
-    };
-    let told_secs = u16::try_from(keep_alive.as_secs()).unwrap_or(u16::MAX);
+    let (keep_alive, told_secs) = keep_alive(connect.keep_alive_secs, config.max_keep_alive);
     let granted = Granted {
         session_present,
         assigned_client_id: assigned,
         receive_max: NonZeroU16::new(config.max_in_flight_per_connection).unwrap_or(NonZeroU16::MIN),
         max_packet_bytes: u32::try_from(config.max_packet_bytes).unwrap_or(u32::MAX),
-        keep_alive_secs: (keep_alive.as_secs() != asked_secs).then_some(told_secs),
+        keep_alive_secs: told_secs,
         session_expiry_secs: (expiry != asked).then(|| u32::try_from(expiry.as_secs()).unwrap_or(u32::MAX)),
         topic_alias_max: TOPIC_ALIASES,
     };
@@ -142,15 +148,38 @@ pub(crate) async fn open(
         conn,
         window: connect.receive_max,
         out_aliases: (connect.topic_aliases.min(TOPIC_ALIASES), HashMap::new()),
-        ends_at: access
-            .until
-            .map(|at| Instant::now() + Duration::from_millis(at.saturating_sub(shared.now()))),
-        will: connect.will.map(|will| with_sender(will, &session)),
-        access,
+        ends_at: ends_at(shared, &rights.access),
+        will: connect.will.map(|mut will| {
+            will.sent_by(session.id);
+            will
+        }),
+        rights,
         session,
         state: State::default(),
     };
     Ok(Box::new(Opened { proto, peer, granted, session_present, silence: keep_alive * 3 / 2 }))
+}
+
+/// When the gate's leave ends, if it does.
+fn ends_at(shared: &Shared, access: &Access) -> Option<Instant> {
+    access.until.map(|at| Instant::now() + Duration::from_millis(at.saturating_sub(shared.now())))
+}
+
+/// Gives the connection that has a session the time to take what its peer has sent.
+async fn ask_for(shared: &Shared, client_id: &str) {
+    if let Some(taken) = shared.hub.ask(client_id) {
+        let _ = timeout(YIELD, taken.notified()).await;
+    }
+}
+
+/// The keep alive that is granted, and as the client is told it if it is not what it has asked for.
+fn keep_alive(asked_secs: u16, most: Duration) -> (Duration, Option<u16>) {
+    let granted = match asked_secs {
+        0 => most,
+        secs => Duration::from_secs(secs.into()).min(most),
+    };
+    let told = u16::try_from(granted.as_secs()).unwrap_or(u16::MAX);
+    (granted, Some(told).filter(|told| *told != asked_secs))
 }
 
 /// The name of a client id's session: nobody has another's session by giving its client id.
@@ -169,12 +198,4 @@ const fn expiry_asked(connect: &Connect, most: Duration) -> Duration {
         (None, true) => Duration::ZERO,
         (None, false) => most,
     }
-}
-
-/// Notes whose will it is, so that its own subscription without local messages does not get it.
-fn with_sender(mut will: Will, session: &Session) -> Will {
-    if let Last::Clients(message) = &mut will.last {
-        message.from = Some(session.id);
-    }
-    will
 }

@@ -53,7 +53,7 @@ pub(crate) async fn tell(
         };
         let (Some((event, answer)), Some(originals)) = (next, shared.originals.get()) else { return };
         if let Some((topic, body)) = originals.word(event, answer).await {
-            shared.hub.publish(&topic.clone(), || Message::of_node(topic, body.into(), None));
+            shared.hub.publish(topic, |topic| Message::of_node(topic, body.into(), None));
         }
     }
 }

@@ -146,6 +146,9 @@ impl Codec {
         if let Incoming::Publish(publish) = &packet
             && !(topic::is_topic(&publish.topic) || (publish.topic.is_empty() && publish.alias.is_some()))
         {
+            if publish.topic.contains('\0') {
+                return Err(Fault::malformed("a topic has U+0000 in it"));
+            }
             return Err(Fault::new(
                 DisconnectReasonCode::TopicNameInvalid,
                 "this cannot be the name of a topic",

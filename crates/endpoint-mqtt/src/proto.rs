@@ -10,15 +10,17 @@ use bytes::BytesMut;
 use rmqtt_codec::v5::{DisconnectReasonCode, PublishAckReason, SubscribeAckReason};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use w3bstream_endpoint::{Access, Arrival};
+use w3bstream_endpoint::Arrival;
+use w3bstream_limits::Permit;
 
 use crate::incoming::Incoming;
 use crate::message::{Delivery, Options, Qos};
 use crate::packet::{Codec, Fault, Version};
-use crate::session::{ConnId, Session, Stage, Standing, Will};
-use crate::shared::{Mailbox, Permit, Phase, Shared};
+use crate::rights::Rights;
+use crate::session::{ConnId, Session, Stage, Standing, Will, WrongAck};
+use crate::shared::{Mailbox, Phase, Shared};
 use crate::slots::Slots;
-use crate::{originals, topic};
+use crate::topic;
 
 /// Topic aliases in each direction.
 pub(crate) const TOPIC_ALIASES: u16 = 16;
@@ -37,7 +39,7 @@ pub(crate) struct Proto {
     /// QoS 1 and 2 messages that the device takes without acknowledging.
     pub(crate) window: u16,
     /// What the gate allows.
-    pub(crate) access: Access,
+    pub(crate) rights: Arc<Rights>,
     /// When the gate's leave ends.
     pub(crate) ends_at: Option<Instant>,
     /// How many aliases the device takes, and those that stand for topics of messages to it.
@@ -136,6 +138,14 @@ impl Proto {
         }
     }
 
+    /// Whether it is, without waiting: most connections have noted nothing since they last wrote.
+    pub(crate) fn is_kept(&mut self) -> bool {
+        if self.state.relayed && self.shared.hub.is_flushed() {
+            self.state.relayed = false;
+        }
+        !self.state.relayed && self.session.is_kept()
+    }
+
     /// Takes all packets that are complete in `buf`, as far as there is room for what they bring.
     pub(crate) fn input(&mut self, buf: &mut BytesMut, out: &mut BytesMut) -> Result<Missing, End> {
         let missing = loop {
@@ -175,10 +185,17 @@ impl Proto {
     fn packet(&mut self, packet: Incoming, permit: Option<Permit>, out: &mut BytesMut) -> Result<(), End> {
         match packet {
             Incoming::Publish(publish) => self.publish(publish, permit).map_err(End::Fault)?,
-            Incoming::PubAck(id) | Incoming::PubRec(id, false) => self.session.acknowledged(id),
-            Incoming::PubRec(id, true) if self.session.taken(id) => Codec::ack(out, 6, id),
-            Incoming::PubRec(id, true) => self.codec.ack_unknown(out, 6, id),
-            Incoming::PubComp(id) => self.session.completed(id),
+            Incoming::PubAck(id) => {
+                self.session.acknowledged(id, Some(Qos::AtLeastOnce)).map_err(wrong_ack)?
+            }
+            Incoming::PubRec(id, false) => {
+                self.session.acknowledged(id, Some(Qos::ExactlyOnce)).map_err(wrong_ack)?;
+            }
+            Incoming::PubRec(id, true) => match self.session.taken(id).map_err(wrong_ack)? {
+                true => Codec::ack(out, 6, id),
+                false => self.codec.ack_unknown(out, 6, id),
+            },
+            Incoming::PubComp(id) => self.session.completed(id).map_err(wrong_ack)?,
             Incoming::PubRel(id) if self.session.release(id) => Codec::ack(out, 7, id),
             Incoming::PubRel(id) => self.codec.ack_unknown(out, 7, id),
             Incoming::Subscribe { packet_id, filters } => {
@@ -191,6 +208,7 @@ impl Proto {
             }
             Incoming::Unsubscribe { packet_id, filters } => {
                 let hub = &self.shared.hub;
+                filters.iter().try_for_each(|f| check_filter(f)).map_err(End::Fault)?;
                 let existed: Vec<_> = filters.iter().map(|f| hub.unsubscribe(&self.session, f)).collect();
                 self.codec.unsuback(out, packet_id, &existed);
             }
@@ -198,7 +216,10 @@ impl Proto {
             Incoming::Disconnect { with_will, expiry_secs } => {
                 if let Some(secs) = expiry_secs {
                     let most = self.shared.config.max_session_expiry;
-                    self.session.set_expiry(Duration::from_secs(secs.into()).min(most));
+                    if !self.session.set_expiry(Duration::from_secs(secs.into()).min(most)) {
+                        let why = "a session that was to end with its connection cannot be kept after all";
+                        return Err(End::Fault(Fault::protocol(why)));
+                    }
                 }
                 return Err(End::Asked { with_will });
             }
@@ -207,6 +228,7 @@ impl Proto {
     }
 
     fn subscribe(&self, filter: &str, options: Options) -> Result<Result<Qos, SubscribeAckReason>, Fault> {
+        check_filter(filter)?;
         let matched = match topic::shared(filter) {
             Some((_, "")) => return Ok(Err(SubscribeAckReason::TopicFilterInvalid)),
             Some(_) if options.no_local => {
@@ -216,8 +238,7 @@ impl Proto {
             None if topic::is_filter(filter) => filter,
             None => return Ok(Err(SubscribeAckReason::TopicFilterInvalid)),
         };
-        let answers = self.shared.originals.get().is_some() && originals::is_answers(matched);
-        if !answers && !self.access.may_subscribe(matched) {
+        if !self.rights.may_subscribe(&self.shared, matched) {
             self.shared.counters.not_allowed.add(1);
             return Ok(Err(SubscribeAckReason::NotAuthorized));
         }
@@ -243,6 +264,7 @@ impl Proto {
         match self.session.standing(self.conn) {
             Standing::TakenOver => return Err(End::TakenOver),
             Standing::Overflowed => return Err(End::Overflow),
+            Standing::Revoked => return Err(End::Expired),
             Standing::Mine => {}
         }
         if phase == Phase::Closing {
@@ -286,7 +308,7 @@ impl Proto {
         // The device does not take a packet so large: it never will.
         self.shared.counters.dropped.add(1);
         if let Some((id, _)) = sent {
-            self.session.acknowledged(id);
+            let _ = self.session.acknowledged(id, None);
         }
     }
 
@@ -324,8 +346,8 @@ impl Proto {
         self.codec.disconnect(out, code, why);
     }
 
-    /// Lets go of the session, counts the end, and submits the will if there is one to submit.
-    pub(crate) fn leave(&mut self, end: &End) {
+    /// Lets go of the session, counts the end, and gives the will if there is one to submit now.
+    pub(crate) fn leave(&mut self, end: &End) -> Option<Will> {
         let counters = &self.shared.counters;
         match end {
             End::Fault(_) => counters.ended_protocol.add(1),
@@ -335,9 +357,21 @@ impl Proto {
             End::Asked { .. } | End::TakenOver | End::Closing | End::Gone => {}
         }
         let will = self.will.take().filter(|_| !matches!(end, End::Asked { with_will: false }));
-        if let Some(will) = self.shared.hub.detach(&self.session, self.conn, (will, self.shared.now())) {
-            self.shared.submit_will(will);
-        }
+        let restart = matches!(end, End::Closing);
+        let due = self.shared.hub.detach((&self.session, self.conn), (will, restart), self.shared.now());
         self.shared.leave(self.conn);
+        due
     }
+}
+
+/// What no topic filter may be (MQTT 5, sections 1.5.4 and 4.7.3); one that could be a filter is judged by itself.
+fn check_filter(filter: &str) -> Result<(), Fault> {
+    match filter.is_empty() || filter.contains('\0') {
+        true => Err(Fault::malformed("a topic filter is empty or has U+0000 in it")),
+        false => Ok(()),
+    }
+}
+
+fn wrong_ack(_: WrongAck) -> End {
+    End::Fault(Fault::protocol("an acknowledgement that does not go with the message of its packet id"))
 }

@@ -3,6 +3,7 @@
 use rmqtt_codec::v5::{DisconnectReasonCode, PublishAckReason};
 use tokio::time::Instant;
 use w3bstream_endpoint::{Answer, Principal, Vouched};
+use w3bstream_limits::Permit;
 use w3bstream_types::{Malformed, Received, Refusal, RefusalKind, Submission, Timestamp};
 use w3bstream_wire::legacy::{Fill, MqttEvent, is_legacy_topic, read_mqtt};
 
@@ -12,7 +13,7 @@ use crate::message::{Message, Qos};
 use crate::originals::OriginalEvent;
 use crate::packet::{Codec, Fault, Version};
 use crate::proto::{Doom, Proto, Reply, TOPIC_ALIASES};
-use crate::shared::{Origin, Permit, offer};
+use crate::shared::{Origin, offer};
 use crate::slots::Verdict;
 use crate::topic::{self, Ingress};
 
@@ -25,8 +26,8 @@ const EVENT_TIME: &str = "w3b-time";
 
 impl Proto {
     /// A PUBLISH that there is room for.
-    pub(crate) fn publish(&mut self, publish: Publish, permit: Option<Permit>) -> Result<(), Fault> {
-        let topic = self.topic(&publish)?;
+    pub(crate) fn publish(&mut self, mut publish: Publish, permit: Option<Permit>) -> Result<(), Fault> {
+        let topic = self.topic(&mut publish)?;
         if let Some(id) = publish.packet_id.filter(|_| publish.qos == Qos::ExactlyOnce) {
             if self.session.has_accepted(id) {
                 // It was accepted before, perhaps on an earlier connection: only the answer was lost.
@@ -42,9 +43,9 @@ impl Proto {
             self.hand_over_original(&publish, &topic, (slot, permit));
             return Ok(());
         }
-        if !self.access.may_publish(&topic) {
+        if !self.rights.access.may_publish(&topic) {
             self.shared.counters.not_allowed.add(1);
-            let why = format!("not-allowed: {} may not publish to {topic}", self.access.principal);
+            let why = format!("not-allowed: {} may not publish to {topic}", self.rights.access.principal);
             self.verdict(slot, Verdict::Ack(Reply::Refused(PublishAckReason::NotAuthorized, why)));
             return Ok(());
         }
@@ -148,7 +149,7 @@ impl Proto {
     fn origin(&self, received: &Received) -> Origin {
         let mut origin = Origin::of(received);
         if !matches!(received.submission, Submission::Signed(_)) {
-            origin.sender = match &self.access.principal {
+            origin.sender = match &self.rights.access.principal {
                 Principal::Device(did) => did.to_string(),
                 Principal::Publisher(_, name) => name.to_string(),
                 Principal::User(_) | Principal::Anyone => self.session.client().to_owned(),
@@ -161,7 +162,7 @@ impl Proto {
     /// without a signature.
     fn read(&mut self, publish: &Publish, ingress: &Ingress) -> Result<Submission, Malformed> {
         let read = w3bstream_wire::decode_message(publish.content_type(), &publish.payload);
-        let vouched = self.access.vouched.clone().filter(|_| {
+        let vouched = self.rights.access.vouched.clone().filter(|_| {
             let signed = [w3bstream_wire::CONTENT_TYPE_ENVELOPE, w3bstream_wire::CONTENT_TYPE_JOSE];
             !publish.content_type().is_some_and(|t| signed.contains(&t))
         });
@@ -223,8 +224,8 @@ impl Proto {
     }
 
     /// The topic of a PUBLISH, which an alias may stand for.
-    fn topic(&mut self, publish: &Publish) -> Result<String, Fault> {
-        let Some(alias) = publish.alias else { return Ok(publish.topic.clone()) };
+    fn topic(&mut self, publish: &mut Publish) -> Result<String, Fault> {
+        let Some(alias) = publish.alias else { return Ok(std::mem::take(&mut publish.topic)) };
         let wrong = |why| Fault::new(DisconnectReasonCode::TopicAliasInvalid, why);
         if alias.get() > TOPIC_ALIASES {
             return Err(wrong("the topic alias is over Topic Alias Maximum"));

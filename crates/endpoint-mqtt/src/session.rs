@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::num::NonZeroU16;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use w3bstream_types::Received;
 
 use crate::log::{Change, Log};
 use crate::message::{Delivery, Message, Options, Qos};
+use crate::rights::Rights;
+use crate::wills::KeptWill;
 
 /// The number of a session; never used twice.
 pub(crate) type SessionId = u64;
@@ -35,6 +38,10 @@ pub(crate) struct Session {
     pub(crate) limits: Limits,
     pub(crate) log: Option<Arc<Log>>,
     pub(crate) state: Mutex<State>,
+    /// The last change in the log that is about this session.
+    noted: AtomicU64,
+    /// Somebody waits for the connection to take what it has received; see [`Self::ask`].
+    asked: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -60,10 +67,16 @@ pub(crate) struct State {
     received: BTreeSet<NonZeroU16>,
     pub(crate) overflow: bool,
     pub(crate) will: Option<(Instant, Will)>,
+    /// The log has a will of this session.
+    pub(crate) will_kept: bool,
+    /// What the connection may do.
+    pub(crate) rights: Option<Arc<Rights>>,
+    /// It may no more.
+    revoked: bool,
+    /// Who waits for the connection to take what it has received.
+    asker: Option<Arc<Notify>>,
     /// When a shared subscription last gave it a message.
     served: usize,
-    /// The last change in the log that is about this session.
-    noted: u64,
 }
 
 /// A message on its way to the peer.
@@ -89,6 +102,15 @@ pub(crate) struct Will {
     pub(crate) delay: Duration,
 }
 
+impl Will {
+    /// Notes whose it is, so that its sender's own subscription without local messages does not get it.
+    pub(crate) fn sent_by(&mut self, session: SessionId) {
+        if let Last::Clients(message) = &mut self.last {
+            message.from = Some(session);
+        }
+    }
+}
+
 /// Where a will goes.
 #[derive(Clone, Debug)]
 pub(crate) enum Last {
@@ -104,7 +126,12 @@ pub(crate) enum Standing {
     Mine,
     TakenOver,
     Overflowed,
+    Revoked,
 }
+
+/// An acknowledgement that does not go with the message of its packet id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WrongAck;
 
 /// How a client asks for its session.
 #[derive(Debug)]
@@ -114,6 +141,9 @@ pub(crate) struct Claim {
     pub(crate) expiry: Duration,
     pub(crate) conn: ConnId,
     pub(crate) wake: Arc<Notify>,
+    pub(crate) rights: Arc<Rights>,
+    /// The will of the connection, if it has one.
+    pub(crate) will: Option<Arc<KeptWill>>,
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -126,14 +156,17 @@ impl State {
         self.owner = claim.conn;
         self.wake = Some(Arc::clone(&claim.wake));
         self.expiry = claim.expiry;
+        self.rights = Some(Arc::clone(&claim.rights));
         self.ends_at = None;
         self.overflow = false;
+        self.revoked = false;
     }
 
     /// Nobody is connected any more: what nobody promised is forgotten.
     pub(crate) fn rest(&mut self, ends_at: Instant) {
         self.owner = 0;
         self.wake = None;
+        self.rights = None;
         self.ends_at = Some(ends_at);
         self.queue.retain(|d| d.qos > Qos::AtMostOnce);
         self.queued_bytes = self.queue.iter().map(|d| d.message.bytes()).sum();
@@ -142,6 +175,7 @@ impl State {
 
     pub(crate) fn clear(&mut self) {
         self.owner = 0;
+        self.rights = None;
         self.queue.clear();
         self.queued_bytes = 0;
         self.sent.clear();
@@ -170,6 +204,15 @@ impl State {
 }
 
 impl Session {
+    pub(crate) fn new(
+        (id, client_id): (SessionId, Arc<str>),
+        (limits, log): (Limits, Option<Arc<Log>>),
+        state: State,
+    ) -> Self {
+        let state = state.into();
+        Self { id, client_id, limits, log, state, noted: AtomicU64::new(0), asked: AtomicBool::new(false) }
+    }
+
     /// The client id, as the client says it.
     pub(crate) fn client(&self) -> &str {
         let (len, rest) = self.client_id.split_once(':').unwrap_or_default();
@@ -181,15 +224,86 @@ impl Session {
         if let Some(log) = &self.log
             && !state.expiry.is_zero()
         {
-            state.noted = log.note(make(Arc::clone(&self.client_id)));
+            // Under the lock of the state, so that it rises.
+            self.noted.store(log.note(make(Arc::clone(&self.client_id))), Ordering::Release);
         }
     }
 
     /// Waits until everything that was noted of this session is durable.
     pub(crate) async fn kept(&self) {
         let Some(log) = &self.log else { return };
-        let noted = lock(&self.state).noted;
-        log.written(noted).await;
+        log.written(self.noted.load(Ordering::Acquire)).await;
+    }
+
+    /// Whether it is, without waiting.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.log.as_ref().is_none_or(|log| log.is_written(self.noted.load(Ordering::Acquire)))
+    }
+
+    /// Asks the connection that has the session, if one has, to take what its peer has sent before another one takes the session:
+    /// a DISCONNECT with which the peer has just ended it may still be unread. What is given rings when that is done.
+    pub(crate) fn ask(&self) -> Option<Arc<Notify>> {
+        let mut state = lock(&self.state);
+        let wake = state.wake.as_ref().filter(|_| state.owner != 0)?;
+        wake.notify_one();
+        let asker = Arc::<Notify>::default();
+        if let Some(earlier) = state.asker.replace(Arc::clone(&asker)) {
+            earlier.notify_one();
+        }
+        self.asked.store(true, Ordering::Release);
+        Some(asker)
+    }
+
+    /// Whether somebody has asked.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::Acquire)
+    }
+
+    /// Lets go on who has asked.
+    pub(crate) fn answer(&self, state: &mut State) {
+        self.asked.store(false, Ordering::Release);
+        if let Some(asker) = state.asker.take() {
+            asker.notify_one();
+        }
+    }
+
+    /// What the connection may do holds no longer; false if the session is no longer that of `conn`.
+    pub(crate) fn revoke(&self, conn: ConnId) -> bool {
+        let mut state = lock(&self.state);
+        if state.owner != conn {
+            return false;
+        }
+        state.revoked = true;
+        if let Some(wake) = &state.wake {
+            wake.notify_one();
+        }
+        true
+    }
+
+    /// Stores the will of a connection, or that it has none.
+    pub(crate) fn keep_will(&self, state: &mut State, will: Option<Arc<KeptWill>>, due_at: Option<u64>) {
+        let Some(will) = will else { return self.forget_will(state) };
+        self.note(state, |client| Change::Will { client, due_at, will });
+        state.will_kept = self.log.is_some() && !state.expiry.is_zero();
+    }
+
+    /// Takes the will out of the store.
+    pub(crate) fn forget_will(&self, state: &mut State) {
+        if std::mem::take(&mut state.will_kept) {
+            self.note(state, |client| Change::NoWill { client });
+        }
+    }
+
+    /// Drops what waits on topics that are not allowed any more.
+    pub(crate) fn drop_queued(&self, state: &mut State, allowed: impl Fn(&str) -> bool) {
+        for delivery in std::mem::take(&mut state.queue) {
+            if allowed(&delivery.message.topic) {
+                state.queue.push_back(delivery);
+            } else {
+                state.queued_bytes -= delivery.message.bytes();
+                self.done(state, delivery.stored);
+            }
+        }
     }
 
     /// Queues a message; false if it was dropped.
@@ -243,6 +357,7 @@ impl Session {
         let state = lock(&self.state);
         match (state.owner == conn, state.overflow) {
             (false, _) => Standing::TakenOver,
+            (true, _) if state.revoked => Standing::Revoked,
             (true, true) => Standing::Overflowed,
             (true, false) => Standing::Mine,
         }
@@ -287,40 +402,56 @@ impl Session {
     }
 
     /// The peer has acknowledged a QoS 1 message, or refused a QoS 2 message, or does not take it at all.
-    pub(crate) fn acknowledged(&self, id: NonZeroU16) {
+    ///
+    /// # Errors
+    /// If `qos` is given and not that of the message of this id, or it was released already.
+    pub(crate) fn acknowledged(&self, id: NonZeroU16, qos: Option<Qos>) -> Result<(), WrongAck> {
         let mut state = lock(&self.state);
-        let Some(number) = state.flight(id) else { return };
-        if let Some(Flight { stage: Stage::Published(delivery), .. }) = state.sent.get(&number) {
-            let stored = delivery.stored;
-            state.sent.remove(&number);
-            self.done(&mut state, stored);
-        }
+        let Some(number) = state.flight(id) else { return Ok(()) };
+        let stored = match state.sent.get(&number).map(|flight| &flight.stage) {
+            Some(Stage::Published(delivery)) if qos.is_none_or(|qos| qos == delivery.qos) => delivery.stored,
+            _ => return Err(WrongAck),
+        };
+        state.sent.remove(&number);
+        self.done(&mut state, stored);
+        Ok(())
     }
 
     /// The peer has a QoS 2 message; false if there is none of this id.
-    pub(crate) fn taken(&self, id: NonZeroU16) -> bool {
+    ///
+    /// # Errors
+    /// If the message of this id is one of QoS 1.
+    pub(crate) fn taken(&self, id: NonZeroU16) -> Result<bool, WrongAck> {
         let mut state = lock(&self.state);
-        let Some(number) = state.flight(id) else { return false };
-        let Some(flight) = state.sent.get_mut(&number) else { return false };
+        let Some(number) = state.flight(id) else { return Ok(false) };
+        let Some(flight) = state.sent.get_mut(&number) else { return Ok(false) };
         if let Stage::Published(delivery) = &flight.stage {
+            if delivery.qos != Qos::ExactlyOnce {
+                return Err(WrongAck);
+            }
             let stored = delivery.stored;
             flight.stage = Stage::Released(stored);
             if let Some(number) = stored {
                 self.note(&mut state, |client| Change::Released { client, number });
             }
         }
-        true
+        Ok(true)
     }
 
     /// The peer is done with a QoS 2 message.
-    pub(crate) fn completed(&self, id: NonZeroU16) {
+    ///
+    /// # Errors
+    /// If the message of this id was not released.
+    pub(crate) fn completed(&self, id: NonZeroU16) -> Result<(), WrongAck> {
         let mut state = lock(&self.state);
-        let Some(number) = state.flight(id) else { return };
-        if let Some(Flight { stage: Stage::Released(stored), .. }) = state.sent.get(&number) {
-            let stored = *stored;
-            state.sent.remove(&number);
-            self.done(&mut state, stored);
-        }
+        let Some(number) = state.flight(id) else { return Ok(()) };
+        let Some(Flight { stage: Stage::Released(stored), .. }) = state.sent.get(&number) else {
+            return Err(WrongAck);
+        };
+        let stored = *stored;
+        state.sent.remove(&number);
+        self.done(&mut state, stored);
+        Ok(())
     }
 
     /// What was sent on an earlier connection and is not done with, to be sent again.
@@ -348,16 +479,17 @@ impl Session {
         lock(&self.state).received.len()
     }
 
-    /// Changes how long the session is kept (MQTT 5 DISCONNECT). One that was to end with its connection stays so.
-    pub(crate) fn set_expiry(&self, expiry: Duration) {
+    /// Changes how long the session is kept (MQTT 5 DISCONNECT); false for one that was to end with its connection and now is not.
+    pub(crate) fn set_expiry(&self, expiry: Duration) -> bool {
         let mut state = lock(&self.state);
         if state.expiry.is_zero() {
-            return;
+            return expiry.is_zero();
         }
         if expiry.is_zero() {
             self.note(&mut state, |client| Change::Ended { client });
         }
         state.expiry = expiry;
+        true
     }
 
     /// Takes in what the log had of this session.

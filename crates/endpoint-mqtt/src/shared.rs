@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rmqtt_codec::v5::PublishAckReason;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Notify, mpsc};
 use w3bstream_endpoint::{Ack, Answer, Arrival, SharedGate};
+use w3bstream_limits::{InFlight, Permit};
 use w3bstream_types::{Clock, MessageId, ProjectName, Received, Refusal, RefusalKind, Submission};
 use w3bstream_wire::{AckBody, RefusalBody};
 
@@ -42,7 +43,8 @@ pub(crate) struct Shared {
     pub(crate) originals: OnceLock<Arc<dyn Originals>>,
     /// Answers to the original's clients, to be worded.
     pub(crate) worded: mpsc::Sender<(OriginalEvent, Answer)>,
-    pub(crate) budget: Budget,
+    /// What is in flight over all connections.
+    pub(crate) budget: InFlight,
     pub(crate) next_conn: AtomicU64,
     /// Tells client ids that this endpoint assigns from those of an earlier one.
     pub(crate) instance: u64,
@@ -54,50 +56,6 @@ pub(crate) struct Shared {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Every critical section leaves the data whole.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Bounds what is in flight over all connections, in messages and in bytes.
-#[derive(Debug)]
-pub(crate) struct Budget {
-    messages: Arc<Semaphore>,
-    kib: Arc<Semaphore>,
-    most_kib: u32,
-}
-
-/// A message's part of the budget, given back when its answer is known.
-#[derive(Debug)]
-pub(crate) struct Permit {
-    _message: OwnedSemaphorePermit,
-    _kib: OwnedSemaphorePermit,
-}
-
-impl Budget {
-    fn new(config: &MqttConfig) -> Self {
-        let most_kib = u32::try_from(config.max_in_flight_bytes.div_ceil(1024)).unwrap_or(u32::MAX >> 3);
-        Self {
-            messages: Arc::new(Semaphore::new(config.max_in_flight_total)),
-            kib: Arc::new(Semaphore::new(most_kib as usize)),
-            most_kib,
-        }
-    }
-
-    fn kib(&self, bytes: usize) -> u32 {
-        u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).min(self.most_kib)
-    }
-
-    /// Takes a part for a packet of `bytes`, if there is one.
-    pub(crate) fn take(&self, bytes: usize) -> Option<Permit> {
-        let message = Arc::clone(&self.messages).try_acquire_owned().ok()?;
-        let kib = Arc::clone(&self.kib).try_acquire_many_owned(self.kib(bytes)).ok()?;
-        Some(Permit { _message: message, _kib: kib })
-    }
-
-    /// Waits for a part; `None` never comes, as the semaphores are never closed.
-    pub(crate) async fn wait(&self, bytes: usize) -> Option<Permit> {
-        let kib = Arc::clone(&self.kib).acquire_many_owned(self.kib(bytes)).await.ok()?;
-        let message = Arc::clone(&self.messages).acquire_owned().await.ok()?;
-        Some(Permit { _message: message, _kib: kib })
-    }
 }
 
 /// Where the answers for one connection are put, and what wakes it.
@@ -174,7 +132,7 @@ impl Shared {
             originals: OnceLock::new(),
             worded,
             gate,
-            budget: Budget::new(&config),
+            budget: InFlight::new(config.max_in_flight_total, config.max_in_flight_bytes),
             config,
             instance: clock.now().millis(),
             clock,
@@ -267,7 +225,7 @@ impl Shared {
         if message.retain && !self.hub.retain(&message) {
             return PublishAckReason::QuotaExceeded;
         }
-        match self.hub.publish(&message.topic, || Message::clone(&message)) {
+        match self.hub.forward(&message) {
             0 => PublishAckReason::NoMatchingSubscribers,
             _ => PublishAckReason::Success,
         }
@@ -311,7 +269,7 @@ impl Shared {
     }
 
     fn publish_json(&self, topic: String, body: &impl serde::Serialize) {
-        self.hub.publish(&topic.clone(), || {
+        self.hub.publish(topic, |topic| {
             Message::of_node(topic, serde_json::to_vec(body).unwrap_or_default().into(), None)
         });
     }

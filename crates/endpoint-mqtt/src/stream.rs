@@ -70,10 +70,18 @@ pub struct Listener {
 }
 
 /// What the TLS handshake has shown of a peer.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct PeerInfo {
     /// DIDs in the client's certificate; empty if it showed none.
     pub certificate_dids: Vec<Did>,
+    /// What tells later whether the certificate is still good; `None` if it showed none.
+    pub shown: Option<Arc<dyn Shown>>,
+}
+
+/// What a client has shown below MQTT: its certificate.
+pub trait Shown: Send + Sync + fmt::Debug {
+    /// Whether it would still be taken. Asked every few seconds for as long as the client is connected, so it does not wait.
+    fn holds(&self) -> bool;
 }
 
 /// Ends TLS. Implemented by the node, so that this crate knows no certificates.
@@ -84,6 +92,9 @@ pub trait Secure: Send + Sync + fmt::Debug {
     /// # Errors
     /// Why there is no secure connection, for the log.
     async fn accept(&self, stream: TcpStream) -> Result<(BoxedStream, PeerInfo), String>;
+
+    /// Looks for what has changed, such as new revocation lists, before open connections are asked about.
+    async fn refresh(&self) {}
 }
 
 /// Who is at the other end.
@@ -91,6 +102,7 @@ pub trait Secure: Send + Sync + fmt::Debug {
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     pub(crate) certificate_dids: Vec<Did>,
+    pub(crate) shown: Option<Arc<dyn Shown>>,
     pub(crate) transport: Transport,
 }
 
@@ -115,6 +127,13 @@ impl Door {
         Self { secure, handshakes: Semaphore::new(config.max_handshakes), rates: Rates::new(config) }
     }
 
+    /// Looks for revocations.
+    pub(crate) async fn refresh(&self) {
+        if let Some(secure) = &self.secure {
+            secure.refresh().await;
+        }
+    }
+
     /// Does the handshakes that come before MQTT's own.
     pub(crate) async fn enter(
         &self,
@@ -122,7 +141,7 @@ impl Door {
         config: &MqttConfig,
     ) -> Result<(BoxedStream, Peer), String> {
         let Caller { stream, address, transport } = caller;
-        let mut peer = Peer { address, certificate_dids: Vec::new(), transport };
+        let mut peer = Peer { address, certificate_dids: Vec::new(), shown: None, transport };
         if transport == Transport::Tcp {
             return Ok((Box::pin(stream), peer));
         }
@@ -131,7 +150,7 @@ impl Door {
         let mut stream: BoxedStream = match &self.secure {
             Some(secure) if transport.is_tls() => {
                 let (stream, info) = secure.accept(stream).await?;
-                peer.certificate_dids = info.certificate_dids;
+                (peer.certificate_dids, peer.shown) = (info.certificate_dids, info.shown);
                 stream
             }
             None if transport.is_tls() => return Err("there is nothing that does TLS".to_owned()),

@@ -38,7 +38,7 @@ pub(crate) async fn publish(shared: Arc<Shared>, shutdown: Shutdown) {
             let message = Message::of_node(topic, value.into_bytes().into(), None);
             let message = Arc::new(Message { retain: true, ..message });
             shared.hub.retain(&message);
-            shared.hub.publish(&message.topic, || Message::clone(&message));
+            shared.hub.forward(&message);
         }
         tokio::select! {
             () = shutdown.requested() => return,

@@ -103,6 +103,17 @@ fn judge(head: &[u8], origins: &[String]) -> Judged {
     }
 }
 
+/// Judges a request that may be anything, and its beginnings.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn judge_any(head: &[u8]) {
+    let origins = ["https://app.example".to_owned()];
+    let Judged::Accept(key, len) = judge(head, &origins) else { return };
+    assert!(len <= head.len() && key.len() == 28);
+    assert_eq!(judge(head.get(..len).unwrap_or_default(), &origins), Judged::Accept(key, len));
+    let before = head.get(..len.saturating_sub(1)).unwrap_or_default();
+    assert_eq!(judge(before, &origins), Judged::Partial, "a request without its end is accepted");
+}
+
 /// Checks a request and gives its key.
 fn check<'a>(request: &'a httparse::Request<'_, '_>, origins: &[String]) -> Result<&'a [u8], No> {
     let all = |name: &'static str| {

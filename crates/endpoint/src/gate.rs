@@ -91,6 +91,8 @@ pub struct Access {
     pub vouched: Option<Vouched>,
     /// When the connection ends because what it showed does, in milliseconds since the epoch.
     pub until: Option<u64>,
+    /// Registrations of devices that it rests on. It holds no longer than all of them.
+    pub rests_on: Vec<(ProjectName, Did)>,
 }
 
 impl Access {
@@ -98,7 +100,14 @@ impl Access {
     #[must_use]
     pub fn everything() -> Self {
         let all = || vec!["#".to_owned(), "$SYS/#".to_owned()];
-        Self { principal: Principal::Anyone, publish: all(), subscribe: all(), vouched: None, until: None }
+        Self {
+            principal: Principal::Anyone,
+            publish: all(),
+            subscribe: all(),
+            vouched: None,
+            until: None,
+            rests_on: vec![],
+        }
     }
 
     /// Whether it may publish to a topic.
@@ -142,6 +151,12 @@ pub trait Gate: Send + Sync + fmt::Debug {
     /// # Errors
     /// A [`Refusal`] with words for the client: of a kind to retry if the node cannot tell now.
     async fn admit(&self, credentials: Credentials) -> Result<Access, Refusal>;
+
+    /// Whether what was admitted still is. Asked every few seconds for each open connection of somebody, so it answers from memory; who
+    /// holds no longer is disconnected. A gate that revokes nothing need not implement it.
+    fn holds(&self, _access: &Access) -> bool {
+        true
+    }
 }
 
 /// Lets everybody do everything.

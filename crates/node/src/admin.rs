@@ -21,6 +21,7 @@
 #![allow(clippy::result_large_err, reason = "an answer of axum is large, and each is made once")]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::body::Bytes;
@@ -30,8 +31,8 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -47,8 +48,12 @@ use crate::{Paths, Running};
 
 /// The largest program or control transaction, in bytes.
 const MAX_BODY: usize = 32 * 1024 * 1024;
-/// Connections at a time; the rest wait to be accepted.
-const MAX_CONNECTIONS: usize = 64;
+/// Connections at a time; the rest wait to be accepted. More than a stuck tool leaves behind: whoever waits here is the operator.
+const MAX_CONNECTIONS: usize = 512;
+/// How long the head of a request may take, and how long a connection may be silent.
+const HEAD_WITHIN: Duration = Duration::from_secs(10);
+/// How long a request may take, its body included. The command line waits as long for an answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
 /// What the routes share.
 #[derive(Clone, Debug)]
@@ -98,17 +103,15 @@ pub(crate) fn serve(state: AdminState, tasks: &Tasks) {
             };
             // An error here is about one connection (or a passing lack of descriptors).
             let Ok((socket, _)) = accepted else {
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                tokio::time::sleep(Duration::from_millis(10)).await;
                 continue;
             };
             let service = TowerToHyperService::new(router.clone());
             let end = group.shutdown();
             group.spawn("admin connection", async move {
-                let mut builder = auto::Builder::new(TokioExecutor::new());
-                builder
-                    .http1()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(std::time::Duration::from_secs(10));
+                // Not both versions of HTTP: a connection that says nothing has no version, and no deadline.
+                let mut builder = http1::Builder::new();
+                builder.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
                 let served = builder.serve_connection(TokioIo::new(socket), service);
                 tokio::select! {
                     _ = served => {}
@@ -129,6 +132,14 @@ fn router(state: AdminState) -> Router {
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn_with_state(state, authorise))
+        .layer(middleware::from_fn(in_time))
+}
+
+/// Who sends a body slowly does not keep its place.
+async fn in_time(request: Request, next: Next) -> Response {
+    let answer = tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await;
+    let late = || problem(StatusCode::REQUEST_TIMEOUT, "request-timeout", "no answer within a minute");
+    answer.unwrap_or_else(|_| late())
 }
 
 /// The routes, without the question who asks.

@@ -162,7 +162,7 @@ impl NodeBuilder {
             status => status == StatusPage::Brief,
         };
         let query = Arc::new(LateQuery { brief, ..LateQuery::default() });
-        let public = Arc::new(LateQuery { brief: true, ..LateQuery::default() });
+        let public = Arc::new(query.briefly());
         let feed = Feed::default();
         let making = Making {
             config: &self.config,
@@ -202,9 +202,11 @@ impl NodeBuilder {
         };
         let pipeline = Pipeline::build(parts).await?;
         let running = running(&listeners, node)?;
-        for query in [&query, &public] {
-            query.set(pipeline.clone(), running.clone(), listeners.clone());
-        }
+        query.set(Late {
+            pipeline: pipeline.clone(),
+            running: running.clone(),
+            listeners: listeners.clone(),
+        });
         let drain = Duration::from_millis(self.config.limits.drain_ms);
         Ok(Node {
             pipeline,
@@ -291,31 +293,40 @@ impl OpenWal for FileWals {
 /// The pipeline's answers, for endpoints that are bound before there is a pipeline.
 #[derive(Debug, Default)]
 pub(crate) struct LateQuery {
-    pipeline: OnceLock<Pipeline>,
-    running: OnceLock<Running>,
-    listeners: OnceLock<Arc<Listeners>>,
+    late: Arc<OnceLock<Late>>,
     /// Nothing is told that is for operators only.
     brief: bool,
 }
 
+/// What answers once the node is built.
+#[derive(Debug)]
+struct Late {
+    pipeline: Pipeline,
+    running: Running,
+    listeners: Arc<Listeners>,
+}
+
 impl LateQuery {
+    /// The same answers, without what is for operators only.
+    fn briefly(&self) -> Self {
+        Self { late: self.late.clone(), brief: true }
+    }
+
     pub(crate) const fn is_brief(&self) -> bool {
         self.brief
     }
 
-    fn set(&self, pipeline: Pipeline, running: Running, listeners: Arc<Listeners>) {
+    fn set(&self, late: Late) {
         // Set once, by `build`.
-        let _ = self.listeners.set(listeners);
-        let _ = self.pipeline.set(pipeline);
-        let _ = self.running.set(running);
+        let _ = self.late.set(late);
     }
 
     pub(crate) fn pipeline(&self) -> Option<&Pipeline> {
-        self.pipeline.get()
+        self.late.get().map(|l| &l.pipeline)
     }
 
     pub(crate) fn running(&self) -> Option<&Running> {
-        self.running.get()
+        self.late.get().map(|l| &l.running)
     }
 }
 
@@ -343,7 +354,7 @@ impl Query for LateQuery {
 
     fn metrics(&self) -> String {
         let mut text = self.pipeline().map(Query::metrics).unwrap_or_default();
-        text.push_str(&self.listeners.get().map(|l| l.metrics()).unwrap_or_default());
+        text.push_str(&self.late.get().map(|l| l.listeners.metrics()).unwrap_or_default());
         text
     }
 }

@@ -73,14 +73,15 @@ impl Http {
         &self,
         (method, url): (Method, &str),
         headers: &[(header::HeaderName, String)],
-        body: Vec<u8>,
+        body: impl Into<Bytes>,
     ) -> anyhow::Result<Answer> {
+        let body = Full::new(body.into());
         let mut request = Request::builder().method(method).uri(url);
         for (name, value) in headers {
             request = request.header(name, value);
         }
         let exchange = async {
-            let answer = self.0.request(request.body(Full::new(body.into()))?).await?;
+            let answer = self.0.request(request.body(body)?).await?;
             let status = answer.status();
             let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
             let body = body.map_err(|e| anyhow::anyhow!("{e}"))?.to_bytes();

@@ -59,6 +59,9 @@ pub struct MqttSettings {
     pub max_connections: usize,
     /// The largest packet, in bytes.
     pub max_packet_bytes: usize,
+    /// Messages of all connections together that the node has and has not answered. The longest wait of accepted messages under
+    /// overload is this many divided by what the node takes in a second.
+    pub max_in_flight: usize,
     /// What a client without credentials may do.
     pub anonymous: Anonymous,
     /// The file of users with passwords, relative to the data folder. `w3bstream mqtt user` writes it.
@@ -81,6 +84,9 @@ pub struct MqttSettings {
     pub max_session_seconds: u64,
     /// Messages per second that one client may publish, over some time; 0 for no limit.
     pub max_publish_rate: u32,
+    /// How often open connections are looked at for those whose certificate, registration, token or user was revoked, in
+    /// seconds; they are ended. 0 for never.
+    pub recheck_seconds: u64,
 }
 
 /// What a client without credentials may do over MQTT.
@@ -117,6 +123,7 @@ impl Default for MqttSettings {
             listen,
             max_connections: 10_000,
             max_packet_bytes: 256 * 1024,
+            max_in_flight: 512,
             anonymous: Anonymous::default(),
             users: "mqtt-users.toml".into(),
             unknown_certificates: UnknownCertificates::default(),
@@ -128,6 +135,7 @@ impl Default for MqttSettings {
             open_topics: Vec::new(),
             max_session_seconds: 86_400,
             max_publish_rate: 0,
+            recheck_seconds: 5,
         }
     }
 }
@@ -213,7 +221,7 @@ impl Default for CoapSettings {
 
 /// The node's certificate, and those that devices show. Files are PEM, relative to the data folder, and read again when they
 /// change.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TlsFiles {
     /// The certificate, followed by those of the authorities in between.
@@ -228,6 +236,22 @@ pub struct TlsFiles {
     pub require_client_certificates: bool,
     /// Whether certificates are still taken when their revocation list is out of date.
     pub allow_stale_crl: bool,
+    /// How long what was read from these files is used before they are looked at again, in seconds.
+    pub reload_seconds: u64,
+}
+
+impl Default for TlsFiles {
+    fn default() -> Self {
+        Self {
+            certificate: None,
+            key: None,
+            client_authorities: None,
+            client_crl: None,
+            require_client_certificates: false,
+            allow_stale_crl: false,
+            reload_seconds: 60,
+        }
+    }
 }
 
 /// A broker of others, through which devices send.

@@ -19,6 +19,8 @@ use w3bstream_endpoint::{Access, Credentials, Gate, Principal, Vouched};
 use w3bstream_types::{Clock, Did, ProjectName, Refusal, RefusalKind, SessionToken, token_hash};
 use w3bstream_wallet::{DeviceStatus, ProjectView, Registry, TokenStatus};
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use users::read_any_users;
 pub use users::{MqttUser, MqttUsers};
 
 use crate::builder::LateQuery;
@@ -179,7 +181,14 @@ impl NodeGate {
         }
         // What is published there carries its own signature, or is refused.
         let publish = vec!["w3b/+/+".to_owned()];
-        Ok(Access { principal: Principal::Anyone, publish, subscribe: vec![], vouched: None, until: None })
+        Ok(Access {
+            principal: Principal::Anyone,
+            publish,
+            subscribe: vec![],
+            vouched: None,
+            until: None,
+            rests_on: vec![],
+        })
     }
 
     fn registry(&self) -> Result<&dyn Registry, Denied> {
@@ -204,6 +213,7 @@ impl NodeGate {
                 Some(all) => {
                     all.publish.extend(more.publish);
                     all.subscribe.extend(more.subscribe);
+                    all.rests_on.extend(more.rests_on);
                 }
             }
         }
@@ -249,8 +259,31 @@ impl NodeGate {
             subscribe,
             vouched: Some(Vouched::Token(token.to_owned())),
             until: None,
+            rests_on: vec![],
             principal: Principal::Publisher(project, publisher),
         }))
+    }
+
+    /// Whether what a connection rests on is still registered.
+    fn is_registered(&self, registry: &dyn Registry, access: &Access) -> bool {
+        let by_session = matches!(access.vouched, Some(Vouched::Session(_)));
+        let device = |(project, did): &(ProjectName, Did)| {
+            registry.project(project).is_some_and(|view| {
+                (view.manifest.allow_sessions || !by_session)
+                    && matches!(registry.device(view.id, did), DeviceStatus::Registered(_))
+            })
+        };
+        match (&access.principal, &access.vouched) {
+            (Principal::Publisher(project, name), Some(Vouched::Token(token))) => {
+                registry.project(project).is_some_and(|view| {
+                    view.manifest.allow_tokens
+                        && matches!(registry.token(view.id, &token_hash(token)),
+                            TokenStatus::Registered(known) if known.publisher == *name)
+                })
+            }
+            (Principal::User(name), _) => self.users.has(name),
+            _ => access.rests_on.iter().all(device),
+        }
     }
 
     async fn user(&self, name: &str, password: &[u8], client: &str) -> Result<Access, Denied> {
@@ -269,7 +302,14 @@ impl NodeGate {
         let found = verifying.await.map_err(|_| busy())?;
         let user = found.ok_or_else(|| wrong("no such user, token or password"))?;
         let (publish, subscribe) = user.filters(client);
-        Ok(Access { principal: Principal::User(user.name), publish, subscribe, vouched: None, until: None })
+        Ok(Access {
+            principal: Principal::User(user.name),
+            publish,
+            subscribe,
+            vouched: None,
+            until: None,
+            rests_on: vec![],
+        })
     }
 }
 
@@ -279,7 +319,8 @@ fn device_access(device: Did, projects: &[ProjectView]) -> Access {
     let publish = names().map(|project| format!("w3b/{project}/+")).collect();
     let own = |project| ["ack", "refused", "cmd"].map(|what| format!("w3b/{project}/{what}/{device}"));
     let subscribe = names().flat_map(own).collect();
-    Access { publish, subscribe, vouched: None, until: None, principal: Principal::Device(device) }
+    let rests_on = names().map(|project| (project.clone(), device.clone())).collect();
+    Access { publish, subscribe, vouched: None, until: None, rests_on, principal: Principal::Device(device) }
 }
 
 #[async_trait]
@@ -303,6 +344,10 @@ impl Gate for NodeGate {
                 Err(Refusal::new(RefusalKind::BadToken, detail))
             }
         }
+    }
+
+    fn holds(&self, access: &Access) -> bool {
+        self.judges.registry().is_none_or(|registry| self.is_registered(registry, access))
     }
 }
 

@@ -24,6 +24,9 @@ mod config;
 mod demo;
 mod endpoint_settings;
 mod engines;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gate;
 mod legacy;
 mod listeners;

@@ -1,5 +1,6 @@
 //! Everything that the node listens on, bound before anything runs.
 
+use std::future::{Future, ready};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use w3bstream_wallet_file::FileWallet;
 use crate::builder::LateQuery;
 use crate::gate::NodeGate;
 use crate::legacy::{self, Legacy};
-use crate::secure::{GrpcTls, HttpTls, MqttTls};
+use crate::secure::{NodeTls, Speaks};
 use crate::{BrokerSettings, BrokerTells, Config, Paths, StatusPage, web};
 
 /// What the listeners are made of.
@@ -54,6 +55,13 @@ pub(crate) struct Listeners {
     pub(crate) admin: tokio::net::TcpListener,
 }
 
+/// What is listened on in an address's place.
+type At = fn(SocketAddr) -> SocketAddr;
+
+const fn as_set(listen: SocketAddr) -> SocketAddr {
+    listen
+}
+
 const fn any_port(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(listen.ip(), 0)
 }
@@ -65,10 +73,22 @@ fn taken(name: &str, listen: SocketAddr) -> String {
 }
 
 impl Making<'_> {
+    /// Binds as it is set. If that fails, and any port will do: at free ports. `why` is said of the failure.
+    async fn listen<T, E: Into<anyhow::Error>, F: Future<Output = Result<T, E>>>(
+        &self,
+        why: String,
+        bind: impl Fn(At) -> F,
+    ) -> anyhow::Result<T> {
+        match bind(as_set).await {
+            Err(_) if self.free_ports => bind(any_port).await.map_err(Into::into),
+            result => result.map_err(Into::into).context(why),
+        }
+    }
+
     pub(crate) async fn bind(&self) -> anyhow::Result<Listeners> {
         let config = self.config;
         let listeners = Listeners {
-            http: self.http()?,
+            http: self.http().await?,
             https: self.https().await?,
             mqtt: if config.mqtt.enabled { Some(self.mqtt().await?) } else { None },
             grpc: if config.grpc.enabled { Some(self.grpc().await?) } else { None },
@@ -83,18 +103,22 @@ impl Making<'_> {
         Ok(listeners)
     }
 
-    fn http(&self) -> anyhow::Result<Arc<HttpEndpoint>> {
+    async fn http(&self) -> anyhow::Result<Arc<HttpEndpoint>> {
         let settings = &self.config.http;
-        self.http_at("http", settings.listen, (self.query, settings.status, None))
+        self.http_at("http", settings.listen, (self.query, settings.status, None)).await
     }
 
     async fn https(&self) -> anyhow::Result<Option<Arc<HttpEndpoint>>> {
         let Some(listen) = self.config.http.tls_listen else { return Ok(None) };
-        let tls: Arc<dyn Accept> = Arc::new(HttpTls::open(&self.config.tls, self.paths, self.clock).await?);
-        self.http_at("http.tls", listen, (self.public, StatusPage::Brief, Some(tls))).map(Some)
+        let tls: Arc<dyn Accept> = Arc::new(self.tls(Speaks::Http).await?);
+        self.http_at("http.tls", listen, (self.public, StatusPage::Brief, Some(tls))).await.map(Some)
     }
 
-    fn http_at(
+    async fn tls(&self, speaks: Speaks) -> anyhow::Result<NodeTls> {
+        NodeTls::open(&self.config.tls, self.paths, speaks, self.clock).await
+    }
+
+    async fn http_at(
         &self,
         name: &str,
         listen: SocketAddr,
@@ -103,7 +127,7 @@ impl Making<'_> {
         let settings = &self.config.http;
         let parse = |text: &String| text.parse::<Origin>().map_err(|e| anyhow::anyhow!("http.cors: {e}"));
         let cors = settings.cors.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
-        let at = |listen| {
+        let bind = |at: At| {
             let limits = HttpLimits { max_connections: settings.max_connections, ..HttpLimits::default() };
             let config = HttpConfig {
                 limits,
@@ -117,14 +141,11 @@ impl Making<'_> {
                 },
                 cors: cors.clone(),
                 accept: accept.clone(),
-                ..HttpConfig::new(listen)
+                ..HttpConfig::new(at(listen))
             };
-            HttpEndpoint::bind(config, query.clone(), self.clock.clone())
+            ready(HttpEndpoint::bind(config, query.clone(), self.clock.clone()))
         };
-        match at(listen) {
-            Err(_) if self.free_ports => Ok(at(any_port(listen))?),
-            result => result.with_context(|| taken(name, listen)),
-        }
+        self.listen(taken(name, listen), bind).await
     }
 
     /// Who may connect over MQTT.
@@ -146,71 +167,64 @@ impl Making<'_> {
             more: more.collect(),
             max_connections: settings.max_connections,
             max_packet_bytes: settings.max_packet_bytes,
+            max_in_flight_total: settings.max_in_flight,
             max_web_socket_message_bytes: settings.max_packet_bytes.max(512 << 10),
             web_socket_origins: settings.web_socket_origins.clone(),
             open_topics: settings.open_topics.clone(),
             max_session_expiry: Duration::from_secs(settings.max_session_seconds),
             max_publish_rate: settings.max_publish_rate,
+            recheck_every: Duration::from_secs(settings.recheck_seconds),
             sessions_file: Some(self.paths.mqtt_sessions()),
             ..MqttConfig::default()
         };
         let secure: Option<Arc<dyn Secure>> = match config.more.iter().any(|l| l.transport.is_tls()) {
-            true => Some(Arc::new(MqttTls::open(&self.config.tls, self.paths, self.clock).await?)),
+            true => Some(Arc::new(self.tls(Speaks::Mqtt).await?)),
             false => None,
         };
-        let bind = |config: MqttConfig| {
+        let bind = |at: At| {
+            let moved = |l: &Listener| Listener { address: at(l.address), ..*l };
+            let more = config.more.iter().map(moved).collect();
+            let config = MqttConfig { listen: at(config.listen), more, ..config.clone() };
             let (clock, secure) = (self.clock.clone(), secure.clone());
             async move {
                 Ok::<_, anyhow::Error>(MqttEndpoint::bind_with(config, clock, self.gate()?, secure).await?)
             }
         };
-        match bind(config.clone()).await {
-            Err(_) if self.free_ports => {
-                let free = |l: Listener| Listener { address: any_port(l.address), ..l };
-                let more = config.more.iter().copied().map(free).collect();
-                bind(MqttConfig { listen: any_port(settings.listen), more, ..config }).await
-            }
-            result => result.with_context(|| taken("mqtt", settings.listen)),
-        }
+        self.listen(taken("mqtt", settings.listen), bind).await
     }
 
     async fn grpc(&self) -> anyhow::Result<Arc<GrpcEndpoint>> {
         let settings = &self.config.grpc;
         let acceptor: Arc<dyn Acceptor> = match settings.tls {
-            true => Arc::new(GrpcTls::open(&self.config.tls, self.paths, self.clock).await?),
+            true => Arc::new(self.tls(Speaks::Grpc).await?),
             false => Arc::new(Plain),
         };
-        let at = |listen| {
+        let bind = |at: At| {
             let limits = GrpcLimits {
                 max_connections: settings.max_connections,
                 // Strangers may ask for what they know of, as on a brief status page.
                 watch_all: settings.listen.ip().is_loopback(),
                 ..GrpcLimits::default()
             };
-            let config = GrpcConfig { listen, limits, acceptor: acceptor.clone() };
-            GrpcEndpoint::bind(config, self.query.clone(), self.feed.clone(), self.clock.clone())
+            let config = GrpcConfig { listen: at(settings.listen), limits, acceptor: acceptor.clone() };
+            let (query, feed, clock) = (self.query.clone(), self.feed.clone(), self.clock.clone());
+            ready(GrpcEndpoint::bind(config, query, feed, clock))
         };
-        match at(settings.listen) {
-            Err(_) if self.free_ports => Ok(at(any_port(settings.listen))?),
-            result => result.with_context(|| taken("grpc", settings.listen)),
-        }
+        self.listen(taken("grpc", settings.listen), bind).await
     }
 
     async fn coap(&self) -> anyhow::Result<Arc<CoapEndpoint>> {
         let settings = &self.config.coap;
-        let config = CoapConfig {
-            listen: settings.listen,
-            max_message_bytes: settings.max_message_bytes,
-            max_in_flight: settings.max_in_flight,
-            ..CoapConfig::default()
+        let bind = |at: At| {
+            let config = CoapConfig {
+                listen: at(settings.listen),
+                max_message_bytes: settings.max_message_bytes,
+                max_in_flight: settings.max_in_flight,
+                ..CoapConfig::default()
+            };
+            CoapEndpoint::bind(config, self.query.clone(), self.clock.clone())
         };
-        match CoapEndpoint::bind(config.clone(), self.query.clone(), self.clock.clone()).await {
-            Err(_) if self.free_ports => {
-                let config = CoapConfig { listen: any_port(settings.listen), ..config };
-                Ok(CoapEndpoint::bind(config, self.query.clone(), self.clock.clone()).await?)
-            }
-            result => result.with_context(|| taken("coap", settings.listen)),
-        }
+        self.listen(taken("coap", settings.listen), bind).await
     }
 
     fn brokers(&self) -> anyhow::Result<Arc<BrokersEndpoint>> {
@@ -222,22 +236,13 @@ impl Making<'_> {
     async fn legacy(&self) -> anyhow::Result<Legacy> {
         let settings = &self.config.legacy;
         let parts = (self.query, self.wallet, self.clock);
-        match legacy::open((settings, settings.listen), self.paths, parts).await {
-            Err(_) if self.free_ports => {
-                legacy::open((settings, any_port(settings.listen)), self.paths, parts).await
-            }
-            result => result.with_context(|| {
-                format!("the original's routes on {}: legacy.listen in node.toml", settings.listen)
-            }),
-        }
+        let why = format!("the original's routes on {}: legacy.listen in node.toml", settings.listen);
+        self.listen(why, |at| legacy::open((settings, at(settings.listen)), self.paths, parts)).await
     }
 
     async fn admin(&self) -> anyhow::Result<tokio::net::TcpListener> {
         let listen = self.config.admin.listen;
-        match tokio::net::TcpListener::bind(listen).await {
-            Err(_) if self.free_ports => Ok(tokio::net::TcpListener::bind(any_port(listen)).await?),
-            result => result.with_context(|| taken("admin", listen)),
-        }
+        self.listen(taken("admin", listen), |at| tokio::net::TcpListener::bind(at(listen))).await
     }
 }
 

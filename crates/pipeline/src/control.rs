@@ -183,8 +183,7 @@ impl Pipeline {
         // Decoding must give it back, or no node could read the block.
         Manifest::from_canonical(&next.to_canonical()).map_err(|e| refused(e.to_string()))?;
         if let Some(id) = crate::reading::missing_chains(&self.0, next).first() {
-            let why = format!("this node has no chain {id}: add [[chains]] with id = {id} to node.toml");
-            return Err(refused(why));
+            return Err(refused(crate::chains::unknown(*id)));
         }
         for settlement in &next.settlements {
             let Some(rule) = &settlement.proof else { continue };

@@ -13,14 +13,17 @@
 //! # Invariants
 //! - No backend is named here: everything is behind a room's trait.
 //! - Storage is the hand-over point. After it, channels carry wake-ups only; every stage reads from its own
-//!   cursor, so a restart goes on where the crash was.
+//!   cursor, so a restart goes on where the crash was. What one stage has just read the next need not read
+//!   again: a bounded memory of that is a shortcut, and may be empty at any time.
 //! - A project that fails is halted alone; the node stops only when what all share is no longer trusted.
 //! - Every queue is bounded: endpoints by what they let in flight, the driver's by 64 inputs.
 
 mod apply;
+mod chains;
 mod control;
 mod counters;
 mod error;
+mod handover;
 mod live;
 mod node;
 mod parts;

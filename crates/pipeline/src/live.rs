@@ -37,8 +37,12 @@ pub(crate) fn ordered<'a>(
     (height, time): (u64, Timestamp),
     messages: impl Iterator<Item = &'a Stored>,
 ) {
+    let feed = &shared.parts.feed;
+    if feed.listeners() == 0 {
+        return;
+    }
     for stored in messages {
-        tell(&shared.parts.feed, project, stored.record(), || StateChange {
+        tell(feed, project, stored.record(), || StateChange {
             state: MessageState::Ordered,
             time,
             reason: format!("in block {height}"),

@@ -10,6 +10,7 @@ use w3bstream_engine::LogLine;
 use w3bstream_types::{AppletName, Genesis, MessageId, OperatorName, ProjectId, ProjectName, Stored};
 
 use crate::counters::Counters;
+use crate::handover::Handover;
 use crate::recent::Recent;
 use crate::settle::FeeAccount;
 use crate::trigger::Board;
@@ -42,6 +43,8 @@ pub(crate) struct Project {
     pub(crate) driver: mpsc::Sender<DriverInput>,
     /// Messages of the store before this position stand in a final block.
     pub(crate) ordered_before: AtomicU64,
+    /// Blocks of the journal that the executor need not read again.
+    pub(crate) handover: Handover,
     /// The last height in the journal.
     pub(crate) journaled: watch::Sender<u64>,
     /// The last applied height.
@@ -84,6 +87,7 @@ impl Project {
             arrived: Notify::new(),
             driver,
             ordered_before: AtomicU64::new(0),
+            handover: Handover::default(),
             journaled: watch::Sender::new(at.journaled),
             applied: watch::Sender::new(at.applied),
             attested: watch::Sender::new(at.attested),

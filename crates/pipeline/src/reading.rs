@@ -13,6 +13,7 @@ use w3bstream_types::{
     Manifest, ProjectId, Transcript, Word,
 };
 
+use crate::chains::{block, of_chain};
 use crate::node::Shared;
 use crate::{Error, ErrorKind};
 
@@ -148,20 +149,16 @@ impl Asking {
     }
 }
 
-/// Whatever is wrong with a chain, the batch waits for it.
-fn of_chain(e: w3bstream_chain::Error) -> Error {
-    Error::new(ErrorKind::Unavailable, format!("chain: {e}")).with_source(e)
-}
-
 /// The last block that has so many confirmations, its own included.
 async fn confirmed(chain: &dyn Chain, confirmations: u32) -> Result<Hash, Error> {
-    let missing = || Error::new(ErrorKind::Unavailable, "the chain has no block that is confirmed so often");
-    let head = chain.block(BlockId::Head).await.map_err(of_chain)?.ok_or_else(missing)?;
-    let Some(number) = (head.number + 1).checked_sub(confirmations.into()) else { return Err(missing()) };
+    let head = block(chain, BlockId::Head).await?;
+    let number = (head.number + 1).checked_sub(confirmations.into()).ok_or_else(|| {
+        Error::new(ErrorKind::Unavailable, "the chain has no block that is confirmed so often")
+    })?;
     if number == head.number {
         return Ok(head.hash);
     }
-    Ok(chain.block(BlockId::Number(number)).await.map_err(of_chain)?.ok_or_else(missing)?.hash)
+    Ok(block(chain, BlockId::Number(number)).await?.hash)
 }
 
 /// The chains that a manifest lets be read and that this node does not have.

@@ -169,7 +169,7 @@ async fn answer_again(
     match (known, project, view) {
         (Ok(Some(stored)), Some(project), Some(view)) => {
             project.took(&stored, false);
-            answer(shared, stored, ack, (view.manifest.ack, true)).await;
+            answer((shared, &project), stored, ack, (view.manifest.ack, true)).await;
         }
         (Ok(_), ..) => refuse(shared, name, ack, refusal),
         (Err(e), ..) => {
@@ -223,7 +223,7 @@ async fn acknowledge(shared: &Shared, outcomes: Vec<Outcome>, pending: Vec<Pendi
                     live::stored(shared, &project, &stored);
                     touched.insert(project.id, project.clone());
                 }
-                answer(shared, stored, ack, (mode, !new)).await;
+                answer((shared, &project), stored, ack, (mode, !new)).await;
             }
         }
     }
@@ -232,7 +232,12 @@ async fn acknowledge(shared: &Shared, outcomes: Vec<Outcome>, pending: Vec<Pendi
     }
 }
 
-async fn answer(shared: &Shared, stored: Stored, ack: Ack, (mode, duplicate): (AckMode, bool)) {
+async fn answer(
+    (shared, project): (&Shared, &Project),
+    stored: Stored,
+    ack: Ack,
+    (mode, duplicate): (AckMode, bool),
+) {
     let id = stored.record().id();
     if mode == AckMode::Durable {
         ack.accept(Accepted { id, duplicate, mode, results: Vec::new() });
@@ -240,11 +245,9 @@ async fn answer(shared: &Shared, stored: Stored, ack: Ack, (mode, duplicate): (A
     }
     shared.waiters.add(id, ack, mode, (duplicate, shared.parts.clock.now()));
     // A message is ordered as soon as it is stored, whoever wakes the sequencer: perhaps before anybody waits for it.
-    let passed = shared
-        .project(stored.record().project())
-        .is_some_and(|project| stored.position().0 < project.ordered_before.load(Ordering::Acquire));
+    let passed = stored.position().0 < project.ordered_before.load(Ordering::Acquire);
     if duplicate || passed {
         // Its block may have passed before: then nobody else will answer.
-        shared.answer_if_reached(stored.record().project(), id).await;
+        shared.answer_if_reached(project.id, id).await;
     }
 }

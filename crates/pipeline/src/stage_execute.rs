@@ -66,12 +66,12 @@ async fn announce(project: &Project, executed: &Executed) -> Result<(), Error> {
 
 async fn execute(shared: &Arc<Shared>, project: &Project, height: u64) -> Result<Executed, Error> {
     let parts = &shared.parts;
-    let (certified, entries) = load(shared, project.id, height).await?;
+    let (certified, entries) = load(shared, project, height).await?;
     parts.probe.at("execute.started");
     let image = shared.registries.image(project.id);
     let contracts = Contracts::Agreed(transcript_of(&entries));
-    let (effects, _) =
-        compute(shared.clone(), project.id, (&certified.block, image), (entries.clone(), contracts)).await?;
+    let (effects, _, entries) =
+        compute(shared.clone(), project.id, (&certified.block, image), (entries, contracts)).await?;
     parts.probe.at("execute.ran");
     let Effects { applied, draft, logs } = effects;
     let (outputs, manifest, index) = (applied.outputs.clone(), applied.manifest, applied.index.clone());
@@ -91,7 +91,7 @@ async fn execute(shared: &Arc<Shared>, project: &Project, height: u64) -> Result
 }
 
 async fn recover(shared: &Arc<Shared>, project: &Project, height: u64) -> Result<Executed, Error> {
-    let (certified, entries) = load(shared, project.id, height).await?;
+    let (certified, entries) = load(shared, project, height).await?;
     let result = shared.parts.vfs.result(project.id, height).await?;
     let (state_root, manifest, outputs) = result
         .ok_or_else(|| Error::new(ErrorKind::Fatal, format!("the result of height {height} is gone")))?;
@@ -114,15 +114,21 @@ fn baton(
 /// The block of a height with everything that its entries name.
 async fn load(
     shared: &Shared,
-    project: ProjectId,
+    project: &Project,
     height: u64,
 ) -> Result<(CertifiedBlock, Vec<(Entry, Resolved)>), Error> {
     let gone = |what: String| Error::new(ErrorKind::Fatal, format!("block {height}: {what} is gone"));
     let parts = &shared.parts;
-    let certified = parts.journal.block(project, height).await?.ok_or_else(|| gone("it".into()))?;
-    let ids = message_ids(&certified);
-    let mut stored: HashMap<MessageId, _> =
-        shared.store.get(&ids).await?.into_iter().flatten().map(|s| (s.record().id(), s)).collect();
+    let (certified, stored) = match project.handover.take(height) {
+        Some(read) => read,
+        None => {
+            let found = parts.journal.block(project.id, height).await?;
+            let certified = found.ok_or_else(|| gone("it".into()))?;
+            let stored = shared.store.get(&message_ids(&certified)).await?;
+            (certified, stored.into_iter().flatten().collect())
+        }
+    };
+    let mut stored: HashMap<MessageId, _> = stored.into_iter().map(|s| (s.record().id(), s)).collect();
     let mut entries = Vec::with_capacity(certified.block.entries().len());
     for (index, entry) in (0..).zip(certified.block.entries()) {
         let resolved = match entry {
@@ -135,7 +141,7 @@ async fn load(
                 Resolved::Control(Box::new(tx.ok_or_else(|| gone(format!("control transaction {id}")))?))
             }
             Entry::Transcript(id) => {
-                let transcript = crate::reading::find(&*parts.journal, project, *id).await?;
+                let transcript = crate::reading::find(&*parts.journal, project.id, *id).await?;
                 Resolved::Transcript(Box::new(transcript.ok_or_else(|| gone(format!("transcript {id}")))?))
             }
         };
@@ -153,13 +159,13 @@ fn transcript_of(entries: &[(Entry, Resolved)]) -> Transcript {
     found.unwrap_or_default()
 }
 
-/// Runs a block's handlers on a thread that may block. Gives the contracts' answers back.
+/// Runs a block's handlers on a thread that may block. Gives the contracts' answers and the entries back.
 pub(crate) async fn compute(
     shared: Arc<Shared>,
     project: ProjectId,
     (block, image): (&Block, Arc<Image>),
     (entries, contracts): (Vec<(Entry, Resolved)>, Contracts),
-) -> Result<(Effects, Contracts), Error> {
+) -> Result<(Effects, Contracts, Vec<(Entry, Resolved)>), Error> {
     let runtime = tokio::runtime::Handle::current();
     let (height, time) = (block.header().height, block.header().time);
     let work = move || {
@@ -173,7 +179,7 @@ pub(crate) async fn compute(
             state: &mut state,
         };
         let effects = applier.apply(height, &entries)?;
-        Ok((effects, state.contracts))
+        Ok((effects, state.contracts, entries))
     };
     let joined = tokio::task::spawn_blocking(work).await;
     joined.map_err(|_| Error::new(ErrorKind::Fatal, format!("executing block {height} panicked")))?

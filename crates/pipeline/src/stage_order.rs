@@ -20,6 +20,7 @@ use w3bstream_wallet::Role;
 
 use crate::apply::Resolved;
 use crate::counters::Counters;
+use crate::handover;
 use crate::live;
 use crate::node::Shared;
 use crate::project::Project;
@@ -44,6 +45,8 @@ pub(crate) struct Sequencer {
     wake: Option<Timestamp>,
     // Every message of the project up to here is in a block.
     ordered_to: Position,
+    // What the last build read from the store, for the block that will name it.
+    built: Vec<Stored>,
     reading: Reading,
 }
 
@@ -79,6 +82,7 @@ impl Sequencer {
             pool,
             wake: None,
             ordered_to,
+            built: Vec::new(),
             reading: Reading::default(),
         })
     }
@@ -236,6 +240,7 @@ impl Sequencer {
             let more = more && !built.entries.is_empty();
             return Ok((built, more));
         }
+        self.built = if handover::fits(&stored) { stored } else { Vec::new() };
         Ok((Built { slot: request.slot, entries, time }, more))
     }
 
@@ -301,7 +306,7 @@ impl Sequencer {
         let entries = ordered.collect::<Result<Vec<_>, Error>>()?;
         let image = self.shared.registries.image(self.project.id);
         let work = (entries, Contracts::Asking(asking));
-        let (_, contracts) = compute(self.shared.clone(), self.project.id, (&block, image), work).await?;
+        let (_, contracts, _) = compute(self.shared.clone(), self.project.id, (&block, image), work).await?;
         match contracts {
             Contracts::Asking(asking) => Ok(asking.transcript()),
             Contracts::Agreed(_) => Ok(None),
@@ -310,19 +315,20 @@ impl Sequencer {
 
     async fn committed(&mut self, certified: CertifiedBlock) -> Result<(), Error> {
         let height = certified.block.header().height;
-        let parts = &self.shared.parts;
+        let shared = self.shared.clone();
+        let parts = &shared.parts;
         parts.probe.at("order.committed");
         if height <= *self.project.journaled.borrow() {
             return Ok(());
         }
         let ids: Vec<MessageId> = message_ids(&certified);
         let time = certified.block.header().time;
-        let stored = self.shared.store.get(&ids).await?;
+        let stored = self.messages(&ids).await?;
         // The cursor moves to the last of them: messages are taken in the order of their positions.
-        let last = stored.iter().flatten().map(w3bstream_types::Stored::position).max();
+        let last = stored.iter().map(w3bstream_types::Stored::position).max();
         let ordered_to = last.map_or(self.ordered_to, |p| p.max(self.ordered_to));
         let batch = vec![
-            Write::Block(self.project.id, Box::new(certified)),
+            Write::Block(self.project.id, Box::new(certified.clone())),
             Write::Cursor(self.project.id, ORDERED, ordered_to.0),
         ];
         parts.journal.commit(batch).await?;
@@ -332,12 +338,23 @@ impl Sequencer {
         Counters::add(&self.project.counters.blocks, 1);
         // Before those who wait are answered: who begins to wait after that sees it.
         self.project.ordered_before.fetch_max(ordered_to.0 + 1, Ordering::AcqRel);
+        live::ordered(&self.shared, &self.project, (height, time), stored.iter());
+        // Before the executor hears of the height.
+        self.project.handover.put(certified, stored);
         self.project.journaled.send_replace(height);
         for id in ids {
             self.shared.waiters.reached(id, AckMode::Committed, &[]);
         }
-        live::ordered(&self.shared, &self.project, (height, time), stored.iter().flatten());
         Ok(())
+    }
+
+    /// The messages with these ids that the store has: those of the last build, if it is its block.
+    async fn messages(&mut self, ids: &[MessageId]) -> Result<Vec<Stored>, Error> {
+        let built = std::mem::take(&mut self.built);
+        if built.iter().map(|s| s.record().id()).eq(ids.iter().copied()) {
+            return Ok(built);
+        }
+        Ok(self.shared.store.get(ids).await?.into_iter().flatten().collect())
     }
 
     /// The guard has noted the statement: sign it, and at quorum write it down.
@@ -401,6 +418,9 @@ fn in_order_of_each_device(stored: &mut [w3bstream_types::Stored]) {
             places.entry(device).or_default().push(place);
         }
     }
+    let sequence = |place: &usize| stored.get(*place).map(|m| m.record().sequence());
+    // Nearly always they came in order.
+    places.retain(|_, places| !places.is_sorted_by_key(sequence));
     for places in places.into_values() {
         let mut messages: Vec<_> = places.iter().filter_map(|p| stored.get(*p).cloned()).collect();
         messages.sort_by_key(|m| m.record().sequence());

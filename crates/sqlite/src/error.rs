@@ -76,6 +76,51 @@ impl From<rusqlite::Error> for Error {
     }
 }
 
+/// Defines `Fail`: the error of a room (a crate that is named first) in a type of the crate that calls this, so that `?` makes
+/// it of this crate's errors, of rusqlite's and of the room's. The room's [`ErrorKind`] has the variants `Unavailable`,
+/// `Closed`, `Incompatible`, `Io` and `Corrupt`; its error begins with the words that are given.
+#[macro_export]
+macro_rules! fail_of_room {
+    ($room:ident, $what:literal) => {
+        /// The room's error, in a type of this crate: so that `?` can convert into it.
+        #[derive(Debug)]
+        pub(crate) struct Fail(pub(crate) $room::Error);
+
+        impl From<$crate::Error> for Fail {
+            fn from(e: $crate::Error) -> Self {
+                use $room::ErrorKind as Room;
+                let kind = match e.kind() {
+                    $crate::ErrorKind::Full | $crate::ErrorKind::Busy => Room::Unavailable,
+                    $crate::ErrorKind::Closed => Room::Closed,
+                    $crate::ErrorKind::Incompatible => Room::Incompatible,
+                    $crate::ErrorKind::Io => Room::Io,
+                    // A mistake in our statements, or tables that somebody has changed: trying again does not help.
+                    _ => Room::Corrupt,
+                };
+                Self($room::Error::new(kind, $what).with_source(e))
+            }
+        }
+
+        impl From<$crate::rusqlite::Error> for Fail {
+            fn from(e: $crate::rusqlite::Error) -> Self {
+                $crate::Error::from(e).into()
+            }
+        }
+
+        impl From<$room::Error> for Fail {
+            fn from(e: $room::Error) -> Self {
+                Self(e)
+            }
+        }
+
+        impl From<Fail> for $room::Error {
+            fn from(e: Fail) -> Self {
+                e.0
+            }
+        }
+    };
+}
+
 fn kind_of(cause: &rusqlite::Error) -> ErrorKind {
     use rusqlite::Error as E;
     match cause {

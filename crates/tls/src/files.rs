@@ -42,6 +42,13 @@ impl Files {
         })
     }
 
+    /// Files with this content.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn of(certificate: &[u8], key: &[u8], authorities: &[u8], crl: &[u8]) -> Self {
+        let (authorities, crl) = (Some(authorities.to_vec()), Some(crl.to_vec()));
+        Self { certificate: certificate.to_vec(), key: key.to_vec(), authorities, crl, key_is_open: false }
+    }
+
     /// A digest of the contents. Times and sizes would miss a file that was written twice at once.
     pub(crate) fn fingerprint(&self) -> Fingerprint {
         let mut all = Sha256::new();

@@ -55,6 +55,9 @@
 mod client;
 mod error;
 mod files;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod load;
 mod own;
 mod peer;

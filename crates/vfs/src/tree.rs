@@ -211,6 +211,16 @@ impl Node {
     }
 }
 
+/// Reads a node that may be anything: what was read is written as it was.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_any(bytes: &[u8]) {
+    let Some(node) = Node::decode(bytes) else { return };
+    assert_eq!(node.encode(), bytes, "a node has two forms");
+    let empty = node.0.iter().all(|slot| *slot == Slot::Empty);
+    assert_eq!(node.as_slot() == Slot::Empty, empty);
+    assert_eq!(Digest::from_bytes(node.hash()) == EMPTY_ROOT, empty);
+}
+
 /// Walks down with the edits, sorted by key, and collects what changes on the way up.
 struct Tree<'r> {
     read: &'r ReadNode<'r>,

@@ -251,6 +251,16 @@ fn parse(bytes: &[u8]) -> Result<(Header, Vec<u8>), Error> {
     Ok((sealed.header, ciphertext))
 }
 
+/// Reads a file that may be anything, without deriving a key, which takes its time.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_any(bytes: &[u8]) {
+    if let Ok((header, ciphertext)) = parse(bytes) {
+        let aad = header.associated_data();
+        assert!(aad.is_ok_and(|aad| !aad.is_empty()) && ciphertext.len() < bytes.len());
+        assert!(header.params().is_bounded(), "a key derivation without a bound");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

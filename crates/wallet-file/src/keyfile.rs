@@ -142,6 +142,18 @@ impl fmt::Debug for DeviceKey {
     }
 }
 
+/// Reads a file that may be anything: what was read is written and read as the same key.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_any(bytes: &[u8]) {
+    if let Ok(key) = DeviceKey::parse(bytes) {
+        let again = DeviceKey::parse(key.to_jwk().as_bytes());
+        assert!(
+            again.is_ok_and(|again| again.public() == key.public()),
+            "the key that was written is another"
+        );
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -13,6 +13,9 @@
 
 mod files;
 mod format;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod keyfile;
 mod passphrase;
 mod wallet;

@@ -17,7 +17,7 @@ const BUDGETS: [(&str, usize); 13] = [
     ("w3bstream-storage", 60),
     ("w3bstream-vfs", 86),
     ("w3bstream-engine", 64),
-    ("w3bstream-engine-wasmtime", 110),
+    ("w3bstream-engine-wasmtime", 120),
     ("w3bstream-consensus", 65),
     ("w3bstream-chain", 62),
     ("w3bstream-prover", 62),
@@ -55,7 +55,9 @@ fn forbidden(package: &str) -> Vec<&'static str> {
         | "w3bstream-endpoint-brokers"
         | "w3bstream-endpoint-coap"
         | "w3bstream-tls" => &[&WASM, &DATABASE, &COMMAND_LINE],
-        "w3bstream-tasks" | "w3bstream-pipeline" => &[&WASM, &NETWORK, &DATABASE, &COMMAND_LINE],
+        "w3bstream-tasks" | "w3bstream-limits" | "w3bstream-pipeline" => {
+            &[&WASM, &NETWORK, &DATABASE, &COMMAND_LINE]
+        }
         _ => &[],
     };
     groups.iter().flat_map(|g| g.iter().copied()).chain(NOWHERE).collect()

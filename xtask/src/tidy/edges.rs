@@ -1,7 +1,7 @@
 //! Which package may depend on which: the order of the house.
 //!
 //! ```text
-//! types ◀── wire, tasks, tls, sqlite
+//! types ◀── wire, tasks, limits, tls, sqlite
 //!   ▲  ▲________________________________
 //!   │                                   │
 //! rooms ◀── implementations ◀── node ◀── w3bstream ◀── bins
@@ -27,7 +27,8 @@ pub(crate) const ROOMS: [&str; 9] = [
 const TYPES: &str = "w3bstream-types";
 
 /// What an implementation may use beside its room.
-const TOOLS: [&str; 5] = [TYPES, "w3bstream-wire", "w3bstream-tasks", "w3bstream-tls", "w3bstream-sqlite"];
+const TOOLS: [&str; 6] =
+    [TYPES, "w3bstream-wire", "w3bstream-tasks", "w3bstream-limits", "w3bstream-tls", "w3bstream-sqlite"];
 
 /// The implementations, with their room.
 const IMPLEMENTATIONS: [(&str, &str); 15] = [
@@ -77,6 +78,7 @@ fn allowed(from: &str, to: &str) -> Option<bool> {
         TYPES | "w3bstream-sdk" | "xtask" => Some(false),
         "w3bstream-wire"
         | "w3bstream-tasks"
+        | "w3bstream-limits"
         | "w3bstream-tls"
         | "w3bstream-sqlite"
         | "w3bstream-contracts" => Some(to == TYPES),
@@ -97,7 +99,8 @@ fn allowed(from: &str, to: &str) -> Option<bool> {
         "w3bstream-example-cold-chain" => Some(to == "w3bstream-sdk"),
         // A backend of one's own needs its room alone; its `main` needs the facade.
         "w3bstream-example-custom-storage" => Some([TYPES, "w3bstream-storage", "w3bstream"].contains(&to)),
-        "w3bstream-tests" | "w3bstream-benches" => Some(to != "xtask"),
+        // Its functions reach into every parser; nothing depends on it.
+        "w3bstream-tests" | "w3bstream-benches" | "w3bstream-fuzzing" => Some(to != "xtask"),
         _ => None,
     }
 }

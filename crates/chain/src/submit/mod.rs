@@ -35,4 +35,6 @@ mod submitter;
 
 pub use intent::{Cancel, Intent, IntentId, Mined, Offered, Outcome, Refusal, Report, Settings, Warning};
 pub use journal::{Account, MemoryTxJournal, TxJournal, TxSigner};
+#[cfg(feature = "fuzzing")]
+pub(crate) use record::read_any;
 pub use submitter::{Ports, Submitter};

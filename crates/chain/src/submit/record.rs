@@ -206,6 +206,14 @@ fn read_purpose(d: &mut Decoder<'_>) -> Result<Purpose, Malformed> {
     }
 }
 
+/// Reads a record that may be anything: what was read is written as it was.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_any(bytes: &[u8]) {
+    if let Ok(slot) = Slot::from_canonical(bytes) {
+        assert_eq!(slot.to_canonical(), bytes, "a record has two forms");
+    }
+}
+
 impl Canonical for Slot {
     const DOMAIN: &'static str = "w3b/tx-slot";
     const VERSION: u16 = 1;

@@ -119,6 +119,25 @@ pub(super) fn replay(log: &[Vec<u8>]) -> Result<Replayed, Error> {
     Ok(replayed)
 }
 
+/// Reads records that may be anything, twice over: what was read is written as it was.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn replay_any(records: &[Vec<u8>]) {
+    for record in records {
+        let same = [
+            Snapshot::from_canonical(record).map(|s| s.to_canonical()),
+            Step::from_canonical(record).map(|s| s.to_canonical()),
+        ];
+        assert!(same.iter().flatten().all(|again| again == record), "a record has two forms");
+    }
+    if let Ok(replayed) = replay(records) {
+        let heights = replayed.commits.iter().map(|c| c.block.header().height);
+        assert!(
+            heights.eq((1..=replayed.commits.len() as u64).map(|n| replayed.head.tip.height + n)),
+            "a height is missing"
+        );
+    }
+}
+
 fn encode_bytes(e: &mut Encoder, records: &[Vec<u8>]) {
     e.list(records, |e, r| {
         e.bytes(r);

@@ -12,6 +12,9 @@ use std::sync::Arc;
 use w3bstream_types::{CertifiedBlock, Digest, Genesis, Timestamp};
 
 use crate::{ConsensusFactory, ConsensusSigner, Error, ErrorKind, Guard, Input, TimerId, Tip, Wal};
+#[cfg(feature = "fuzzing")]
+pub(crate) use log::replay_any;
+
 pub use actions::{Action, BuildRequest, DriverInput};
 use log::{Replayed, Snapshot, Step};
 use machine::{Machine, SigningDesk, Surroundings};

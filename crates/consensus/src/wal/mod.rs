@@ -1,7 +1,7 @@
 //! The write-ahead log: what a member must never forget.
 
 mod file;
-mod frame;
+pub(crate) mod frame;
 mod memory;
 
 use std::fmt::Debug;

@@ -1,30 +1,24 @@
 //! A broker that does what a test says, and an endpoint that connects to it.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
-use w3bstream_endpoint::conformance::messages;
-use w3bstream_endpoint::{Answer, Arrival, Endpoint as _};
+use w3bstream_endpoint::{Arrival, Endpoint as _};
 use w3bstream_endpoint_brokers::{
     BrokerConfig, BrokerMetrics, BrokersConfig, BrokersEndpoint, Delivery, MqttVersion,
 };
-use w3bstream_types::{Accepted, AckMode, Form, Received, Refusal, RefusalKind, Submission, SystemClock};
+use w3bstream_types::SystemClock;
+
+pub(crate) use w3bstream_endpoint::conformance::{accepted, compact as body, messages, refused};
+
+use crate::bare::split;
+pub(crate) use crate::bare::{block_on, packet, text};
 
 pub(crate) const TOPIC: &str = "w3b/kit/reading";
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
-
-pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap()
-        .block_on(async { timeout(Duration::from_secs(30), future).await.expect("the test hangs") })
-}
 
 /// What the endpoint and its broker speak.
 #[derive(Clone, Copy, Debug)]
@@ -133,16 +127,6 @@ pub(crate) async fn until(what: &str, so: impl Fn() -> bool) {
     panic!("{what} does not come");
 }
 
-/// The answer of a node that takes everything.
-pub(crate) fn accepted(received: &Received) -> Answer {
-    let Submission::Signed(record) = &received.submission else { panic!("devices sign") };
-    Ok(Accepted { id: record.id(), duplicate: false, mode: AckMode::Durable, results: Vec::new() })
-}
-
-pub(crate) fn refused(kind: RefusalKind) -> Answer {
-    Err(Refusal::new(kind, "as the test wants"))
-}
-
 pub(crate) fn accept(arrival: Arrival) {
     let answer = accepted(&arrival.received);
     arrival.ack.answer(answer);
@@ -151,34 +135,6 @@ pub(crate) fn accept(arrival: Arrival) {
 /// `count` messages as their bytes on the wire.
 pub(crate) fn bodies(count: u32) -> Vec<Vec<u8>> {
     messages(0, count).iter().map(body).collect()
-}
-
-pub(crate) fn body(received: &Received) -> Vec<u8> {
-    let Submission::Signed(record) = &received.submission else { panic!("devices sign") };
-    let Form::Jws(jws) = record.form() else { panic!("the kit makes JWS") };
-    jws.compact().as_bytes().to_vec()
-}
-
-/// A packet with its first byte and its remaining length.
-pub(crate) fn packet(first: u8, body: &[u8]) -> Vec<u8> {
-    let mut out = vec![first];
-    let mut len = body.len();
-    loop {
-        let more = len > 127;
-        out.push(u8::try_from(len % 128).unwrap() | if more { 0x80 } else { 0 });
-        len /= 128;
-        if !more {
-            break;
-        }
-    }
-    out.extend_from_slice(body);
-    out
-}
-
-pub(crate) fn text(s: &str) -> Vec<u8> {
-    let mut out = u16::try_from(s.len()).unwrap().to_be_bytes().to_vec();
-    out.extend_from_slice(s.as_bytes());
-    out
 }
 
 /// An acknowledgement from the endpoint.
@@ -256,7 +212,7 @@ impl Conn {
     /// The same without a time limit. Cancel-safe.
     pub(crate) async fn read_patiently(&mut self) -> Option<(u8, Vec<u8>)> {
         loop {
-            if let Some(packet) = self.split() {
+            if let Some(packet) = split(&mut self.buf) {
                 return Some(packet);
             }
             let mut chunk = [0; 4096];
@@ -265,23 +221,6 @@ impl Conn {
                 Ok(n) => self.buf.extend_from_slice(&chunk[..n]),
             }
         }
-    }
-
-    fn split(&mut self) -> Option<(u8, Vec<u8>)> {
-        let mut len = 0;
-        for place in 1..self.buf.len().min(5) {
-            let byte = self.buf[place];
-            len |= usize::from(byte & 0x7f) << (7 * (place - 1));
-            if byte & 0x80 == 0 {
-                let end = place + 1 + len;
-                if self.buf.len() < end {
-                    return None;
-                }
-                let packet: Vec<u8> = self.buf.drain(..end).collect();
-                return Some((packet[0], packet[place + 1..].to_vec()));
-            }
-        }
-        None
     }
 
     /// True if nothing comes for a while.

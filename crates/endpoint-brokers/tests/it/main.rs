@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests are tests too")]
 
+#[path = "../../../endpoint-mqtt/tests/it/bare.rs"]
+mod bare;
 mod fake;
 mod kit;
 mod mosquitto;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coap_lite::{MessageType, RequestType};
-use w3bstream_endpoint::{Endpoint as _, MessageLife};
+use w3bstream_endpoint::{Endpoint as _, ErrorKind, MessageLife};
 use w3bstream_endpoint_coap::{CoapConfig, CoapEndpoint};
 use w3bstream_types::{MessageState, RefusalKind, StateChange, SystemClock, Timestamp};
 
@@ -231,7 +231,7 @@ fn the_life_of_a_message_can_be_asked_for() {
         assert!(number > 1);
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
         assert_eq!((&body["id"], &body["states"][1]["state"]), (&id.as_str().into(), &"ordered".into()));
-        *query.failing.lock().unwrap() = true;
+        *query.failing.lock().unwrap() = Some(ErrorKind::State);
         let failed = client.ask(ask(), 9).await;
         assert_eq!((failed.code.as_str(), failed.option(14)), ("5.03", Some(vec![5])));
         assert!(!failed.text().contains("secret"));

@@ -1,19 +1,20 @@
 //! A bare CoAP client that can say anything, and an endpoint to say it to.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use coap_lite::{CoapOption, MessageClass, MessageType, Packet, RequestType};
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 use w3bstream_endpoint::conformance::messages;
-use w3bstream_endpoint::{Answer, Arrival, Endpoint, Error, ErrorKind, MessageLife, Query, async_trait};
+use w3bstream_endpoint::{Answer, Arrival, Endpoint};
 use w3bstream_endpoint_coap::{CoapConfig, CoapEndpoint};
-use w3bstream_types::{
-    Accepted, AckMode, Form, MessageId, Received, Refusal, RefusalKind, Submission, SystemClock,
+use w3bstream_types::{Received, SystemClock};
+
+pub(crate) use w3bstream_endpoint::conformance::{
+    PlayedQuery as FakeQuery, accepted, compact as body, refused,
 };
 
 pub(crate) const PATH: &str = "w3b/kit/reading";
@@ -28,35 +29,6 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
         .build()
         .unwrap()
         .block_on(async { timeout(Duration::from_secs(30), future).await.expect("the test hangs") })
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct FakeQuery {
-    pub(crate) lives: Mutex<HashMap<MessageId, MessageLife>>,
-    pub(crate) failing: Mutex<bool>,
-    pub(crate) hanging: Mutex<bool>,
-}
-
-#[async_trait]
-impl Query for FakeQuery {
-    async fn message(&self, id: MessageId) -> Result<Option<MessageLife>, Error> {
-        let hangs = *self.hanging.lock().unwrap();
-        if hangs {
-            std::future::pending::<()>().await;
-        }
-        if *self.failing.lock().unwrap() {
-            return Err(Error::new(ErrorKind::State, "the disk said something secret"));
-        }
-        Ok(self.lives.lock().unwrap().get(&id).cloned())
-    }
-
-    fn ready(&self) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn metrics(&self) -> String {
-        String::new()
-    }
 }
 
 pub(crate) fn config() -> CoapConfig {
@@ -80,25 +52,9 @@ pub(crate) async fn idle(endpoint: &CoapEndpoint) -> bool {
     timeout(QUIET, endpoint.next()).await.is_err()
 }
 
-/// The answer of a node that takes everything.
-pub(crate) fn accepted(received: &Received) -> Answer {
-    let Submission::Signed(record) = &received.submission else { panic!("devices sign") };
-    Ok(Accepted { id: record.id(), duplicate: false, mode: AckMode::Durable, results: Vec::new() })
-}
-
-pub(crate) fn refused(kind: RefusalKind) -> Answer {
-    Err(Refusal::new(kind, "as the test wants"))
-}
-
 pub(crate) fn answer(arrival: Arrival, with: impl FnOnce(&Received) -> Answer) {
     let answer = with(&arrival.received);
     arrival.ack.answer(answer);
-}
-
-pub(crate) fn body(received: &Received) -> Vec<u8> {
-    let Submission::Signed(record) = &received.submission else { panic!("devices sign") };
-    let Form::Jws(jws) = record.form() else { panic!("the kit makes JWS") };
-    jws.compact().as_bytes().to_vec()
 }
 
 /// The bytes of a good message.

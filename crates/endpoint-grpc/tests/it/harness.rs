@@ -1,9 +1,8 @@
 //! A server in this process, and clients as programs make them.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, Stream};
@@ -11,62 +10,25 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint as Connector};
 use tonic::{Code, Status};
-use w3bstream_endpoint::{
-    Answer, Arrival, Endpoint as _, Error, ErrorKind, Feed, MessageLife, Query, async_trait,
-};
+use w3bstream_endpoint::{Answer, Arrival, Endpoint as _, Feed, Query};
 use w3bstream_endpoint_grpc::proto::ingest_client::IngestClient;
 use w3bstream_endpoint_grpc::proto::messages_client::MessagesClient;
 use w3bstream_endpoint_grpc::proto::submit_request::Message;
 use w3bstream_endpoint_grpc::proto::{SubmitRequest, TokenMessage};
 use w3bstream_endpoint_grpc::{CODE_KEY, GrpcConfig, GrpcEndpoint, GrpcLimits};
 use w3bstream_tasks::Tasks;
-use w3bstream_types::{
-    Accepted, AckMode, Algorithm, Did, Digest, Draft, ManualClock, MessageId, ProjectId, Received, SecretKey,
-    Sequence, Submission, Timestamp,
-};
+use w3bstream_types::{ManualClock, Received, Submission, Timestamp};
 use w3bstream_wire::encode_envelope;
+
+pub use w3bstream_endpoint::conformance::{
+    PlayedQuery as FakeQuery, accepted as accept, device_key, draft, id_of,
+};
 
 pub const NOW: Timestamp = Timestamp(1_800_000_000_123);
 /// Nothing here takes longer, unless something hangs.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 /// So long nothing must happen before we believe that nothing will.
 pub const QUIET: Duration = Duration::from_millis(150);
-
-#[derive(Default)]
-pub struct FakeQuery {
-    pub lives: Mutex<HashMap<MessageId, MessageLife>>,
-    pub unready: Mutex<Option<String>>,
-    pub failing: Mutex<Option<ErrorKind>>,
-    /// Runs while a question is being answered.
-    pub meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
-}
-
-impl std::fmt::Debug for FakeQuery {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("FakeQuery")
-    }
-}
-
-#[async_trait]
-impl Query for FakeQuery {
-    async fn message(&self, id: MessageId) -> Result<Option<MessageLife>, Error> {
-        if let Some(run) = self.meanwhile.lock().unwrap().take() {
-            run();
-        }
-        match *self.failing.lock().unwrap() {
-            Some(kind) => Err(Error::new(kind, "the disk said something secret")),
-            None => Ok(self.lives.lock().unwrap().get(&id).cloned()),
-        }
-    }
-
-    fn ready(&self) -> Result<(), String> {
-        self.unready.lock().unwrap().clone().map_or(Ok(()), Err)
-    }
-
-    fn metrics(&self) -> String {
-        String::new()
-    }
-}
 
 pub struct Server {
     pub endpoint: Arc<GrpcEndpoint>,
@@ -178,20 +140,6 @@ pub fn requests<T: Send + 'static>() -> (mpsc::Sender<T>, impl Stream<Item = T> 
     (send, stream::unfold(receive, |mut r: mpsc::Receiver<T>| async { r.recv().await.map(|t| (t, r)) }))
 }
 
-/// Accepts everything.
-pub fn accept(received: &Received) -> Answer {
-    Ok(Accepted { id: id_of(received), duplicate: false, mode: AckMode::Durable, results: vec![] })
-}
-
-pub fn id_of(received: &Received) -> MessageId {
-    match &received.submission {
-        Submission::Signed(record) => record.id(),
-        Submission::Token { event_id, .. } | Submission::Session { event_id, .. } => {
-            MessageId(Digest::of(event_id.as_bytes()))
-        }
-    }
-}
-
 pub fn event_id(received: &Received) -> &str {
     match &received.submission {
         Submission::Token { event_id, .. } | Submission::Session { event_id, .. } => event_id,
@@ -212,22 +160,6 @@ pub fn by_token(event_id: &str, payload: &[u8]) -> SubmitRequest {
 
 pub fn of(message: Message) -> SubmitRequest {
     SubmitRequest { project: "kit".into(), message: Some(message) }
-}
-
-pub fn device_key() -> SecretKey {
-    SecretKey::from_bytes(Algorithm::EdDSA, &[9; 32]).unwrap()
-}
-
-pub fn draft(payload: &[u8]) -> Draft {
-    let did = Did::key(&device_key().public());
-    Draft {
-        audience: ProjectId::new(&did, &"kit".parse().unwrap()),
-        key: did.default_key_id(),
-        event_type: "reading".parse().unwrap(),
-        sequence: Sequence::new(0, 1),
-        time: Timestamp(1_700_000_000_000),
-        payload: payload.to_vec(),
-    }
 }
 
 pub fn envelope(payload: &[u8]) -> Vec<u8> {

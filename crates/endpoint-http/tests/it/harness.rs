@@ -1,54 +1,28 @@
 //! A server in this process and clients made of plain sockets.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use w3bstream_endpoint::{
-    Answer, Challenge, Endpoint as _, Error, ErrorKind, MessageLife, OpenedSession, Query, Sessions,
-    async_trait,
-};
+use w3bstream_endpoint::{Answer, Challenge, Endpoint as _, OpenedSession, Query, Sessions, async_trait};
 use w3bstream_endpoint_http::{HttpConfig, HttpEndpoint, HttpLimits};
 use w3bstream_tasks::Tasks;
 use w3bstream_types::{
-    Accepted, AckMode, Algorithm, Did, Digest, Draft, ManualClock, MessageId, ProjectId, ProjectName,
-    Received, Refusal, RefusalKind, SecretKey, Sequence, Submission, Timestamp,
+    Algorithm, Did, ManualClock, ProjectName, Received, Refusal, RefusalKind, SecretKey, Timestamp,
 };
 use w3bstream_wire::encode_envelope;
+
+pub use w3bstream_endpoint::conformance::{
+    PlayedQuery as FakeQuery, accepted as accept, device_key, draft, id_of,
+};
 
 pub const NOW: Timestamp = Timestamp(1_800_000_000_123);
 /// Nothing here takes longer, unless something hangs.
 pub const PATIENCE: Duration = Duration::from_secs(10);
-
-#[derive(Debug, Default)]
-pub struct FakeQuery {
-    pub lives: Mutex<HashMap<MessageId, MessageLife>>,
-    pub unready: Mutex<Option<String>>,
-    pub failing: Mutex<Option<ErrorKind>>,
-}
-
-#[async_trait]
-impl Query for FakeQuery {
-    async fn message(&self, id: MessageId) -> Result<Option<MessageLife>, Error> {
-        match *self.failing.lock().unwrap() {
-            Some(kind) => Err(Error::new(kind, "the disk said something secret")),
-            None => Ok(self.lives.lock().unwrap().get(&id).cloned()),
-        }
-    }
-
-    fn ready(&self) -> Result<(), String> {
-        self.unready.lock().unwrap().clone().map_or(Ok(()), Err)
-    }
-
-    fn metrics(&self) -> String {
-        "w3bstream_test 1\n".into()
-    }
-}
 
 /// Takes the introduction `good` for the project `kit`.
 #[derive(Debug)]
@@ -170,20 +144,6 @@ impl Server {
     }
 }
 
-/// Accepts everything.
-pub fn accept(received: &Received) -> Answer {
-    Ok(Accepted { id: id_of(received), duplicate: false, mode: AckMode::Durable, results: vec![] })
-}
-
-pub fn id_of(received: &Received) -> MessageId {
-    match &received.submission {
-        Submission::Signed(record) => record.id(),
-        Submission::Token { event_id, .. } | Submission::Session { event_id, .. } => {
-            MessageId(Digest::of(event_id.as_bytes()))
-        }
-    }
-}
-
 pub fn get(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nhost: t\r\n\r\n").into_bytes()
 }
@@ -202,22 +162,6 @@ pub const BEARER: &str = "authorization: Bearer secret";
 /// A good message with a token.
 pub fn token_event(event_id: &str, body: &[u8]) -> Vec<u8> {
     post(EVENTS, &[BEARER, &format!("idempotency-key: {event_id}")], body)
-}
-
-pub fn device_key() -> SecretKey {
-    SecretKey::from_bytes(Algorithm::EdDSA, &[9; 32]).unwrap()
-}
-
-pub fn draft(payload: &[u8]) -> Draft {
-    let did = Did::key(&device_key().public());
-    Draft {
-        audience: ProjectId::new(&did, &"kit".parse().unwrap()),
-        key: did.default_key_id(),
-        event_type: "reading".parse().unwrap(),
-        sequence: Sequence::new(0, 1),
-        time: Timestamp(1_700_000_000_000),
-        payload: payload.to_vec(),
-    }
 }
 
 pub fn envelope(payload: &[u8]) -> Vec<u8> {

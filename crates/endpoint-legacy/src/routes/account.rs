@@ -1,14 +1,13 @@
 //! Accounts, sessions and keys.
 
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
-use axum::http::HeaderMap;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use w3bstream_types::Timestamp;
 
-use super::{AuthQuery, Context, body, created, empty, listed, login, ok};
+use super::{Context, Login, body, created, empty, listed, ok};
 use crate::error::{Answer, ApiError};
 use crate::model::rfc3339;
 use crate::secrets::{check_password, hash_password};
@@ -20,7 +19,7 @@ const MAX_TEXT: usize = 256;
 const MAX_KEYS: usize = 100;
 
 #[derive(Deserialize)]
-pub(super) struct Login {
+struct Credentials {
     username: String,
     password: String,
 }
@@ -31,8 +30,14 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     tokio::task::spawn_blocking(work).await.map_err(failed)
 }
 
+/// Reads bodies that may be anything.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_any(bytes: &[u8]) {
+    let _ = (body::<Credentials>(bytes).is_ok(), body::<NewKey>(bytes).is_ok());
+}
+
 pub(super) async fn login(State(shared): Context, bytes: Bytes) -> Answer {
-    let given: Login = body(&bytes)?;
+    let given: Credentials = body(&bytes)?;
     let busy = |_| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "Unavailable", "the node is stopping");
     let _place = shared.logins.acquire().await.map_err(busy)?;
     let account = shared.store.account(&given.username).await?;
@@ -56,13 +61,7 @@ fn millis(span: std::time::Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-pub(super) async fn register(
-    State(shared): Context,
-    Query(query): Query<AuthQuery>,
-    headers: HeaderMap,
-    bytes: Bytes,
-) -> Answer {
-    let admin = login!(shared, headers, query);
+pub(super) async fn register(State(shared): Context, Login(admin): Login, bytes: Bytes) -> Answer {
     if admin.role != "ADMIN" {
         return Err(ApiError::new(
             StatusCode::FORBIDDEN,
@@ -70,7 +69,7 @@ pub(super) async fn register(
             "only an administrator makes accounts",
         ));
     }
-    let given: Login = body(&bytes)?;
+    let given: Credentials = body(&bytes)?;
     let fits = |text: &str| !text.is_empty() && text.len() <= MAX_TEXT;
     if !fits(&given.username) || !fits(&given.password) {
         return Err(ApiError::bad(format!("username and password must have 1 to {MAX_TEXT} bytes")));
@@ -104,13 +103,7 @@ fn key_json(key: &AccessKey) -> Value {
     json!({ "name": key.name, "createdAt": rfc3339(key.created), "expiredAt": expires })
 }
 
-pub(super) async fn create_key(
-    State(shared): Context,
-    Query(query): Query<AuthQuery>,
-    headers: HeaderMap,
-    bytes: Bytes,
-) -> Answer {
-    let account = login!(shared, headers, query);
+pub(super) async fn create_key(State(shared): Context, Login(account): Login, bytes: Bytes) -> Answer {
     let given: NewKey = body(&bytes)?;
     if given.name.is_empty() || given.name.len() > MAX_TEXT {
         return Err(ApiError::bad(format!("name must have 1 to {MAX_TEXT} bytes")));
@@ -134,22 +127,15 @@ pub(super) async fn create_key(
     Ok(created(out))
 }
 
-pub(super) async fn keys(
-    State(shared): Context,
-    Query(query): Query<AuthQuery>,
-    headers: HeaderMap,
-) -> Answer {
-    let account = login!(shared, headers, query);
+pub(super) async fn keys(State(shared): Context, Login(account): Login) -> Answer {
     Ok(listed(shared.store.keys(account.id).await?.iter().map(key_json).collect()))
 }
 
 pub(super) async fn delete_key(
     State(shared): Context,
+    Login(account): Login,
     Path(name): Path<String>,
-    Query(query): Query<AuthQuery>,
-    headers: HeaderMap,
 ) -> Answer {
-    let account = login!(shared, headers, query);
     match shared.store.remove_key(account.id, name.clone()).await? {
         true => Ok(empty()),
         false => Err(ApiError::not_found("AccountKeyNotFound", format!("you have no key {name:?}"))),

@@ -1,16 +1,18 @@
 //! Applets: modules with names and strategies.
 
-use axum::extract::{Multipart, Path, Query, State};
-use axum::http::HeaderMap;
+use std::sync::Arc;
+
+use axum::extract::{Multipart, Path, State};
 use md5::{Digest as _, Md5};
 use serde::Deserialize;
 use w3bstream_types::{AppletName, Digest};
 use w3bstream_wire::legacy::fold_name;
 
-use super::{AuthQuery, Context, body, created, empty, listed, login, number, ok};
+use super::{Context, Login, body, created, empty, listed, number, ok};
 use crate::endpoint::Shared;
 use crate::error::{Answer, ApiError};
 use crate::model::{Instance, Module, Project, State as Run, Strategy, StrategyInfo};
+use crate::store::Account;
 
 /// What a client says of a module.
 #[derive(Debug, Default, Deserialize)]
@@ -60,6 +62,15 @@ async fn read(mut form: Multipart) -> Result<Upload, ApiError> {
     Ok(upload)
 }
 
+/// Reads a form that may be anything: no more comes out than went in.
+#[cfg(feature = "fuzzing")]
+pub(crate) async fn read_any(form: Multipart, came: usize) {
+    if let Ok(upload) = read(form).await {
+        assert!(upload.module.as_ref().map_or(0, Vec::len) + upload.info.applet_name.len() <= came);
+        assert!(upload.file_name.len() <= 3 * came);
+    }
+}
+
 /// A module that the node keeps now.
 struct Kept {
     program: Digest,
@@ -82,12 +93,10 @@ async fn keep(shared: &Shared, module: Vec<u8>, wanted: &str) -> Result<Kept, Ap
 
 pub(super) async fn create(
     State(shared): Context,
+    Login(account): Login,
     Path(project): Path<String>,
-    Query(query): Query<AuthQuery>,
-    headers: HeaderMap,
     form: Multipart,
 ) -> Answer {
-    let account = login!(shared, headers, query);
     let project = shared.own(&account, &project)?;
     let Upload { info, module, file_name } = read(form).await?;
     let module = module.ok_or_else(|| ApiError::bad("the form has no part \"file\" with the module"))?;
@@ -130,18 +139,25 @@ fn missing(applet: &str) -> ApiError {
     ApiError::not_found("AppletNotFound", format!("you have no applet {applet}"))
 }
 
+/// The project of one of the account's applets, and what `of` makes of the two.
+pub(super) fn find<T>(
+    shared: &Shared,
+    account: &Account,
+    applet: &str,
+    of: impl Fn(&Project, &Module) -> T,
+) -> Result<(Arc<Project>, T), ApiError> {
+    let id = number(applet)?;
+    shared.find(account, |p| p.applet(id).map(|m| of(p, m))).ok_or_else(|| missing(applet))
+}
+
 /// Replaces a module, a name or strategies.
 pub(super) async fn update(
     State(shared): Context,
+    Login(account): Login,
     Path(applet): Path<String>,
-    Query(query): Query<AuthQuery>,
-    headers: HeaderMap,
     form: Multipart,
 ) -> Answer {
-    let account = login!(shared, headers, query);
-    let id = number(&applet)?;
-    let (project, ()) =
-        shared.find(&account, |p| p.applet(id).map(|_| ())).ok_or_else(|| missing(&applet))?;
+    let (project, id) = find(&shared, &account, &applet, |_, m| m.id)?;
     let Upload { info, module, .. } = read(form).await?;
     let kept = match module {
         Some(module) => Some(keep(&shared, module, &info.wasm_md5).await?),
@@ -179,37 +195,27 @@ pub(super) async fn update(
 
 pub(super) async fn list(
     State(shared): Context,
+    Login(account): Login,
     Path(project): Path<String>,
-    Query(query): Query<AuthQuery>,
-    headers: HeaderMap,
 ) -> Answer {
-    let account = login!(shared, headers, query);
     let project = shared.own(&account, &project)?;
     Ok(listed(project.applets.iter().map(|m| m.detail(&project)).collect()))
 }
 
 pub(super) async fn show(
     State(shared): Context,
+    Login(account): Login,
     Path(applet): Path<String>,
-    Query(query): Query<AuthQuery>,
-    headers: HeaderMap,
 ) -> Answer {
-    let account = login!(shared, headers, query);
-    let id = number(&applet)?;
-    let found = shared.find(&account, |p| p.applet(id).map(|m| m.detail(p)));
-    Ok(ok(found.ok_or_else(|| missing(&applet))?.1))
+    Ok(ok(find(&shared, &account, &applet, |p, m| m.detail(p))?.1))
 }
 
 pub(super) async fn remove(
     State(shared): Context,
+    Login(account): Login,
     Path(applet): Path<String>,
-    Query(query): Query<AuthQuery>,
-    headers: HeaderMap,
 ) -> Answer {
-    let account = login!(shared, headers, query);
-    let id = number(&applet)?;
-    let (project, ()) =
-        shared.find(&account, |p| p.applet(id).map(|_| ())).ok_or_else(|| missing(&applet))?;
+    let (project, id) = find(&shared, &account, &applet, |_, m| m.id)?;
     let put = |p: &mut Project| {
         p.applets.retain(|m| m.id != id);
         Ok(())

@@ -1,9 +1,8 @@
 //! Instances: applets that get events.
 
-use axum::extract::{Path, Query, State};
-use axum::http::HeaderMap;
+use axum::extract::{Path, State};
 
-use super::{AuthQuery, Context, created, empty, login, number, ok};
+use super::{Context, Login, applet, created, empty, number, ok};
 use crate::endpoint::Shared;
 use crate::error::{Answer, ApiError};
 use crate::model::{Instance, Module, Project, State as Run};
@@ -42,15 +41,10 @@ async fn edit(
 /// Deploys an applet: its instance gets events from now on.
 pub(super) async fn create(
     State(shared): Context,
+    Login(account): Login,
     Path(applet): Path<String>,
-    Query(query): Query<AuthQuery>,
-    headers: HeaderMap,
 ) -> Answer {
-    let account = login!(shared, headers, query);
-    let id = number(&applet)?;
-    let (project, ()) = shared
-        .find(&account, |p| p.applet(id).map(|_| ()))
-        .ok_or_else(|| ApiError::not_found("AppletNotFound", format!("you have no applet {applet}")))?;
+    let (project, id) = applet::find(&shared, &account, &applet, |_, m| m.id)?;
     let new = shared.store.ids(1).await?.next();
     let start = |m: &mut Module| {
         let id = m.instance.as_ref().map_or(new, |i| i.id);
@@ -61,11 +55,9 @@ pub(super) async fn create(
 
 pub(super) async fn of_applet(
     State(shared): Context,
+    Login(account): Login,
     Path(applet): Path<String>,
-    Query(query): Query<AuthQuery>,
-    headers: HeaderMap,
 ) -> Answer {
-    let account = login!(shared, headers, query);
     let id = number(&applet)?;
     let of = |p: &Project| p.applet(id).and_then(|m| m.instance.as_ref()).map(|i| i.json(id));
     Ok(ok(shared.find(&account, of).ok_or_else(|| missing(&format!("of applet {applet}")))?.1))
@@ -73,11 +65,9 @@ pub(super) async fn of_applet(
 
 pub(super) async fn show(
     State(shared): Context,
+    Login(account): Login,
     Path(instance): Path<String>,
-    Query(query): Query<AuthQuery>,
-    headers: HeaderMap,
 ) -> Answer {
-    let account = login!(shared, headers, query);
     let id = number(&instance)?;
     let of = |p: &Project| {
         let with = |m: &Module| m.instance.as_ref().filter(|i| i.id == id).map(|i| i.json(m.id));
@@ -89,11 +79,9 @@ pub(super) async fn show(
 /// `START`, or `HUNGUP` (the original's word for stopping).
 pub(super) async fn command(
     State(shared): Context,
+    Login(account): Login,
     Path((instance, command)): Path<(String, String)>,
-    Query(query): Query<AuthQuery>,
-    headers: HeaderMap,
 ) -> Answer {
-    let account = login!(shared, headers, query);
     let state = match command.as_str() {
         "START" => Run::Started,
         "HUNGUP" | "STOP" => Run::Stopped,
@@ -111,11 +99,9 @@ pub(super) async fn command(
 
 pub(super) async fn remove(
     State(shared): Context,
+    Login(account): Login,
     Path(instance): Path<String>,
-    Query(query): Query<AuthQuery>,
-    headers: HeaderMap,
 ) -> Answer {
-    let account = login!(shared, headers, query);
     let at = owner(&shared, &account, number(&instance)?)?;
     edit(&shared, at, |m| m.instance = None).await?;
     Ok(empty())

@@ -12,8 +12,12 @@ mod task;
 
 use std::sync::Arc;
 
-use axum::extract::{DefaultBodyLimit, State};
+use axum::body::to_bytes;
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Query, State};
 use axum::http::StatusCode;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::request::Parts;
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
@@ -22,8 +26,11 @@ use serde_json::{Value, json};
 
 use crate::endpoint::Shared;
 use crate::error::ApiError;
+use crate::openapi;
+use crate::store::Account;
 
 pub(crate) use event::describe;
+pub(crate) use project::datatypes;
 
 pub(crate) type Context = State<Arc<Shared>>;
 
@@ -58,17 +65,26 @@ pub(crate) fn number(text: &str) -> Result<u64, ApiError> {
 }
 
 pub(crate) fn body<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    // As with `Rest`.
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err(ApiError::bad("the body must be a JSON object"));
+    }
     serde_json::from_slice(bytes)
         .map_err(|e| ApiError::bad(format!("the body is not what this route takes: {e}")))
 }
 
-/// Runs strategies' and applets' routes only for who is logged in.
-macro_rules! login {
-    ($shared:expr, $headers:expr, $query:expr) => {
-        $shared.authorise(&$headers, &$query.authorization).await?
-    };
+/// The account that asks. Who has not logged in is refused before anything else of a request is looked at.
+pub(crate) struct Login(pub(crate) Account);
+
+impl FromRequestParts<Arc<Shared>> for Login {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, ApiError> {
+        let query = Query::<AuthQuery>::try_from_uri(&parts.uri);
+        let Query(query) = query.map_err(|e| ApiError::bad(e.body_text()))?;
+        shared.authorise(&parts.headers, &query.authorization).await.map(Self)
+    }
 }
-pub(crate) use login;
 
 pub(crate) fn router(shared: &Arc<Shared>) -> Router {
     let management = Router::new()
@@ -102,7 +118,8 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router {
         .route("/strategy/x/{project}/datalist", get(strategy::list))
         .route("/strategy/{strategy}", put(strategy::update))
         .route("/strategy/data/{strategy}", get(strategy::show).delete(strategy::remove))
-        .route("/event/{channel}", post(event::post));
+        .route("/event/{channel}", post(event::post))
+        .route("/openapi.json", get(|| async { ok(openapi::document()) }));
     // Half a MiB for what stands around a module.
     let upload_limit = DefaultBodyLimit::max(shared.config.max_upload_bytes.saturating_add(1 << 19));
     let uploads = Router::new()
@@ -110,12 +127,14 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router {
         .route("/applet/{applet}", put(applet::update))
         .layer(upload_limit);
     let prefixed = management.layer(DefaultBodyLimit::max(shared.config.max_body_bytes)).merge(uploads);
+    let prefixed = prefixed.layer(map_response(|r| in_words(r, IntoResponse::into_response)));
     let later = Router::new()
         .route("/message", post(sprout::post))
         .route("/message/{id}", get(sprout::show))
         .route("/v1/task", post(task::post))
         .route("/v1/task/{id}", get(task::show))
-        .layer(DefaultBodyLimit::max(shared.config.max_body_bytes));
+        .layer(DefaultBodyLimit::max(shared.config.max_body_bytes))
+        .layer(map_response(|r| in_words(r, |e| sprout::failed(&e))));
     Router::new()
         .route("/liveness", get(|| async { ok(json!({ "w3bstream": "ok" })) }))
         .route("/version", get(version))
@@ -124,6 +143,53 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router {
         .with_state(shared.clone())
 }
 
+/// The longest text of axum's own refusals.
+const MAX_REFUSAL: usize = 4096;
+
+/// A refusal of axum's, such as of a method or a path that is no UTF-8, as the original would have written it.
+async fn in_words(response: Response, write: fn(ApiError) -> Response) -> Response {
+    let status = response.status();
+    let is_json = response.headers().get(CONTENT_TYPE).is_some_and(|t| *t == "application/json");
+    // A path that is not here may be somebody else's on this server.
+    let elsewhere = status == StatusCode::NOT_FOUND;
+    if is_json || elsewhere || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let (mut head, body) = response.into_parts();
+    let text = to_bytes(body, MAX_REFUSAL).await.unwrap_or_default();
+    let key = match status {
+        StatusCode::METHOD_NOT_ALLOWED => "MethodNotAllowed",
+        StatusCode::PAYLOAD_TOO_LARGE => "TooLarge",
+        _ => "BadRequest",
+    };
+    let said = match text.is_empty() {
+        true => status.canonical_reason().unwrap_or_default().into(),
+        false => String::from_utf8_lossy(&text),
+    };
+    let mut words = write(ApiError::new(status, key, said));
+    // Such as which methods there are.
+    for name in [CONTENT_TYPE, CONTENT_LENGTH] {
+        head.headers.remove(name);
+    }
+    words.headers_mut().extend(head.headers);
+    words
+}
+
 async fn version(State(shared): Context) -> Response {
     shared.backend.version().into_response()
+}
+
+/// Reads bodies that may be anything.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_any(bytes: &[u8]) {
+    account::read_any(bytes);
+    project::read_any(bytes);
+    publisher::read_any(bytes);
+    strategy::read_any(bytes);
+}
+
+/// Reads a form that may be anything.
+#[cfg(feature = "fuzzing")]
+pub(crate) async fn read_any_form(form: axum::extract::Multipart, came: usize) {
+    applet::read_any(form, came).await;
 }

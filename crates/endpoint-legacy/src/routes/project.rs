@@ -1,15 +1,14 @@
 //! Projects and their settings.
 
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
-use axum::http::HeaderMap;
+use axum::extract::{Path, State};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use w3bstream_wire::legacy::fold_name;
 
-use super::{AuthQuery, Context, body, created, empty, listed, login, ok};
+use super::{Context, Login, body, created, empty, listed, ok};
 use crate::error::{Answer, ApiError};
-use crate::model::Project;
+use crate::model::{Project, Rest};
 
 /// The column types of the original.
 const TYPES: [&str; 15] = [
@@ -31,6 +30,11 @@ const TYPES: [&str; 15] = [
 ];
 const DECIMALS: [&str; 2] = ["DECIMAL", "NUMERIC"];
 
+/// What a column may be.
+pub(crate) fn datatypes() -> Vec<&'static str> {
+    TYPES.into_iter().chain(DECIMALS).collect()
+}
+
 #[derive(Deserialize)]
 pub(super) struct NewProject {
     name: String,
@@ -48,6 +52,8 @@ pub(super) struct NewProject {
 struct Env {
     #[serde(default)]
     env: Vec<(String, String)>,
+    #[serde(flatten)]
+    _rest: Rest,
 }
 
 impl Env {
@@ -65,12 +71,16 @@ impl Env {
 #[derive(Deserialize)]
 struct Database {
     schemas: Vec<Schema>,
+    #[serde(flatten)]
+    _rest: Rest,
 }
 
 #[derive(Deserialize)]
 struct Schema {
     #[serde(default)]
     tables: Vec<Table>,
+    #[serde(flatten)]
+    _rest: Rest,
 }
 
 #[derive(Deserialize)]
@@ -79,17 +89,23 @@ struct Table {
     cols: Vec<Column>,
     #[serde(default)]
     keys: Vec<Key>,
+    #[serde(flatten)]
+    _rest: Rest,
 }
 
 #[derive(Deserialize)]
 struct Column {
     name: String,
     constrains: Constraints,
+    #[serde(flatten)]
+    _rest: Rest,
 }
 
 #[derive(Deserialize)]
 struct Constraints {
     datatype: String,
+    #[serde(flatten)]
+    _rest: Rest,
 }
 
 #[derive(Deserialize)]
@@ -97,6 +113,8 @@ struct Constraints {
 struct Key {
     name: String,
     column_names: Vec<String>,
+    #[serde(flatten)]
+    _rest: Rest,
 }
 
 impl Database {
@@ -115,11 +133,10 @@ impl Table {
             let known = TYPES.iter().chain(&DECIMALS).any(|t| *t == column.constrains.datatype);
             if column.name.is_empty() || !known {
                 return bad(format!(
-                    "column {:?} has the datatype {:?}, which is none of {} {}",
+                    "column {:?} has the datatype {:?}, which is none of {}",
                     column.name,
                     column.constrains.datatype,
-                    TYPES.join(" "),
-                    DECIMALS.join(" ")
+                    datatypes().join(" ")
                 ));
             }
         }
@@ -143,13 +160,7 @@ fn checked_database(value: Value) -> Result<Value, ApiError> {
     Ok(value)
 }
 
-pub(super) async fn create(
-    State(shared): Context,
-    Query(query): Query<AuthQuery>,
-    headers: HeaderMap,
-    bytes: Bytes,
-) -> Answer {
-    let account = login!(shared, headers, query);
+pub(super) async fn create(State(shared): Context, Login(account): Login, bytes: Bytes) -> Answer {
     let raw: Value = body(&bytes)?;
     let given: NewProject = body(&bytes)?;
     let database = given.database.map(|d| d.check().map(|()| raw["database"].clone())).transpose()?;
@@ -185,43 +196,25 @@ pub(super) async fn create(
     Ok(created(out))
 }
 
-pub(super) async fn list(
-    State(shared): Context,
-    Query(query): Query<AuthQuery>,
-    headers: HeaderMap,
-) -> Answer {
-    let account = login!(shared, headers, query);
+pub(super) async fn list(State(shared): Context, Login(account): Login) -> Answer {
     let mine = shared.store.projects().into_iter().filter(|p| p.account == account.id);
     Ok(listed(mine.map(|p| p.json()).collect()))
 }
 
-pub(super) async fn details(
-    State(shared): Context,
-    Query(query): Query<AuthQuery>,
-    headers: HeaderMap,
-) -> Answer {
-    let account = login!(shared, headers, query);
+pub(super) async fn details(State(shared): Context, Login(account): Login) -> Answer {
     let mine = shared.store.projects().into_iter().filter(|p| p.account == account.id);
     Ok(listed(mine.map(|p| p.detail()).collect()))
 }
 
-pub(super) async fn show(
-    State(shared): Context,
-    Path(name): Path<String>,
-    Query(query): Query<AuthQuery>,
-    headers: HeaderMap,
-) -> Answer {
-    let account = login!(shared, headers, query);
+pub(super) async fn show(State(shared): Context, Login(account): Login, Path(name): Path<String>) -> Answer {
     Ok(ok(shared.own(&account, &name)?.json()))
 }
 
 pub(super) async fn remove(
     State(shared): Context,
+    Login(account): Login,
     Path(name): Path<String>,
-    Query(query): Query<AuthQuery>,
-    headers: HeaderMap,
 ) -> Answer {
-    let account = login!(shared, headers, query);
     let project = shared.own(&account, &name)?;
     shared.delete(&project).await?;
     Ok(empty())
@@ -236,11 +229,9 @@ fn unknown(kind: &str) -> ApiError {
 
 pub(super) async fn config(
     State(shared): Context,
+    Login(account): Login,
     Path((name, kind)): Path<(String, String)>,
-    Query(query): Query<AuthQuery>,
-    headers: HeaderMap,
 ) -> Answer {
-    let account = login!(shared, headers, query);
     let project = shared.own(&account, &name)?;
     match kind.as_str() {
         "PROJECT_ENV" => Ok(ok(project.env_json())),
@@ -259,14 +250,28 @@ struct SignedKeys {
     signed_keys: Vec<String>,
 }
 
+/// Reads bodies that may be anything: what is kept of them has each name once.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_any(bytes: &[u8]) {
+    if let Ok(env) = body::<Env>(bytes).and_then(Env::checked) {
+        let names: std::collections::BTreeSet<_> = env.iter().map(|(name, _)| name).collect();
+        assert_eq!(names.len(), env.len(), "a name stands twice");
+    }
+    if let Ok(database) = body::<Database>(bytes) {
+        let _ = database.check();
+    }
+    let _ = (body::<SignedKeys>(bytes).is_ok(), body::<NewProject>(bytes).is_ok());
+    if let Ok(project) = serde_json::from_slice::<Project>(bytes) {
+        let _ = (project.plan(), project.json(), project.env_json());
+    }
+}
+
 pub(super) async fn set_config(
     State(shared): Context,
+    Login(account): Login,
     Path((name, kind)): Path<(String, String)>,
-    Query(query): Query<AuthQuery>,
-    headers: HeaderMap,
     bytes: Bytes,
 ) -> Answer {
-    let account = login!(shared, headers, query);
     let id = shared.own(&account, &name)?.id;
     match kind.as_str() {
         "PROJECT_ENV" => {

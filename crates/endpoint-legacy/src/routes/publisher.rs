@@ -2,11 +2,10 @@
 
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
-use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Deserialize;
 
-use super::{AuthQuery, Context, body, created, empty, listed, login, number, ok};
+use super::{Context, Login, body, created, empty, listed, number, ok};
 use crate::endpoint::Shared;
 use crate::error::{Answer, ApiError};
 use crate::model::{Project, Sender};
@@ -60,47 +59,45 @@ async fn make(
     Ok(created(shown(shared, project, &sender)?))
 }
 
+/// Reads bodies that may be anything.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_any(bytes: &[u8]) {
+    let _ = body::<NewPublisher>(bytes).is_ok();
+}
+
 pub(super) async fn create(
     State(shared): Context,
+    Login(account): Login,
     Path(project): Path<String>,
-    Query(query): Query<AuthQuery>,
-    headers: HeaderMap,
     bytes: Bytes,
 ) -> Answer {
-    let account = login!(shared, headers, query);
     make(&shared, &*shared.own(&account, &project)?, body(&bytes)?, false).await
 }
 
 pub(super) async fn upsert(
     State(shared): Context,
+    Login(account): Login,
     Path(project): Path<String>,
-    Query(query): Query<AuthQuery>,
-    headers: HeaderMap,
     bytes: Bytes,
 ) -> Answer {
-    let account = login!(shared, headers, query);
     make(&shared, &*shared.own(&account, &project)?, body(&bytes)?, true).await
 }
 
 /// From now on whoever shows no token is this publisher.
 pub(super) async fn anonymous(
     State(shared): Context,
+    Login(account): Login,
     Path(project): Path<String>,
-    Query(query): Query<AuthQuery>,
-    headers: HeaderMap,
 ) -> Answer {
-    let account = login!(shared, headers, query);
     let new = NewPublisher { name: ANONYMOUS.to_owned(), key: ANONYMOUS.to_owned() };
     make(&shared, &*shared.own(&account, &project)?, new, true).await
 }
 
 pub(super) async fn list(
     State(shared): Context,
+    Login(account): Login,
     Path(project): Path<String>,
-    Query(query): Query<AuthQuery>,
-    headers: HeaderMap,
 ) -> Answer {
-    let account = login!(shared, headers, query);
     let project = shared.own(&account, &project)?;
     let senders = shared.store.senders(project.id).await?;
     let rows: Result<Vec<_>, ApiError> = senders.iter().map(|s| shown(&shared, &project, s)).collect();
@@ -121,11 +118,9 @@ async fn find(
 
 pub(super) async fn show(
     State(shared): Context,
+    Login(account): Login,
     Path(publisher): Path<String>,
-    Query(query): Query<AuthQuery>,
-    headers: HeaderMap,
 ) -> Answer {
-    let account = login!(shared, headers, query);
     let (project, sender) = find(&shared, &account, &publisher).await?;
     Ok(ok(shown(&shared, &project, &sender)?))
 }
@@ -133,12 +128,10 @@ pub(super) async fn show(
 /// Changes the name. The key stays: it is what the node knows the publisher by.
 pub(super) async fn update(
     State(shared): Context,
+    Login(account): Login,
     Path((_, publisher)): Path<(String, String)>,
-    Query(query): Query<AuthQuery>,
-    headers: HeaderMap,
     bytes: Bytes,
 ) -> Answer {
-    let account = login!(shared, headers, query);
     let (project, mut sender) = find(&shared, &account, &publisher).await?;
     let given: NewPublisher = body(&bytes)?;
     if !given.key.is_empty() && given.key != sender.key {
@@ -153,11 +146,9 @@ pub(super) async fn update(
 
 pub(super) async fn remove(
     State(shared): Context,
+    Login(account): Login,
     Path(publisher): Path<String>,
-    Query(query): Query<AuthQuery>,
-    headers: HeaderMap,
 ) -> Answer {
-    let account = login!(shared, headers, query);
     let (project, sender) = find(&shared, &account, &publisher).await?;
     shared.revoke(&project, &sender).await?;
     Ok(empty())
@@ -165,19 +156,16 @@ pub(super) async fn remove(
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Which {
-    #[serde(default)]
-    authorization: String,
     #[serde(default, rename = "publisherID")]
     publisher: String,
 }
 
 pub(super) async fn remove_of(
     State(shared): Context,
+    Login(account): Login,
     Path(project): Path<String>,
     Query(query): Query<Which>,
-    headers: HeaderMap,
 ) -> Answer {
-    let account = login!(shared, headers, query);
     let project = shared.own(&account, &project)?;
     let (of, sender) = find(&shared, &account, &query.publisher).await?;
     if of.id != project.id {

@@ -1,11 +1,10 @@
 //! Strategies: which event type reaches which function.
 
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
-use axum::http::HeaderMap;
+use axum::extract::{Path, State};
 use serde::Deserialize;
 
-use super::{AuthQuery, Context, body, created, empty, listed, login, number, ok};
+use super::{Context, Login, body, created, empty, listed, number, ok};
 use crate::endpoint::Shared;
 use crate::error::{Answer, ApiError};
 use crate::model::{Module, Project, Strategy, StrategyInfo};
@@ -31,14 +30,18 @@ fn missing(strategy: &str) -> ApiError {
     ApiError::not_found("StrategyNotFound", format!("you have no strategy {strategy}"))
 }
 
+/// Reads bodies that may be anything.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_any(bytes: &[u8]) {
+    let _ = body::<NewStrategy>(bytes).is_ok();
+}
+
 pub(super) async fn create(
     State(shared): Context,
+    Login(account): Login,
     Path(project): Path<String>,
-    Query(query): Query<AuthQuery>,
-    headers: HeaderMap,
     bytes: Bytes,
 ) -> Answer {
-    let account = login!(shared, headers, query);
     let project = shared.own(&account, &project)?;
     let given: NewStrategy = body(&bytes)?;
     let applet = match given.applet {
@@ -65,11 +68,9 @@ pub(super) async fn create(
 
 pub(super) async fn list(
     State(shared): Context,
+    Login(account): Login,
     Path(project): Path<String>,
-    Query(query): Query<AuthQuery>,
-    headers: HeaderMap,
 ) -> Answer {
-    let account = login!(shared, headers, query);
     let project = shared.own(&account, &project)?;
     let of = |m: &Module| m.strategies.iter().map(|s| s.json(&project, m)).collect::<Vec<_>>();
     Ok(listed(project.applets.iter().flat_map(of).collect()))
@@ -92,22 +93,18 @@ fn find(
 
 pub(super) async fn show(
     State(shared): Context,
+    Login(account): Login,
     Path(strategy): Path<String>,
-    Query(query): Query<AuthQuery>,
-    headers: HeaderMap,
 ) -> Answer {
-    let account = login!(shared, headers, query);
     Ok(ok(find(&shared, &account, &strategy)?.2))
 }
 
 pub(super) async fn update(
     State(shared): Context,
+    Login(account): Login,
     Path(strategy): Path<String>,
-    Query(query): Query<AuthQuery>,
-    headers: HeaderMap,
     bytes: Bytes,
 ) -> Answer {
-    let account = login!(shared, headers, query);
     let (project, id, _) = find(&shared, &account, &strategy)?;
     let info: StrategyInfo = body(&bytes)?;
     let put = |p: &mut Project| {
@@ -125,11 +122,9 @@ pub(super) async fn update(
 
 pub(super) async fn remove(
     State(shared): Context,
+    Login(account): Login,
     Path(strategy): Path<String>,
-    Query(query): Query<AuthQuery>,
-    headers: HeaderMap,
 ) -> Answer {
-    let account = login!(shared, headers, query);
     let (project, id, _) = find(&shared, &account, &strategy)?;
     let put = |p: &mut Project| {
         p.applets.iter_mut().for_each(|m| m.strategies.retain(|s| s.id != id));

@@ -9,4 +9,5 @@
 
 mod answers;
 mod management;
+mod openapi;
 mod stage;

@@ -108,6 +108,20 @@ fn a_database_is_checked_kept_and_given_back() {
 }
 
 #[test]
+fn a_list_of_an_objects_members_is_no_object() {
+    block_on(async {
+        let stage = Stage::new().await;
+        stage.v0("POST", "project", json!(["p"]), 400).await;
+        stage.v0("POST", "project", json!({ "name": "p", "envs": [[]] }), 400).await;
+        let database = json!({ "schemas": [[[{ "name": "t", "cols": [["c", ["INT64"]]] }]]] });
+        stage.v0("POST", "project", json!({ "name": "p", "database": database }), 400).await;
+        stage.project().await;
+        stage.v0("POST", "project_config/x/p/PROJECT_ENV", json!([]), 400).await;
+        stage.upload("p", json!({ "strategies": [["DEFAULT", "start"]] }), 400).await;
+    });
+}
+
+#[test]
 fn publishers_have_tokens_that_end_with_them() {
     block_on(async {
         let stage = Stage::new().await;

@@ -24,6 +24,7 @@ impl Gate for Door {
                 subscribe: vec!["w3b/kit/cmd/device".into()],
                 vouched: Some(Vouched::Token("secret".into())),
                 until: (shown.client_id == "short").then(|| now() + 300),
+                rests_on: vec![],
             }),
             _ => Err(Refusal::new(RefusalKind::BadToken, "user name or password is wrong")),
         }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests are tests too")]
 
 mod answers;
+mod bare;
 mod bounds;
 mod broker;
 mod exactly_once;
@@ -14,7 +15,10 @@ mod malformed;
 mod originals;
 mod over;
 mod rates;
+mod revoked;
 mod sessions;
+mod strict;
 mod support;
 mod transports;
 mod websocket;
+mod wills;

@@ -1,30 +1,24 @@
 //! A bare MQTT client that can say anything, and an endpoint to say it to.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use w3bstream_endpoint::conformance::messages;
 use w3bstream_endpoint::{Answer, Arrival, Endpoint, OpenGate};
 use w3bstream_endpoint_mqtt::{BoxedStream, Listener, Metrics, MqttConfig, MqttEndpoint, Transport};
-use w3bstream_types::{Accepted, AckMode, Form, Received, Refusal, RefusalKind, Submission, SystemClock};
+use w3bstream_types::{Received, Submission, SystemClock};
 
 use crate::transports::{dial, secure};
 
+pub(crate) use w3bstream_endpoint::conformance::{accepted, compact as body, messages, refused};
+
+use crate::bare::split;
+pub(crate) use crate::bare::{block_on, packet, text};
+
 pub(crate) const TOPIC: &str = "w3b/kit/reading";
 const PATIENCE: Duration = Duration::from_secs(5);
-
-pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap()
-        .block_on(async { timeout(Duration::from_secs(30), future).await.expect("the test hangs") })
-}
 
 thread_local! {
     /// What the clients of this thread's test connect over.
@@ -72,16 +66,6 @@ pub(crate) async fn next(endpoint: &MqttEndpoint) -> Arrival {
     timeout(PATIENCE, endpoint.next()).await.expect("an arrival comes").expect("the endpoint is open")
 }
 
-/// The answer of a node that takes everything.
-pub(crate) fn accepted(received: &Received) -> Answer {
-    let Submission::Signed(record) = &received.submission else { panic!("devices sign") };
-    Ok(Accepted { id: record.id(), duplicate: false, mode: AckMode::Durable, results: Vec::new() })
-}
-
-pub(crate) fn refused(kind: RefusalKind) -> Answer {
-    Err(Refusal::new(kind, "as the test wants"))
-}
-
 pub(crate) fn answer(arrival: Arrival, with: impl FnOnce(&Received) -> Answer) {
     let answer = with(&arrival.received);
     arrival.ack.answer(answer);
@@ -99,37 +83,9 @@ pub(crate) fn bodies(count: u32) -> Vec<Vec<u8>> {
     messages(0, count).iter().map(body).collect()
 }
 
-pub(crate) fn body(received: &Received) -> Vec<u8> {
-    let Submission::Signed(record) = &received.submission else { panic!("devices sign") };
-    let Form::Jws(jws) = record.form() else { panic!("the kit makes JWS") };
-    jws.compact().as_bytes().to_vec()
-}
-
 pub(crate) fn device() -> String {
     let Submission::Signed(record) = &messages(0, 1)[0].submission else { panic!("devices sign") };
     record.device().unwrap().to_string()
-}
-
-/// A packet with its first byte and its remaining length.
-pub(crate) fn packet(first: u8, body: &[u8]) -> Vec<u8> {
-    let mut out = vec![first];
-    let mut len = body.len();
-    loop {
-        let more = len > 127;
-        out.push(u8::try_from(len % 128).unwrap() | if more { 0x80 } else { 0 });
-        len /= 128;
-        if !more {
-            break;
-        }
-    }
-    out.extend_from_slice(body);
-    out
-}
-
-pub(crate) fn text(s: &str) -> Vec<u8> {
-    let mut out = u16::try_from(s.len()).unwrap().to_be_bytes().to_vec();
-    out.extend_from_slice(s.as_bytes());
-    out
 }
 
 /// What a CONNECT says.
@@ -143,11 +99,13 @@ pub(crate) struct Hello {
     pub(crate) properties: Vec<u8>,
     /// Topic and message, at QoS 1.
     pub(crate) will: Option<(String, Vec<u8>)>,
+    /// How long the will waits, in seconds (MQTT 5).
+    pub(crate) will_delay: u8,
 }
 
 impl Hello {
     pub(crate) fn new(v5: bool, id: &'static str) -> Self {
-        Self { v5, id, clean: true, keep_alive: 60, properties: Vec::new(), will: None }
+        Self { v5, id, clean: true, keep_alive: 60, properties: Vec::new(), will: None, will_delay: 0 }
     }
 
     pub(crate) fn resuming(mut self) -> Self {
@@ -169,7 +127,9 @@ impl Hello {
         }
         b.extend(text(self.id));
         if let Some((topic, message)) = &self.will {
-            if self.v5 {
+            if self.v5 && self.will_delay > 0 {
+                b.extend_from_slice(&[5, 0x18, 0, 0, 0, self.will_delay]);
+            } else if self.v5 {
                 b.push(0);
             }
             b.extend(text(topic));
@@ -288,7 +248,7 @@ impl Client {
     /// The same without a time limit. Cancel-safe.
     pub(crate) async fn read_patiently(&mut self) -> Option<(u8, Vec<u8>)> {
         loop {
-            if let Some(packet) = self.split() {
+            if let Some(packet) = split(&mut self.buf) {
                 return Some(packet);
             }
             let mut chunk = [0; 4096];
@@ -297,23 +257,6 @@ impl Client {
                 Ok(n) => self.buf.extend_from_slice(&chunk[..n]),
             }
         }
-    }
-
-    fn split(&mut self) -> Option<(u8, Vec<u8>)> {
-        let mut len = 0;
-        for place in 1..self.buf.len().min(5) {
-            let byte = self.buf[place];
-            len |= usize::from(byte & 0x7f) << (7 * (place - 1));
-            if byte & 0x80 == 0 {
-                let end = place + 1 + len;
-                if self.buf.len() < end {
-                    return None;
-                }
-                let packet: Vec<u8> = self.buf.drain(..end).collect();
-                return Some((packet[0], packet[place + 1..].to_vec()));
-            }
-        }
-        None
     }
 
     /// True if nothing comes for a while.

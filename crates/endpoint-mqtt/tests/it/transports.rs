@@ -35,7 +35,7 @@ impl fmt::Debug for Fake {
 impl Secure for Fake {
     async fn accept(&self, stream: TcpStream) -> Result<(BoxedStream, PeerInfo), String> {
         let stream = self.0.accept(stream).await.map_err(|e| e.to_string())?;
-        Ok((Box::pin(stream), PeerInfo { certificate_dids: vec![certificate_did()] }))
+        Ok((Box::pin(stream), PeerInfo { certificate_dids: vec![certificate_did()], shown: None }))
     }
 }
 

@@ -15,12 +15,14 @@
 
 pub mod broken;
 mod fixture;
+mod played;
 mod properties;
 mod timing;
 
 use std::fmt;
 
 pub use fixture::{Device, Fixture, Limits, MemoryFixture, Running, Seen, Sight, messages};
+pub use played::{PlayedQuery, accepted, compact, device_key, draft, id_of, refused};
 pub use properties::*;
 
 /// A promise that was not kept.

@@ -368,3 +368,33 @@ async fn a_node_that_starts_says_so() {
         assert_eq!(gate.admit(credentials).await.unwrap_err().kind, RefusalKind::NotReady);
     }
 }
+
+#[tokio::test]
+async fn what_was_admitted_holds_as_long_as_it_would_be_admitted() {
+    let world = plain();
+    let (statement, jwt) = (world.statement(1, "c1"), world.jwt(2));
+    let device = world.admitted(shown(&did(1).to_string(), &statement)).await;
+    let session = world.admitted(shown("cold", &jwt)).await;
+    let both = world.admitted(with_certificate(&[did(1), did(2)])).await;
+    let publisher = world.admitted(shown("cold", "w3b_secret")).await;
+    let user = world.admitted(shown("ops", "correct horse")).await;
+    let nobody = world.admitted(with_certificate(&[])).await;
+    let all = [&device, &session, &both, &publisher, &user, &nobody];
+    assert!(all.iter().all(|access| world.gate.holds(access)));
+
+    world.bench.registry.revoke_device(world.project, &did(1));
+    assert!(!world.gate.holds(&device) && !world.gate.holds(&both) && world.gate.holds(&session));
+    let manifest = || manifest("cold");
+    world.bench.registry.set_project(Manifest { allow_sessions: false, ..manifest() });
+    assert!(!world.gate.holds(&session) && world.gate.holds(&publisher));
+    world.bench.registry.set_project(Manifest { allow_tokens: false, ..manifest() });
+    assert!(world.gate.holds(&session) && !world.gate.holds(&publisher));
+    world.bench.registry.set_project(manifest());
+    assert!(world.gate.holds(&publisher));
+    world.bench.registry.revoke_token(world.project, &"gateway".parse().unwrap());
+    assert!(!world.gate.holds(&publisher) && world.gate.holds(&user) && world.gate.holds(&nobody));
+    MqttUsers::default().write(&world._dir.path().join("users.toml")).unwrap();
+    // The file is looked at once in a second.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    assert!(!world.gate.holds(&user) && world.gate.holds(&nobody));
+}

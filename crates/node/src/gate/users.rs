@@ -232,6 +232,11 @@ impl Users {
         self.current().verified(name, password).cloned()
     }
 
+    /// Whether there is a user of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.current().find(name).is_some()
+    }
+
     fn current(&self) -> Arc<MqttUsers> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.looked.is_some_and(|at| at.elapsed() < LOOK_EVERY) {
@@ -254,6 +259,14 @@ impl Users {
 fn mark(path: &Path) -> Option<Mark> {
     let meta = std::fs::metadata(path).ok()?;
     Some((meta.mtime(), meta.mtime_nsec(), meta.len(), meta.ino()))
+}
+
+/// Reads a file that may be anything: what was read is written and is the same then.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_any_users(text: &str) {
+    let Ok(users) = MqttUsers::parse(text, "mqtt-users.toml") else { return };
+    let again = toml::to_string(&users).ok().and_then(|text| MqttUsers::parse(&text, "again").ok());
+    assert_eq!(again, Some(users), "users change when they are written");
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use w3bstream_types::receipt::{ProofLink, SettlementLink, TrieNode};
 
 use super::record::{self, Landed, Settlement, SettlementState};
 use crate::node::Shared;
-use crate::{Error, ErrorKind, Parts};
+use crate::{Error, ErrorKind, Parts, chains};
 
 /// The links of those of a block's outputs in `indices` that this node has settled. Each chain is asked for the blocks
 /// that took them.
@@ -35,11 +35,8 @@ async fn link(parts: &Parts, settlement: &Settlement, landed: &Landed) -> Result
         |what: &str| Error::new(ErrorKind::Fatal, format!("the journal's record of a {what} is damaged"));
     let rule = settlement.rule.as_ref().ok_or_else(|| damaged("settlement"))?;
     let transaction: Hash = landed.transaction.parse().map_err(|_| damaged("transaction"))?;
-    let chain = parts.chains.get(&rule.chain_id).ok_or_else(|| {
-        let id = rule.chain_id;
-        not_shown(&format!("this node has no chain {id}: add [[chains]] with id = {id} to node.toml"))
-    })?;
-    let chain = &chain.chain;
+    let known = parts.chains.get(&rule.chain_id);
+    let chain = &known.ok_or_else(|| not_shown(&chains::unknown(rule.chain_id)))?.chain;
     // Looked up anew: a reorganisation may have moved the transaction into another block.
     let mined = chain.receipt(transaction).await.map_err(|e| not_shown(&e.to_string()))?;
     let mined = mined.ok_or_else(|| not_shown(&format!("the chain has no transaction {transaction} now")))?;

@@ -10,6 +10,7 @@ mod link;
 mod prove;
 mod record;
 mod send;
+mod shelf;
 mod stage;
 mod view;
 

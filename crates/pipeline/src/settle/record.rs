@@ -1,5 +1,7 @@
 //! What the journal keeps of one settlement.
 
+use std::marker::PhantomData;
+
 use serde::{Deserialize, Serialize};
 use w3bstream_journal::{Journal, RecordId, Write};
 use w3bstream_types::{
@@ -7,12 +9,11 @@ use w3bstream_types::{
     Settlement as Rule, Timestamp,
 };
 
+use super::shelf::{Place, Shelf, key};
 use crate::{Error, ErrorKind};
 
-/// Settlements that are under way.
-const LIVE: &str = "settle";
-/// Settlements that came to an end.
-const ENDED: &str = "settled";
+const SHELF: Shelf<Settlement> =
+    Shelf { live: "settle", ended: "settled", what: "settlement", of: PhantomData };
 
 /// One statement on its way to a contract.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,11 +88,6 @@ pub struct Landed {
 }
 
 impl Settlement {
-    fn key(&self) -> Vec<u8> {
-        // By rising height and index.
-        [self.height.to_be_bytes(), self.index.to_be_bytes()].concat()
-    }
-
     /// Whether nothing more is to be done.
     #[must_use]
     pub const fn ended(&self) -> bool {
@@ -100,19 +96,7 @@ impl Settlement {
 
     /// The writes that keep it: once it has ended, it moves to the other space.
     pub(crate) fn writes(&self, project: ProjectId) -> Result<Vec<Write>, Error> {
-        let bytes = serde_json::to_vec(self)
-            .map_err(|e| Error::new(ErrorKind::Fatal, "a settlement's record").with_source(e))?;
-        let id = |space| RecordId { project, space, key: self.key() };
-        if self.ended() {
-            return Ok(vec![Write::Record(id(LIVE), None), Write::Record(id(ENDED), Some(bytes))]);
-        }
-        Ok(vec![Write::Record(id(LIVE), Some(bytes))])
-    }
-
-    fn read(bytes: &[u8]) -> Result<Self, Error> {
-        serde_json::from_slice(bytes).map_err(|e| {
-            Error::new(ErrorKind::Fatal, "the journal's record of a settlement is damaged").with_source(e)
-        })
+        SHELF.writes(project, (self.height, self.index), (self, self.ended()))
     }
 }
 
@@ -174,16 +158,13 @@ pub(crate) async fn page(
     (ended, after): (bool, Option<(u64, u64)>),
     limit: usize,
 ) -> Result<Vec<Settlement>, Error> {
-    let key = after.map_or_else(Vec::new, |(h, i)| [h.to_be_bytes(), i.to_be_bytes()].concat());
-    let space = if ended { ENDED } else { LIVE };
-    let found = journal.records(&RecordId { project, space, key }, limit).await?;
-    found.iter().map(|(_, bytes)| Settlement::read(bytes)).collect()
+    SHELF.page(journal, project, (ended, after), limit).await
 }
 
 /// How many are under way. Reads them all: asked once, at the start.
 pub(crate) async fn count_live(journal: &dyn Journal, project: ProjectId) -> Result<u64, Error> {
     const PAGE: usize = 1000;
-    let (mut after, mut count) = (RecordId { project, space: LIVE, key: Vec::new() }, 0);
+    let (mut after, mut count) = (RecordId { project, space: SHELF.live, key: Vec::new() }, 0);
     loop {
         let page = journal.records(&after, PAGE).await?;
         count += page.len() as u64;
@@ -208,14 +189,7 @@ pub(crate) async fn live(
 pub(crate) async fn find(
     journal: &dyn Journal,
     project: ProjectId,
-    (height, index): (u64, u64),
+    place: Place,
 ) -> Result<Option<Settlement>, Error> {
-    let key = [height.to_be_bytes(), index.to_be_bytes()].concat();
-    for space in [LIVE, ENDED] {
-        let id = RecordId { project, space, key: key.clone() };
-        if let Some(bytes) = journal.record(&id).await? {
-            return Settlement::read(&bytes).map(Some);
-        }
-    }
-    Ok(None)
+    SHELF.find(journal, project, key(place)).await
 }

@@ -4,6 +4,8 @@
 //! What fails on the chain has failed: unlike a settlement, it is not sent again, since nobody but the guest knows whether
 //! it still wants it. What cannot be sent now (no money, no answer, too many under way) waits with its reason.
 
+use std::marker::PhantomData;
+
 use serde::{Deserialize, Serialize};
 use w3bstream_chain::submit::{Cancel, Intent, IntentId, Mined, Offered, Outcome};
 use w3bstream_journal::{Journal, RecordId, Write};
@@ -12,13 +14,13 @@ use w3bstream_types::{
     TransactionRequest, TriggerMessage, TriggerOn,
 };
 
+use super::shelf::{Shelf, key};
 use super::stage::Stage;
 use crate::{Error, ErrorKind, trigger};
 
-/// Transactions that are under way, or whose end was not told yet.
-const LIVE: &str = "send";
-/// Transactions that came to an end.
-const ENDED: &str = "sent";
+/// Under way are also those whose end was not told yet.
+const SHELF: Shelf<GuestTransaction> =
+    Shelf { live: "send", ended: "sent", what: "transaction", of: PhantomData };
 /// Where the transaction of an id is.
 const BY_ID: &str = "requests";
 /// How many are looked at in one round.
@@ -148,31 +150,14 @@ impl GuestTransaction {
         self.reason.clear();
     }
 
-    fn key(&self) -> Vec<u8> {
-        [self.height.to_be_bytes(), self.index.to_be_bytes()].concat()
-    }
-
     /// The writes that keep it. It moves to the other space once its end was told.
     fn writes(&self, project: ProjectId) -> Result<Vec<Write>, Error> {
-        let bytes = serde_json::to_vec(self)
-            .map_err(|e| Error::new(ErrorKind::Fatal, "a transaction's record").with_source(e))?;
-        let id = |space| RecordId { project, space, key: self.key() };
-        if self.ended() && self.told {
-            return Ok(vec![Write::Record(id(LIVE), None), Write::Record(id(ENDED), Some(bytes))]);
-        }
-        Ok(vec![Write::Record(id(LIVE), Some(bytes))])
-    }
-
-    fn read(bytes: &[u8]) -> Result<Self, Error> {
-        serde_json::from_slice(bytes).map_err(|e| {
-            Error::new(ErrorKind::Fatal, "the journal's record of a transaction is damaged").with_source(e)
-        })
+        SHELF.writes(project, (self.height, self.index), (self, self.ended() && self.told))
     }
 
     fn intent(&self) -> Result<Intent, Error> {
-        let damaged = || Error::new(ErrorKind::Fatal, "the journal's record of a transaction is damaged");
-        let value = self.value.parse().map_err(|_| damaged())?;
-        let data = hex::decode(&self.data).map_err(|_| damaged())?;
+        let value = self.value.parse().map_err(|_| SHELF.damaged())?;
+        let data = hex::decode(&self.data).map_err(|_| SHELF.damaged())?;
         Ok(Intent { id: IntentId(self.id), to: self.to, value, data })
     }
 
@@ -230,7 +215,7 @@ pub(super) fn open(
     };
     let by_id = RecordId { project, space: BY_ID, key: request.id.as_bytes().to_vec() };
     let mut writes = record.writes(project)?;
-    writes.push(Write::Record(by_id, Some(record.key())));
+    writes.push(Write::Record(by_id, Some(key((height, index)))));
     Ok(writes)
 }
 
@@ -242,12 +227,7 @@ pub(crate) async fn find(
 ) -> Result<Option<GuestTransaction>, Error> {
     let by_id = RecordId { project, space: BY_ID, key: id.as_bytes().to_vec() };
     let Some(key) = journal.record(&by_id).await? else { return Ok(None) };
-    for space in [LIVE, ENDED] {
-        if let Some(bytes) = journal.record(&RecordId { project, space, key: key.clone() }).await? {
-            return GuestTransaction::read(&bytes).map(Some);
-        }
-    }
-    Ok(None)
+    SHELF.find(journal, project, key).await
 }
 
 /// A page of transactions: those under way, or those that ended, behind `after` (height, index).
@@ -257,10 +237,7 @@ pub(crate) async fn page(
     (ended, after): (bool, Option<(u64, u64)>),
     limit: usize,
 ) -> Result<Vec<GuestTransaction>, Error> {
-    let key = after.map_or_else(Vec::new, |(h, i)| [h.to_be_bytes(), i.to_be_bytes()].concat());
-    let space = if ended { ENDED } else { LIVE };
-    let found = journal.records(&RecordId { project, space, key }, limit).await?;
-    found.iter().map(|(_, bytes)| GuestTransaction::read(bytes)).collect()
+    SHELF.page(journal, project, (ended, after), limit).await
 }
 
 impl Stage {

@@ -16,6 +16,7 @@ use super::books::{Books, FeeKey};
 use super::prove::{Progress, Proofs};
 use super::record::{self, Landed, Settlement, SettlementState};
 use super::view::FeeAccount;
+use crate::chains::back_off;
 use crate::counters::Counters;
 use crate::node::Shared;
 use crate::project::Project;
@@ -157,20 +158,14 @@ impl Stage {
         if e.kind() == ErrorKind::Fatal {
             return Err(e);
         }
-        let pause = 500_u64.saturating_mul(2 << attempts.min(11)).min(MAX_PAUSE_MS);
+        let pause = back_off(attempts.saturating_add(1), MAX_PAUSE_MS);
         *until = Timestamp(self.now().0.saturating_add(pause));
         Ok(e.to_string())
     }
 
     /// How many transactions of one account may be under way on a chain.
     pub(super) fn most_in_flight(&self, chain_id: u64) -> Result<usize, Error> {
-        let chain = self.shared.parts.chains.get(&chain_id);
-        chain.map(|c| c.settings.max_in_flight.max(1)).ok_or_else(|| {
-            let why = format!(
-                "this node has no chain {chain_id}: add [[chains]] with id = {chain_id} to node.toml"
-            );
-            Error::new(ErrorKind::Unavailable, why)
-        })
+        Ok(self.shared.parts.chain(chain_id)?.settings.max_in_flight.max(1))
     }
 
     /// One step of one settlement.
@@ -309,9 +304,7 @@ impl Stage {
             Entry::Occupied(known) => Ok(known.into_mut()),
             Entry::Vacant(place) => {
                 let parts = &self.shared.parts;
-                let chain = parts.chains.get(&chain_id).ok_or_else(|| {
-                    Error::new(ErrorKind::Unavailable, format!("this node has no chain {chain_id}"))
-                })?;
+                let chain = parts.chain(chain_id)?;
                 let ports = Ports {
                     chain: chain.chain.clone(),
                     journal: Arc::new(Books { journal: parts.journal.clone(), project: self.project.id }),

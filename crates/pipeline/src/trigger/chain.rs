@@ -12,6 +12,7 @@ use w3bstream_types::{
 
 use super::progress::{Progress, Told};
 use super::{BATCH, Watch, payload};
+use crate::chains::{block, of_chain};
 use crate::{Error, ErrorKind};
 
 /// The most blocks that are asked for at once while catching up. A node that gives fewer is asked for fewer.
@@ -22,10 +23,7 @@ const DEEPEST: u64 = 1_000;
 impl Watch {
     fn chain(&self) -> Result<Arc<dyn Chain>, Error> {
         let id = self.trigger.chain_id().unwrap_or_default();
-        let found = self.shared.parts.chains.get(&id).map(|c| c.chain.clone());
-        found.ok_or_else(|| {
-            unavailable(format!("this node has no chain {id}: add [[chains]] with id = {id} to node.toml"))
-        })
+        Ok(self.shared.parts.chain(id)?.chain.clone())
     }
 
     /// Tells of a contract's events since the last time.
@@ -211,11 +209,6 @@ fn unavailable(why: impl Into<String>) -> Error {
     Error::new(ErrorKind::Unavailable, why)
 }
 
-/// Whatever is wrong with a chain, it is nothing that makes the project's state doubtful: it is tried again.
-fn of_chain(e: w3bstream_chain::Error) -> Error {
-    unavailable(format!("chain: {e}")).with_source(e)
-}
-
 fn word(hash: Hash) -> Word {
     Word(*hash.as_bytes())
 }
@@ -238,11 +231,6 @@ fn rules(on: &LogTrigger) -> Rules {
         confirmations: on.confirmations.into(),
         max_range: MAX_RANGE,
     }
-}
-
-async fn block(chain: &dyn Chain, id: BlockId) -> Result<Block, Error> {
-    let found = chain.block(id).await.map_err(of_chain)?;
-    found.ok_or_else(|| unavailable(format!("the chain's node does not know block {id} (any more)")))
 }
 
 async fn head(chain: &dyn Chain) -> Result<Block, Error> {

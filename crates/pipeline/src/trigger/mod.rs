@@ -25,11 +25,13 @@ use w3bstream_types::{
     TriggerMessage, TriggerName, TriggerOn, Verified,
 };
 
+use crate::chains::back_off;
 use crate::counters::Counters;
 use crate::node::Shared;
 use crate::project::Project;
 use crate::{Error, ErrorKind};
 use progress::Progress;
+use schedule::Schedule;
 
 pub(crate) use progress::Board;
 pub(crate) use schedule::{check as check_schedules, show as show_time};
@@ -130,6 +132,8 @@ struct Watch {
     /// Set at the first step.
     progress: Option<Progress>,
     watcher: Option<w3bstream_chain::watch::Watcher>,
+    /// Of a trigger on moments, once it was read.
+    schedule: Option<Schedule>,
     failures: u32,
     not_before: Timestamp,
 }
@@ -162,6 +166,7 @@ impl Watches {
                 trigger: trigger.clone(),
                 progress: None,
                 watcher: None,
+                schedule: None,
                 failures: 0,
                 not_before: Timestamp(0),
             })
@@ -192,7 +197,7 @@ impl Watch {
             Err(e) => e.to_string(),
         };
         self.failures = self.failures.saturating_add(1);
-        let pause = 500_u64.saturating_mul(1 << self.failures.min(12)).min(MAX_PAUSE_MS);
+        let pause = back_off(self.failures, MAX_PAUSE_MS);
         self.not_before = Timestamp(self.now().0.saturating_add(pause));
         tracing::warn!(project = %self.project.name, trigger = %self.trigger.name, "waits: {reason}");
         self.show(reason);

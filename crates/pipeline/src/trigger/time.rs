@@ -19,7 +19,11 @@ impl Watch {
             self.keep(Progress::begin(&self.trigger, now.0)).await?;
             return Ok(false);
         };
-        let moments = due(&Schedule::parse(&on.schedule)?, on.missed, (Timestamp(progress.next), now));
+        let schedule = match &mut self.schedule {
+            Some(known) => known,
+            none => none.insert(Schedule::parse(&on.schedule)?),
+        };
+        let moments = due(schedule, on.missed, (Timestamp(progress.next), now));
         let Some(last) = moments.last() else { return Ok(false) };
         progress.next = last.0;
         let told: Vec<TriggerMessage> = moments

@@ -1,17 +1,12 @@
-//! How many connections there are, in all and from one address; and how many bytes of messages.
+//! Places, in all and from one address: of connections, batches, streams.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use w3bstream_types::RefusalKind;
-
-use crate::problem::Problem;
-
-/// Counts connections.
+/// Counts places.
 #[derive(Debug)]
-pub(crate) struct Caps {
+pub struct Caps {
     total: usize,
     per_address: usize,
     open: Mutex<Open>,
@@ -23,42 +18,61 @@ struct Open {
     by_address: HashMap<IpAddr, usize>,
 }
 
-/// Why a connection is not taken.
+/// Why there is no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Full {
+pub enum Full {
+    /// All are taken.
     Total,
+    /// This address has as many as one may have.
     Address,
 }
 
-/// One connection's place; given back when dropped.
+/// One place; given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub struct Place {
     caps: Arc<Caps>,
-    address: IpAddr,
+    address: Option<IpAddr>,
 }
 
 impl Caps {
-    pub(crate) fn new(total: usize, per_address: usize) -> Arc<Self> {
+    /// `total` places, `per_address` for one address. An IPv6 network of 64 bits is one address.
+    #[must_use]
+    pub fn new(total: usize, per_address: usize) -> Arc<Self> {
         Arc::new(Self { total, per_address, open: Mutex::default() })
     }
 
-    pub(crate) fn admit(self: &Arc<Self>, address: IpAddr) -> Result<Place, Full> {
-        let address = group(address);
+    /// A place for who comes from `address`.
+    ///
+    /// # Errors
+    /// Which limit is reached.
+    pub fn admit(self: &Arc<Self>, address: IpAddr) -> Result<Place, Full> {
+        self.admit_from(Some(address))
+    }
+
+    /// The same; who comes from an unknown address only counts among all.
+    ///
+    /// # Errors
+    /// Which limit is reached.
+    pub fn admit_from(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Place, Full> {
+        let address = address.map(group);
         let mut open = self.lock();
         if open.total >= self.total {
             return Err(Full::Total);
         }
-        let here = open.by_address.entry(address).or_default();
-        if *here >= self.per_address {
-            return Err(Full::Address);
+        if let Some(address) = address {
+            let here = open.by_address.entry(address).or_default();
+            if *here >= self.per_address {
+                return Err(Full::Address);
+            }
+            *here += 1;
         }
-        *here += 1;
         open.total += 1;
         Ok(Place { caps: Arc::clone(self), address })
     }
 
-    /// Connections now.
-    pub(crate) fn open(&self) -> usize {
+    /// Places taken now.
+    #[must_use]
+    pub fn open(&self) -> usize {
         self.lock().total
     }
 
@@ -72,10 +86,11 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut open = self.caps.lock();
         open.total = open.total.saturating_sub(1);
-        if let Some(here) = open.by_address.get_mut(&self.address) {
+        let Some(address) = &self.address else { return };
+        if let Some(here) = open.by_address.get_mut(address) {
             *here = here.saturating_sub(1);
             if *here == 0 {
-                open.by_address.remove(&self.address);
+                open.by_address.remove(address);
             }
         }
     }
@@ -92,30 +107,6 @@ fn group(address: IpAddr) -> IpAddr {
     }
 }
 
-/// The bytes of all messages in memory. A message takes its share as it arrives, so that a client that only
-/// announces much takes nothing.
-#[derive(Clone, Debug)]
-pub(crate) struct Budget(Arc<Semaphore>);
-
-impl Budget {
-    pub(crate) fn new(bytes: usize) -> Self {
-        Self(Arc::new(Semaphore::new(bytes)))
-    }
-
-    /// Bytes that are free.
-    pub(crate) fn free(&self) -> usize {
-        self.0.available_permits()
-    }
-
-    /// A share of `bytes`, which goes back when it is dropped.
-    pub(crate) fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
-        let count = u32::try_from(bytes).ok();
-        count.and_then(|count| Arc::clone(&self.0).try_acquire_many_owned(count).ok()).ok_or_else(|| {
-            Problem::refusal(RefusalKind::Overloaded, "the node holds too many bytes of unanswered messages")
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,6 +115,7 @@ mod tests {
     fn places_are_counted_and_given_back() {
         let caps = Caps::new(3, 2);
         let (a, b): (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap());
+        // The same network, and the same IPv4 address in IPv6 clothes.
         let (a2, b2): (IpAddr, IpAddr) =
             ("::ffff:192.0.2.1".parse().unwrap(), "2001:db8::2".parse().unwrap());
         let first = caps.admit(a).unwrap();
@@ -131,21 +123,15 @@ mod tests {
         assert_eq!(caps.admit(a).unwrap_err(), Full::Address);
         let third = caps.admit(b).unwrap();
         assert_eq!(caps.admit(b2).unwrap_err(), Full::Total);
-        drop((first, second, third));
+        drop(first);
+        assert_eq!(caps.open(), 2);
+        let fourth = caps.admit(b2).unwrap();
+        drop(second);
+        assert_eq!(caps.admit(b).unwrap_err(), Full::Address);
+        let nameless = caps.admit_from(None).unwrap();
+        assert_eq!(caps.admit_from(None).unwrap_err(), Full::Total);
+        drop((third, fourth, nameless));
         assert_eq!(caps.open(), 0);
         assert!(caps.lock().by_address.is_empty(), "no address is remembered without a connection");
-    }
-
-    #[test]
-    fn the_budget_is_never_overdrawn() {
-        let budget = Budget::new(10);
-        let most = budget.take(8).unwrap();
-        assert!(budget.take(3).is_err());
-        drop(most);
-        let all = budget.take(10).unwrap();
-        assert_eq!(budget.free(), 0);
-        drop(all);
-        assert_eq!(budget.free(), 10);
-        assert!(budget.take(usize::MAX).is_err());
     }
 }

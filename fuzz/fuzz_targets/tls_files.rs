@@ -1,0 +1,5 @@
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(init: w3bstream_fuzzing::quiet(), |bytes: &[u8]| {
+    w3bstream_fuzzing::target("tls_files").check(bytes);
+});
