@@ -19,6 +19,7 @@ nightly:
     W3B_CAMPAIGN=1000 scripts/test-anvil
     W3B_BLOCKS=500 W3B_INSTANCES=100000 cargo test --release -p w3bstream-engine-wasmer -p w3bstream-engine-wasmtime -- --nocapture
     W3B_HOSTILE="${CARGO_TARGET_DIR:-$PWD/target}/release/hostile" scripts/test-hostile --full "${CARGO_TARGET_DIR:-$PWD/target}/release/w3bstream"
+    scripts/fuzz 600
 
 # Known vulnerabilities; needs the network.
 advisories:

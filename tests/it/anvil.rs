@@ -59,8 +59,17 @@ impl Anvil {
         let code = [&[0x60, size, 0x80, 0x60, 11, 0x60, 0, 0x39, 0x60, 0, 0xf3], &runtime[..]].concat();
         let hex: String = code.iter().map(|b| format!("{b:02x}")).collect();
         let hash = self.ask("eth_sendTransaction", json!([{"from": RICH, "data": format!("0x{hex}")}])).await;
-        let receipt = self.ask("eth_getTransactionReceipt", json!([hash])).await;
-        receipt["contractAddress"].as_str().unwrap().to_owned()
+        // It mines at once, which is not before it answers.
+        let mined = async {
+            loop {
+                let receipt = self.ask("eth_getTransactionReceipt", json!([hash])).await;
+                if let Some(contract) = receipt["contractAddress"].as_str() {
+                    return contract.to_owned();
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), mined).await.unwrap()
     }
 }
 

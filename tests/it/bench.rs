@@ -83,7 +83,9 @@ fn a_rival_gets_the_same_messages() {
     block_on(async {
         let (home, process) = world().await;
         let (tell, told) = tokio::sync::oneshot::channel();
-        let rival = bare::serve("127.0.0.1:0".parse().unwrap(), |bound| drop(tell.send(bound)));
+        let rival = bare::serve("127.0.0.1:0".parse().unwrap(), |bound| {
+            let _ = tell.send(bound);
+        });
         let compare = async {
             let bare = format!("http://{}", told.await.unwrap());
             let mqtt = process.running.mqtt.clone().unwrap();

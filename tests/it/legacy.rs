@@ -108,12 +108,17 @@ impl Site {
         let strategies: Vec<Value> =
             strategies.iter().map(|(t, h)| json!({ "eventType": t, "handler": h })).collect();
         let info = json!({ "appletName": name, "wasmName": "x.wasm", "strategies": strategies });
+        self.upload_module(project, APPLET, info).await
+    }
+
+    /// Uploads a module with what the original's form calls its info.
+    async fn upload_module(&self, project: &str, module: &str, info: Value) -> Reply {
         let mut body = format!(
             "--B\r\nContent-Disposition: form-data; name=\"info\"\r\n\r\n{info}\r\n--B\r\n\
              Content-Disposition: form-data; name=\"file\"; filename=\"x.wasm\"\r\nContent-Type: application/wasm\r\n\r\n"
         )
         .into_bytes();
-        body.extend(wat::parse_str(APPLET).unwrap());
+        body.extend(wat::parse_str(module).unwrap());
         body.extend(b"\r\n--B--\r\n");
         let headers = [
             (header::AUTHORIZATION, format!("Bearer {}", self.token)),
@@ -243,6 +248,90 @@ async fn trap_12_and_14_state_survives_a_restart_and_settings_are_a_projects_own
     assert_eq!(codes(&site.event("p", "eventType=ENV", &token).await), [65]);
     let shown = site.v0(Method::GET, "project_config/x/p/PROJECT_ENV", Value::Null, 200).await;
     assert_eq!(shown, set("A"));
+}
+
+/// Asks for the statement that is its payload, and gives the answer's first byte and 1,000 times its length; or 100 more than
+/// the host's error.
+const SQL_APPLET: &str = r#"(module
+  (import "env" "ws_get_data" (func $data (param i32 i32 i32) (result i32)))
+  (import "env" "ws_get_sql_db" (func $get (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 2)
+  (global $heap (mut i32) (i32.const 65536))
+  (func (export "alloc") (param i32) (result i32)
+    global.get $heap
+    (global.set $heap (i32.add (global.get $heap) (local.get 0))))
+  (func (export "start") (param i32) (result i32) (local $code i32)
+    (drop (call $data (local.get 0) (i32.const 16) (i32.const 20)))
+    (local.set $code (call $get (i32.load (i32.const 16)) (i32.load (i32.const 20)) (i32.const 24) (i32.const 28)))
+    (if (result i32) (local.get $code)
+      (then (i32.add (i32.const 100) (local.get $code)))
+      (else (if (result i32) (i32.load (i32.const 28))
+        (then (i32.add (i32.mul (i32.const 1000) (i32.load (i32.const 28))) (i32.load8_u (i32.load (i32.const 24)))))
+        (else (i32.const 0)))))))"#;
+
+#[tokio::test]
+async fn trap_06_and_13_rows_have_three_shapes_and_a_database_is_a_projects_own() {
+    let site = Site::new().await.unwrap();
+    let mut tokens = Vec::new();
+    let strategies = json!([{ "eventType": "DEFAULT", "handler": "start" }]);
+    let info = json!({ "appletName": "sql", "start": true, "strategies": strategies });
+    for name in ["one", "two", "none"] {
+        site.v0(Method::POST, "project", json!({ "name": name }), 201).await;
+        if name != "none" {
+            let database = json!({ "schemas": [{ "schema": "public", "tables": [{ "name": "t_row", "desc": "",
+                "cols": [{ "name": "f_n", "constrains": { "datatype": "INT64" } },
+                         { "name": "f_price", "constrains": { "datatype": "NUMERIC", "null": true } }],
+                "keys": [{ "name": "primary", "isUnique": true, "columnNames": ["f_n"] }] }] }] });
+            let path = format!("project_config/x/{name}/PROJECT_DATABASE");
+            site.v0(Method::POST, &path, database.clone(), 201).await;
+            assert_eq!(site.v0(Method::GET, &path, Value::Null, 200).await, database);
+        }
+        let reply = site.upload_module(name, SQL_APPLET, info.clone()).await;
+        assert_eq!(reply.status, 201, "{}", reply.body);
+        let publisher = json!({ "name": "dev", "key": "dev_1" });
+        let made = site.v0(Method::POST, &format!("publisher/x/{name}"), publisher, 201).await;
+        tokens.push((name, text(&made, "token")));
+    }
+    let ask = |at: usize, statement: &'static str| {
+        let (site, (name, token)) = (&site, &tokens[at]);
+        async move {
+            let statement = json!({ "statement": statement, "params": [] }).to_string();
+            let headers = [(header::AUTHORIZATION, token.clone())];
+            let path = format!("/srv-applet-mgr/v0/event/{name}?eventType=DEFAULT");
+            codes(&site.send((Method::POST, &path), &headers, statement.into_bytes()).await.unwrap())
+        }
+    };
+    // Nothing, one object, an array: {"f_n":1}, [{"f_n":1},{"f_n":2}]; a number that is text, and NULL.
+    assert_eq!(ask(0, "SELECT f_n FROM t_row").await, [0]);
+    assert_eq!(
+        ask(0, "INSERT INTO t_row (f_n, f_price) VALUES (1, '1.10') RETURNING f_n").await,
+        [9_000 + 123]
+    );
+    assert_eq!(ask(0, "SELECT f_price FROM t_row").await, [18_000 + 123], "{}", r#"{"f_price":"1.10"}"#);
+    assert_eq!(ask(0, "INSERT INTO t_row (f_n) VALUES (2) RETURNING f_price").await, [16_000 + 123]);
+    assert_eq!(ask(0, "SELECT f_n FROM t_row").await, [21_000 + 91]);
+    assert_eq!(ask(0, "INSERT INTO t_row (f_n) VALUES (2)").await, [99]);
+    assert_eq!(ask(1, "SELECT f_n FROM t_row").await, [0], "another project's rows are not there");
+    assert_eq!(ask(2, "SELECT f_n FROM t_row").await, [109], "a project without a database is told so");
+    let smaller = json!({ "schemas": [{ "tables": [{ "name": "t_row",
+        "cols": [{ "name": "f_n", "constrains": { "datatype": "INT64" } }] }] }] });
+    let path = "/srv-applet-mgr/v0/project_config/x/one/PROJECT_DATABASE";
+    let refused = site.call(Method::POST, path, smaller).await.unwrap();
+    assert!(refused.status == 400 && refused.body.to_string().contains("f_price"), "{}", refused.body);
+}
+
+#[tokio::test]
+async fn trap_20_a_module_that_is_not_the_named_one_is_refused() {
+    let site = Site::new().await.unwrap();
+    site.v0(Method::POST, "project", json!({ "name": "p" }), 201).await;
+    let wrong = "0".repeat(32);
+    let refused = site.upload_module("p", APPLET, json!({ "appletName": "a", "wasmMd5": wrong })).await;
+    let why = refused.body.to_string();
+    assert!(refused.status == 400 && why.contains("wasmMd5") && why.contains(&wrong), "{why}");
+    // The reason names the file's own.
+    let right = why.split(|c: char| !c.is_ascii_hexdigit()).find(|w| w.len() == 32 && *w != wrong).unwrap();
+    let taken = site.upload_module("p", APPLET, json!({ "appletName": "a", "wasmMd5": right })).await;
+    assert_eq!(taken.status, 201, "{}", taken.body);
 }
 
 #[tokio::test]

@@ -11,4 +11,5 @@ mod legacy;
 mod public;
 mod revoked;
 mod settle;
+mod sql;
 mod support;

@@ -178,13 +178,23 @@ impl Device {
         let hour = 1_262_304_000_000 + u64::from(counter) * 3_600_000;
         let payload =
             format!(r#"{{"device":"{}","t":{hour},"c":{}}}"#, self.name, i64::from(counter % 20) * 1000);
+        self.message_of(project, counter, ("reading", payload.into_bytes()))
+    }
+
+    /// A message of an event type with a payload.
+    pub(crate) fn message_of(
+        &self,
+        project: ProjectId,
+        counter: u32,
+        (event_type, payload): (&str, Vec<u8>),
+    ) -> Envelope {
         let draft = Draft {
             audience: project,
             key: self.key.key_id(),
-            event_type: "reading".parse().expect("a label"),
+            event_type: event_type.parse().expect("a label"),
             sequence: Sequence::new(0, counter),
-            time: Timestamp(hour),
-            payload: payload.into_bytes(),
+            time: Timestamp(1_262_304_000_000 + u64::from(counter) * 3_600_000),
+            payload,
         };
         draft.sign_envelope([counter as u8; 16], self.key.secret())
     }

@@ -201,6 +201,7 @@ pub(crate) fn called(
         env: &[],
         settlements: &[],
         chains: &[],
+        triggers: &[],
         id: w3bstream_types::Digest::ZERO,
         limits,
     };

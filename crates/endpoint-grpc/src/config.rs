@@ -176,6 +176,14 @@ impl GrpcLimits {
 mod tests {
     use super::*;
 
+    /// docs/hostile-traffic.md promises it; `a_slow_message_is_cut_off` shows that the limit holds.
+    #[test]
+    fn by_default_who_sends_slowly_is_gone_within_half_a_minute() {
+        let limits = GrpcLimits::default();
+        assert_eq!(limits.message_timeout, Duration::from_secs(20));
+        assert!(limits.handshake_timeout + limits.message_timeout <= Duration::from_secs(30));
+    }
+
     #[test]
     fn the_defaults_are_possible_and_each_limit_is_checked() {
         GrpcLimits::default().check().unwrap();

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use w3bstream_endpoint::async_trait;
-use w3bstream_types::{Applet, Control, Digest, ProjectId, ProjectName, PublisherName};
+use w3bstream_types::{Applet, Control, Database, Digest, ProjectId, ProjectName, PublisherName};
 
 /// What is deployed of a project. The node adds the owner and the version.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub struct Plan {
     pub env: Vec<(String, String)>,
     /// The applets that run.
     pub applets: Vec<Applet>,
+    /// The database that its handlers use; `None` leaves what is there.
+    pub database: Option<Database>,
     /// Whether it is made now. A project of the same name that was deployed another way is left alone.
     pub new: bool,
     /// Whether anybody with a token may send; false once it is deleted.

@@ -26,6 +26,7 @@
 mod auth;
 mod backend;
 mod config;
+mod database;
 mod endpoint;
 mod error;
 #[cfg(feature = "fuzzing")]

@@ -25,7 +25,7 @@ pub(crate) struct Project {
     pub(crate) updated: u64,
     /// As the owner ordered it.
     pub(crate) env: Vec<(String, String)>,
-    /// Kept and given back; no handler uses it.
+    /// As its owner wrote it.
     pub(crate) database: Option<Value>,
     /// Members of a task's payload that its device signs too.
     pub(crate) signed_keys: Vec<String>,
@@ -178,7 +178,9 @@ impl Project {
             Ok(Applet { name, program, routes: m.routes()?, limits: GuestLimits::default() })
         };
         let applets: Result<_, Malformed> = self.applets.iter().filter(|m| m.runs()).map(applet).collect();
-        Ok(Plan { project: self.label.clone(), env, applets: applets?, new: false, open: true })
+        let database = self.database.as_ref().map(crate::database::read).transpose()?.flatten();
+        let project = self.label.clone();
+        Ok(Plan { project, env, applets: applets?, database, new: false, open: true })
     }
 
     /// The original told `A` from `a`; a node does not.

@@ -109,7 +109,9 @@ impl Shared {
         }
         let _one = self.changes.lock().await;
         let (env, applets) = (Vec::new(), Vec::new());
-        let plan = crate::Plan { project: project.label.clone(), env, applets, new: false, open: false };
+        let project_name = project.label.clone();
+        let plan =
+            crate::Plan { project: project_name, env, applets, database: None, new: false, open: false };
         self.backend.deploy(project.account, plan).await?;
         Ok(self.store.remove(project.id).await?)
     }

@@ -17,6 +17,9 @@ pub struct MqttConfig {
     pub listen: SocketAddr,
     /// Connections at a time, those that have not sent CONNECT included. More are closed at once.
     pub max_connections: usize,
+    /// New connections per second, over all listeners; 0 is without limit. A twentieth of a second's may come at once. More wait
+    /// in the kernel, so that who is connected is served while thousands come back.
+    pub max_connection_rate: u32,
     /// Messages of one connection that may wait for their answer. MQTT 5 devices are told as Receive Maximum;
     /// from others no more is read until something is answered.
     pub max_in_flight_per_connection: u16,
@@ -89,6 +92,7 @@ impl Default for MqttConfig {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 1883)),
             max_connections: 10_000,
+            max_connection_rate: 2000,
             max_in_flight_per_connection: 256,
             max_in_flight_total: 512,
             max_in_flight_bytes: 256 << 20,

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{Mutex, Semaphore, mpsc};
+use tokio::time::Instant;
 use w3bstream_endpoint::{
     Arrival, Endpoint, Error, ErrorKind, Publication, Publisher, SharedGate, async_trait,
 };
@@ -15,6 +16,7 @@ use w3bstream_types::Clock;
 use crate::log::Log;
 use crate::message::Message;
 use crate::metrics::Metrics;
+use crate::rate::Pace;
 use crate::shared::{Phase, Shared};
 use crate::stream::{Caller, Door};
 use crate::{Listener, MqttConfig, Originals, Secure, Transport, link, originals, sys, topic, wills};
@@ -23,6 +25,9 @@ use crate::{Listener, MqttConfig, Originals, Secure, Transport, link, originals,
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 /// How often sessions are looked at for those that have ended.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// Connections that may wait in the kernel, for each listener; the kernel may have a lower limit. Whom it has no place for asks
+/// again after one, three and seven seconds.
+const BACKLOG: u32 = 4096;
 
 /// Devices over MQTT 3.1.1 and 5. See the [crate](crate) for what it does and does not do.
 ///
@@ -70,6 +75,7 @@ impl MqttEndpoint {
         let (listeners, sockets) = listen_on(asked, secure.is_some()).await?;
         let hall = Hall {
             room: Arc::new(Semaphore::new(config.max_connections)),
+            pace: Arc::new(Pace::new(config.max_connection_rate)),
             door: Arc::new(Door::new(&config, secure)),
             tasks: Tasks::new("mqtt"),
         };
@@ -132,11 +138,20 @@ async fn listen_on(asked: impl Iterator<Item = Listener>, secure: bool) -> Resul
             let what = format!("mqtt: cannot listen on {address}; choose another address or port");
             Error::new(ErrorKind::Bind, what).with_source(e)
         };
-        let socket = TcpListener::bind(address).await.map_err(cannot)?;
+        let socket = bind(address).map_err(cannot)?;
         listeners.push(Listener { address: socket.local_addr().map_err(cannot)?, transport });
         sockets.push((socket, transport));
     }
     Ok((listeners, sockets))
+}
+
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // After a restart, connections of the last run may still be ending.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 impl Drop for MqttEndpoint {
@@ -151,6 +166,8 @@ impl Drop for MqttEndpoint {
 struct Hall {
     /// A place for every connection that may be there.
     room: Arc<Semaphore>,
+    /// How fast they are taken.
+    pace: Arc<Pace>,
     door: Arc<Door>,
     tasks: Tasks,
 }
@@ -162,6 +179,13 @@ async fn listen((listener, transport): (TcpListener, Transport), shared: Arc<Sha
             () = shutdown.requested() => return,
             accepted = listener.accept() => accepted,
         };
+        while let Err(ready_at) = hall.pace.take(Instant::now()) {
+            shared.counters.accepts_paused.add(1);
+            tokio::select! {
+                () = shutdown.requested() => return,
+                () = tokio::time::sleep_until(ready_at) => {}
+            }
+        }
         let (stream, address) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {

@@ -165,6 +165,10 @@ impl Link {
         if let Some(will) = proto.leave(&end) {
             wills::submit(&proto.shared, Some(will)).await;
         }
+        if matches!(end, End::Asked { .. }) {
+            // Who sees the connection closed may rely on it, over a crash as well: no will is given, the session ends when it asked.
+            let _ = timeout(shared.config.stall_timeout, proto.kept()).await;
+        }
         if !matches!(end, End::Gone) {
             proto.farewell(&end, &mut self.pipe.out);
             self.finish().await;

@@ -20,6 +20,7 @@ use w3bstream_sqlite::{Database, Schema};
 use w3bstream_tasks::Shutdown;
 
 use crate::message::{Delivery, Message, Options, Qos};
+use crate::packet::frame_len;
 use crate::session::{Flight, Stage, lock};
 use crate::wills::KeptWill;
 
@@ -283,6 +284,10 @@ pub(crate) fn encode(message: &Message) -> Vec<u8> {
 }
 
 pub(crate) fn decode(bytes: &[u8], expires_at: Option<u64>) -> Option<Message> {
+    // The codec reserves what a packet's length says, which in a damaged file may be 256 MiB.
+    if frame_len(bytes, bytes.len()) != Ok(Some(bytes.len())) {
+        return None;
+    }
     let mut buf = BytesMut::from(bytes);
     let Ok(Some((v5::Packet::Publish(p), _))) = v5::Codec::new(0, 0).decode(&mut buf) else { return None };
     Some(Message {

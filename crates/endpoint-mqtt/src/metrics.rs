@@ -11,6 +11,8 @@ counters! {
         connections,
         /// Connections that were closed at once because there were too many.
         connections_over_cap,
+        /// Times that connections were left waiting in the kernel because too many came at once.
+        accepts_paused,
         /// Connections that ended without a valid CONNECT in time, TLS and WebSocket handshakes that failed included.
         handshakes_failed,
         /// CONNECTs that were refused with a CONNACK.

@@ -1,4 +1,5 @@
-//! How much one client may publish: token buckets, kept as the time at which they are full again.
+//! How much one client may publish, and how fast connections are taken: token buckets, kept as the time at which they are full
+//! again.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -39,6 +40,32 @@ impl Bucket {
     fn take(&mut self, units: u64, now: Instant) {
         let from = self.full_at.max(now);
         self.full_at = from.checked_add(Self::cost(self.rate, units)).unwrap_or(from);
+    }
+}
+
+/// How fast connections are taken, over all listeners.
+#[derive(Debug)]
+pub(crate) struct Pace(Option<Mutex<Bucket>>);
+
+impl Pace {
+    /// So many per second; 0 is without limit.
+    pub(crate) fn new(rate: u32) -> Self {
+        let rate = u64::from(rate);
+        // Timers are a millisecond coarse, and a few devices that come at once need not wait.
+        let burst = (rate / 20).max(1);
+        Self(Bucket::new(rate, Bucket::cost(rate, burst - 1)).map(Mutex::new))
+    }
+
+    /// Takes a place; else says when there is one.
+    pub(crate) fn take(&self, now: Instant) -> Result<(), Instant> {
+        let Some(bucket) = &self.0 else { return Ok(()) };
+        let mut bucket = bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        let ready_at = bucket.ready_at();
+        if ready_at > now {
+            return Err(ready_at);
+        }
+        bucket.take(1, now);
+        Ok(())
     }
 }
 
@@ -170,6 +197,30 @@ mod tests {
             }
         }
         count
+    }
+
+    /// How many connections are taken in `millis`, as early as they may.
+    fn taken(rate: u32, millis: u64) -> u32 {
+        let pace = Pace::new(rate);
+        let mut now = Instant::now() + Duration::from_secs(100);
+        let end = now + Duration::from_millis(millis);
+        let mut count = 0;
+        while now < end {
+            match pace.take(now) {
+                Ok(()) => count += 1,
+                Err(at) => now = at,
+            }
+        }
+        count
+    }
+
+    #[test]
+    fn connections_are_taken_at_a_pace() {
+        assert_eq!(taken(2000, 1), 100 + 1);
+        assert_eq!(taken(2000, 1000), 100 + 1999);
+        assert_eq!(taken(10, 1000), 10);
+        let (free, now) = (Pace::new(0), Instant::now());
+        assert!((0..100_000).all(|_| free.take(now).is_ok()));
     }
 
     #[test]

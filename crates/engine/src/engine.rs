@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use w3bstream_types::{
     ChainRule, ContractAnswer, ContractCall, Did, Digest, EventType, GuestLimits, Output, ProjectId,
-    Settlement,
+    Settlement, SqlBudget, SqlOutcome, SqlRefusal, SqlStatement, Trigger,
 };
 
 use crate::Error;
@@ -30,6 +30,8 @@ pub struct Call<'a> {
     pub settlements: &'a [Settlement],
     /// What the guest may do on chains.
     pub chains: &'a [ChainRule],
+    /// What tells the guest of what it began.
+    pub triggers: &'a [Trigger],
     /// Names this call for ever: what it asks to send is named after it.
     pub id: Digest,
     /// Limits of this call.
@@ -67,6 +69,21 @@ pub trait HostState {
         let _ = call;
         Ok(None)
     }
+
+    /// Whether the project has a database.
+    fn has_database(&self) -> bool {
+        false
+    }
+
+    /// Runs a statement on the project's database. What it changes is seen by the call's later statements; whoever made
+    /// the call keeps it if the call returned, and undoes it if not.
+    ///
+    /// # Errors
+    /// As [`Self::kv_get`].
+    fn sql(&mut self, statement: &SqlStatement, budget: &SqlBudget) -> Result<SqlOutcome, Error> {
+        let _ = (statement, budget);
+        Ok(SqlOutcome::refused(SqlRefusal::NoDatabase))
+    }
 }
 
 /// Why a handler did not return. The text is stable and part of what a subnet agrees on.
@@ -92,6 +109,8 @@ pub enum GuestError {
     KvLimit,
     /// More host calls than the limit.
     HostCallLimit,
+    /// More bytes of SQL than the limit.
+    SqlLimit,
 }
 
 impl GuestError {
@@ -108,6 +127,7 @@ impl GuestError {
             Self::OutputLimit => "output-limit",
             Self::KvLimit => "kv-limit",
             Self::HostCallLimit => "host-call-limit",
+            Self::SqlLimit => "sql-limit",
         }
     }
 }

@@ -48,8 +48,12 @@ fn module(program: &[u8]) {
 pub(crate) fn json(bytes: &[u8]) {
     let whole = serde_json::from_slice::<Json>(bytes);
     let Ok(object) = Object::parse(bytes) else { return };
-    // serde's reader has a bound of nesting too, which is deeper.
-    let whole = whole.unwrap_or_else(|e| panic!("serde does not read it: {e}"));
+    let whole = match whole {
+        Ok(whole) => whole,
+        // Guests get such a number as its text.
+        Err(e) if e.to_string().contains("number out of range") => return,
+        Err(e) => panic!("serde does not read it: {e}"),
+    };
     let fields = whole.as_object().expect("it is an object");
     assert_eq!(object.iter().count(), fields.len());
     for (name, value) in object.iter() {
@@ -57,7 +61,8 @@ pub(crate) fn json(bytes: &[u8]) {
         match value {
             Value::Null => assert!(other.is_null()),
             Value::Bool(b) => assert_eq!(other.as_bool(), Some(*b)),
-            Value::Int(n) => assert_eq!(other.as_i64(), Some(*n)),
+            // To serde −0 is no whole number.
+            Value::Int(n) => assert!(other.as_i64() == Some(*n) || (*n == 0 && other.as_f64() == Some(0.0))),
             Value::Number(_) => assert!(other.is_number()),
             Value::Str(text) => assert_eq!(other.as_str(), Some(&**text)),
             Value::Nested(text) => assert_eq!(&serde_json::from_str::<Json>(text).unwrap(), other),

@@ -28,6 +28,8 @@ mod messages;
 mod stored;
 mod values;
 
+use std::cell::RefCell;
+
 /// A parser, and what must hold for any bytes that it is given.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
@@ -90,16 +92,29 @@ pub fn target(name: &str) -> &'static Target {
     found.unwrap_or_else(|| panic!("there is no target {name:?}"))
 }
 
-/// Keeps quiet about panics that are caught: some libraries' decoders panic, and those who call them know it. What is
-/// not caught ends the run all the same, with its input.
-pub fn quiet() {
-    std::panic::set_hook(Box::new(|_| {}));
+thread_local! {
+    static LAST: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Keeps what a panic says instead of printing it: some libraries' decoders panic, and those who call them catch it.
+/// For fuzzers, whose own hook would end the process there.
+pub fn keep_panics() {
+    std::panic::set_hook(Box::new(|info| LAST.with_borrow_mut(|last| *last = info.to_string())));
+}
+
+/// Runs a target as a fuzzer does: what is broken is said, and ends the process.
+#[allow(clippy::print_stderr, reason = "a fuzzer reports to people")]
+pub fn fuzz(name: &str, bytes: &[u8]) {
+    if std::panic::catch_unwind(|| target(name).check(bytes)).is_err() {
+        eprintln!("{name}: {}", LAST.take());
+        std::process::abort();
+    }
 }
 
 /// All targets.
 pub static TARGETS: &[Target] = &[
     Target::new("canonical", values::canonical),
-    Target::new("receipt_json", values::receipt_json).memory(1024, 64),
+    Target::new("receipt_json", values::receipt_json).memory(1024, 64).slow(500),
     Target::new("texts", values::texts),
     Target::new("did", values::did),
     Target::new("jws", messages::jws),
@@ -109,7 +124,7 @@ pub static TARGETS: &[Target] = &[
     Target::new("mqtt_topic", w3bstream_endpoint_mqtt::fuzzing::topics),
     Target::new("mqtt_packet", w3bstream_endpoint_mqtt::fuzzing::packets),
     Target::new("mqtt_connect", w3bstream_endpoint_mqtt::fuzzing::connect),
-    Target::new("mqtt_connection", w3bstream_endpoint_mqtt::fuzzing::connection).memory(1024, 512),
+    Target::new("mqtt_connection", w3bstream_endpoint_mqtt::fuzzing::connection).memory(1024, 512).slow(1000),
     Target::new("mqtt_kept", w3bstream_endpoint_mqtt::fuzzing::kept),
     Target::new("websocket", w3bstream_endpoint_mqtt::fuzzing::websocket),
     Target::new("broker_packet", w3bstream_endpoint_brokers::fuzzing::packets),
@@ -117,7 +132,7 @@ pub static TARGETS: &[Target] = &[
     Target::new("coap_exchange", w3bstream_endpoint_coap::fuzzing::exchange).memory(1024, 64),
     Target::new("http_line", w3bstream_endpoint_http::fuzzing::line),
     // A decoder of zstd has its window.
-    Target::new("http_batch", w3bstream_endpoint_http::fuzzing::batch).memory(4096, 1100),
+    Target::new("http_batch", w3bstream_endpoint_http::fuzzing::batch).memory(4096, 1100).slow(1000),
     Target::new("http_coding", w3bstream_endpoint_http::fuzzing::coding).memory(4096, 1100),
     Target::new("http_head", w3bstream_endpoint_http::fuzzing::head),
     Target::new("grpc_message", w3bstream_endpoint_grpc::fuzzing::message),
@@ -131,7 +146,7 @@ pub static TARGETS: &[Target] = &[
     Target::new("key_file", w3bstream_wallet_file::fuzzing::files),
     Target::new("rlp", chain::rlp),
     Target::new("chain_transaction", chain::transaction),
-    Target::new("chain_block", chain::block),
+    Target::new("chain_block", chain::block).slow(500),
     Target::new("chain_answer", w3bstream_chain_evm::fuzzing::answer),
     Target::new("contract_event", chain::event),
     Target::new("proof", chain::proof),

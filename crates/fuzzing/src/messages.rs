@@ -53,7 +53,9 @@ pub(crate) fn jws(bytes: &[u8]) {
     assert_eq!(claims["iat"].as_u64().map(|s| s * 1000), Some(jws.header().time.millis()));
     assert_eq!(B64.decode(claims["data"].as_str().unwrap()).unwrap(), jws.payload());
     assert_eq!(B64.decode(signature).unwrap().len(), 64);
-    let read = decode_message(None, bytes).expect("the bytes tell");
+    let read = decode_message(Some(CONTENT_TYPE_JOSE), bytes).expect("it is a JWS");
+    // Without a content type a blank at the beginning of its header hides it.
+    assert_eq!(decode_message(None, bytes).is_ok(), text.starts_with("eyJ"), "the bytes tell");
     assert_eq!(read, Record::new(Form::Jws(jws)));
     record(&read);
 }
@@ -72,7 +74,7 @@ pub(crate) fn session(bytes: &[u8]) {
         return;
     };
     assert_eq!(kinds, 0, "a token is an introduction");
-    assert!(SessionToken::looks_like(text));
+    assert_eq!(SessionToken::looks_like(text), text.starts_with("eyJ"));
     assert_eq!(token.compact(), text);
     let claims = token.claims();
     assert!(token.issued() < token.expires());
@@ -197,8 +199,13 @@ fn task(body: &[u8]) {
     serde_json::from_str::<Value>(&unsigned).expect("what is signed is JSON");
     let open = unsigned.strip_suffix('}').unwrap();
     let again = format!("{open},\"signature\":\"0x{}\"}}", hex::encode(task.signature));
-    let again = Task::parse(again.as_bytes()).expect("what is signed is a task");
-    assert_eq!(again.unsigned_json(), unsigned, "the signed text of a task changes");
+    // Hex digits of JSON are signed as that JSON, which is a payload of its own if it is an object or a list.
+    let other = serde_json::from_slice::<Value>(&task.payload)
+        .is_ok_and(|json| !json.is_object() && !json.is_array());
+    if !other {
+        let again = Task::parse(again.as_bytes()).expect("what is signed is a task");
+        assert_eq!(again.unsigned_json(), unsigned, "the signed text of a task changes");
+    }
     let hash = task.hash(&[]).expect("no member is asked for");
     assert!(task.signers(&hash).len() <= 2);
     let _ = task.hash(&["timestamp".to_owned(), "a.b".to_owned()]);

@@ -14,14 +14,16 @@
 //! | `POST /v1/control` | a signed control transaction, canonical bytes |
 //! | `GET /v1/projects/{name}/nonce` | the nonce of the next control transaction (0 for an unknown project) |
 //! | `GET /v1/projects/{name}/devices` · `/logs` · `/state/{applet}/{key}` | devices, guests' last lines, one value |
+//! | `GET /v1/projects/{name}/sql?statement=TEXT` | rows of the project's database, as of its last block |
 //! | `GET /v1/messages/{id}` · `/results` | where a message and its settlements are, what its handlers answered |
 //! | `GET /v1/receipts/{id}?payload=true&settlements=false` | a receipt |
 //! | `POST /rpc` | the same as JSON-RPC 2.0: `w3b_status`, `w3b_message`, …; `rpc.discover` lists the methods |
 
 #![allow(clippy::result_large_err, reason = "an answer of axum is large, and each is made once")]
 
+mod server;
+
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::body::Bytes;
@@ -31,30 +33,21 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq as _;
-use tokio::sync::Semaphore;
 use w3bstream_endpoint::Query as _;
 use w3bstream_pipeline::{Error, ErrorKind, Pipeline, ReceiptContent};
 use w3bstream_tasks::Tasks;
-use w3bstream_types::{Canonical as _, ControlTx, Digest, MessageId, OperatorName, ProjectId, ProjectName};
+use w3bstream_types::{
+    Canonical as _, ControlTx, Digest, MessageId, OperatorName, ProjectId, ProjectName, SqlValue,
+};
 
 use crate::listeners::Listeners;
 use crate::{Paths, Running};
 
 /// The largest program or control transaction, in bytes.
 const MAX_BODY: usize = 32 * 1024 * 1024;
-/// Connections at a time; the rest wait to be accepted. More than a stuck tool leaves behind: whoever waits here is the operator.
-const MAX_CONNECTIONS: usize = 512;
-/// How long the head of a request may take, and how long a connection may be silent.
-const HEAD_WITHIN: Duration = Duration::from_secs(10);
-/// How long a request may take, its body included. The command line waits as long for an answer.
-const ANSWER_WITHIN: Duration = Duration::from_secs(60);
-
 /// What the routes share.
 #[derive(Clone, Debug)]
 pub(crate) struct AdminState(Arc<Inner>);
@@ -90,37 +83,8 @@ pub(crate) fn read_hash(paths: &Paths) -> anyhow::Result<Digest> {
 
 /// Serves the API until the group stops.
 pub(crate) fn serve(state: AdminState, tasks: &Tasks) {
-    let listeners = state.0.listeners.clone();
-    let router = router(state);
-    let (group, shutdown) = (tasks.clone(), tasks.shutdown());
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    tasks.spawn("admin", async move {
-        loop {
-            let Ok(place) = places.clone().acquire_owned().await else { return };
-            let accepted = tokio::select! {
-                () = shutdown.requested() => return,
-                accepted = listeners.admin.accept() => accepted,
-            };
-            // An error here is about one connection (or a passing lack of descriptors).
-            let Ok((socket, _)) = accepted else {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-                continue;
-            };
-            let service = TowerToHyperService::new(router.clone());
-            let end = group.shutdown();
-            group.spawn("admin connection", async move {
-                // Not both versions of HTTP: a connection that says nothing has no version, and no deadline.
-                let mut builder = http1::Builder::new();
-                builder.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
-                let served = builder.serve_connection(TokioIo::new(socket), service);
-                tokio::select! {
-                    _ = served => {}
-                    () = end.requested() => {}
-                }
-                drop(place);
-            });
-        }
-    });
+    let listener = state.0.listeners.admin.clone();
+    tasks.spawn("admin", server::run(listener, router(state), server::BOUNDS, tasks.clone()));
 }
 
 fn router(state: AdminState) -> Router {
@@ -132,14 +96,6 @@ fn router(state: AdminState) -> Router {
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn_with_state(state, authorise))
-        .layer(middleware::from_fn(in_time))
-}
-
-/// Who sends a body slowly does not keep its place.
-async fn in_time(request: Request, next: Next) -> Response {
-    let answer = tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await;
-    let late = || problem(StatusCode::REQUEST_TIMEOUT, "request-timeout", "no answer within a minute");
-    answer.unwrap_or_else(|_| late())
 }
 
 /// The routes, without the question who asks.
@@ -152,6 +108,7 @@ fn routes(state: AdminState) -> Router {
         .route("/v1/projects/{name}/devices", get(devices))
         .route("/v1/projects/{name}/logs", get(logs))
         .route("/v1/projects/{name}/state/{applet}/{key}", get(value))
+        .route("/v1/projects/{name}/sql", get(sql))
         .route("/v1/projects/{name}/genesis", get(genesis))
         .route("/v1/projects/{name}/settlements", get(settlements))
         .route("/v1/projects/{name}/transactions", get(transactions))
@@ -276,6 +233,35 @@ async fn value(
     let bytes =
         found.ok_or_else(|| problem(StatusCode::NOT_FOUND, "not-found", "the applet has no such key"))?;
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response())
+}
+
+#[derive(Deserialize)]
+struct SqlQuery {
+    statement: String,
+}
+
+async fn sql(
+    State(state): State<AdminState>,
+    Path(name): Path<String>,
+    UrlQuery(query): UrlQuery<SqlQuery>,
+) -> Answer {
+    let id = find(&state, &name)?;
+    let found = state.0.pipeline.sql(id, query.statement).await.map_err(fail)?;
+    let rows: Vec<Vec<Value>> =
+        found.rows.into_iter().map(|row| row.into_iter().map(sql_value).collect()).collect();
+    Ok(Json(json!({ "columns": found.columns, "rows": rows })))
+}
+
+/// As JSON: bytes in hex, and integers as they are.
+fn sql_value(value: SqlValue) -> Value {
+    match value {
+        SqlValue::Null => Value::Null,
+        SqlValue::Integer(v) => v.into(),
+        SqlValue::Real(v) => v.into(),
+        SqlValue::Text(v) => v.into(),
+        SqlValue::Blob(v) => v.iter().fold("0x".to_owned(), |hex, b| format!("{hex}{b:02x}")).into(),
+        SqlValue::Bool(v) => v.into(),
+    }
 }
 
 async fn put_program(State(state): State<AdminState>, body: Bytes) -> Answer {

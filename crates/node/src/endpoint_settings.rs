@@ -57,6 +57,8 @@ pub struct MqttSettings {
     pub listen: SocketAddr,
     /// Connections at a time.
     pub max_connections: usize,
+    /// New connections per second, over TCP, TLS and WebSocket together; the others wait for their turn. 0 for no limit.
+    pub max_connection_rate: u32,
     /// The largest packet, in bytes.
     pub max_packet_bytes: usize,
     /// Messages of all connections together that the node has and has not answered. The longest wait of accepted messages under
@@ -122,6 +124,7 @@ impl Default for MqttSettings {
             enabled: true,
             listen,
             max_connections: 10_000,
+            max_connection_rate: 2000,
             max_packet_bytes: 256 * 1024,
             max_in_flight: 512,
             anonymous: Anonymous::default(),

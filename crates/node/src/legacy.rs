@@ -153,10 +153,12 @@ fn manifest(plan: &Plan, owner: Did, current: Option<&Manifest>) -> Manifest {
         settlements: Vec::new(),
         chains: Vec::new(),
         triggers: Vec::new(),
+        database: plan.database.clone(),
     };
     let Some(current) = current else { return new };
-    let Manifest { env, applets, allow_tokens, version, .. } = new;
-    Manifest { env, applets, allow_tokens, version, ..current.clone() }
+    let Manifest { env, applets, allow_tokens, version, database, .. } = new;
+    let database = database.or_else(|| current.database.clone());
+    Manifest { env, applets, allow_tokens, version, database, ..current.clone() }
 }
 
 #[async_trait]

@@ -52,7 +52,7 @@ pub(crate) struct Listeners {
     pub(crate) coap: Option<Arc<CoapEndpoint>>,
     pub(crate) brokers: Option<Arc<BrokersEndpoint>>,
     pub(crate) legacy: Option<Legacy>,
-    pub(crate) admin: tokio::net::TcpListener,
+    pub(crate) admin: Arc<tokio::net::TcpListener>,
 }
 
 /// What is listened on in an address's place.
@@ -95,7 +95,7 @@ impl Making<'_> {
             coap: if config.coap.enabled { Some(self.coap().await?) } else { None },
             brokers: if config.brokers.is_empty() { None } else { Some(self.brokers()?) },
             legacy: if config.legacy.enabled { Some(self.legacy().await?) } else { None },
-            admin: self.admin().await?,
+            admin: Arc::new(self.admin().await?),
         };
         if let (Some(mqtt), Some(legacy)) = (&listeners.mqtt, &listeners.legacy) {
             mqtt.serve_originals(Arc::new(legacy::Words(legacy.endpoint.clone())));
@@ -166,6 +166,7 @@ impl Making<'_> {
             listen: settings.listen,
             more: more.collect(),
             max_connections: settings.max_connections,
+            max_connection_rate: settings.max_connection_rate,
             max_packet_bytes: settings.max_packet_bytes,
             max_in_flight_total: settings.max_in_flight,
             max_web_socket_message_bytes: settings.max_packet_bytes.max(512 << 10),

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 use w3bstream_types::{
-    AckMode, Address, Applet, AppletName, BatchRule, BlockRules, ChainRule, CronTrigger, Did, Digest,
-    EventType, Field, GuestLimits, HeightTrigger, LogTrigger, Manifest, ProjectName, ProofRule, Route,
-    SentTrigger, Settlement, SettlementName, TransactionTrigger, Trigger, TriggerName, TriggerOn,
+    AckMode, Address, Applet, AppletName, BatchRule, BlockRules, ChainRule, CronTrigger, Database, Did,
+    Digest, EventType, Field, GuestLimits, HeightTrigger, LogTrigger, Manifest, ProjectName, ProofRule,
+    Route, SentTrigger, Settlement, SettlementName, TransactionTrigger, Trigger, TriggerName, TriggerOn,
 };
 
 use crate::config::explain;
@@ -52,6 +52,9 @@ pub struct ManifestFile {
     /// What guests are told of that no device sends.
     #[serde(default)]
     pub triggers: Vec<TriggerFile>,
+    /// The project's database, if its applets use one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<Database>,
 }
 
 /// A trigger; see [`Trigger`]. Of `log`, `height`, `transaction`, `cron` and `sent` there is one.
@@ -166,6 +169,9 @@ pub struct AppletFile {
     pub name: AppletName,
     /// Its WebAssembly module, as a path from this file.
     pub module: PathBuf,
+    /// What the module must be: its SHA-256, in hex. Another file is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<Digest>,
     /// Its routes.
     pub routes: Vec<Route>,
     /// Limits of each call.
@@ -257,6 +263,14 @@ impl ManifestFile {
         });
         let settlements = settlements.collect();
         let digests: Vec<Digest> = modules.iter().map(|m| Digest::of(m)).collect();
+        for (applet, found) in self.applets.iter().zip(&digests) {
+            if let Some(wanted) = applet.sha256.filter(|wanted| wanted != found) {
+                let (name, module) = (&applet.name, applet.module.display());
+                bail!(
+                    "applet {name}: sha256 is {wanted}, and {module} has {found}: it is not the file that was meant"
+                );
+            }
+        }
         let applet = |(a, program): (AppletFile, &Digest)| Applet {
             name: a.name,
             program: *program,
@@ -277,6 +291,7 @@ impl ManifestFile {
             settlements,
             chains: self.chains,
             triggers: self.triggers.into_iter().map(TriggerFile::trigger).collect::<anyhow::Result<_>>()?,
+            database: self.database,
         };
         manifest.check()?;
         Ok(Loaded { manifest, modules: digests.into_iter().zip(modules).collect(), circuits })
@@ -298,6 +313,32 @@ mod tests {
     fn a_bad_name_is_refused_with_what_it_may_be() {
         let error = ManifestFile::parse("name = \"My Project\"\n", "w3bstream.toml").unwrap_err().to_string();
         assert!(error.contains("line 1") && error.contains("a-z"), "{error}");
+    }
+
+    #[test]
+    fn a_database_is_read() {
+        let text = r#"
+            name = "p"
+            [database]
+            max-bytes = 1000000
+            [[database.tables]]
+            name = "readings"
+            columns = [
+                { name = "id", datatype = "int64", autoincrement = true },
+                { name = "device", datatype = "text" },
+                { name = "celsius", datatype = "float64", null = true },
+            ]
+            keys = [{ name = "by_device", columns = ["device", "id"] }]
+        "#;
+        let owner: Did = "did:web:example.org".parse().unwrap();
+        let load =
+            |text: &str| ManifestFile::parse(text, "w3bstream.toml")?.with_files(&owner, vec![], vec![]);
+        let database = load(text).unwrap().manifest.database.unwrap();
+        assert_eq!((database.max_bytes, database.tables[0].columns.len()), (1_000_000, 3));
+        let wrong = load(&text.replace("float64", "real")).unwrap_err().to_string();
+        assert!(wrong.contains("float64"), "{wrong}");
+        let wrong = load(&text.replace("\"device\", \"id\"", "\"divice\"")).unwrap_err().to_string();
+        assert!(wrong.contains("names divice"), "{wrong}");
     }
 
     fn triggers(text: &str) -> anyhow::Result<Vec<Trigger>> {

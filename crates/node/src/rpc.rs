@@ -48,7 +48,7 @@ const fn post(name: &'static str, path: &'static str, about: &'static str) -> Ca
     Call { name, post: true, path, params: &["body"], about }
 }
 
-const CALLS: [Call; 17] = [
+const CALLS: [Call; 18] = [
     get("w3b_status", "/v1/status", &[], "Addresses and projects."),
     get("w3b_projects", "/v1/projects", &[], "All projects."),
     get("w3b_project", "/v1/projects/{project}", &["project"], "One project."),
@@ -61,6 +61,12 @@ const CALLS: [Call; 17] = [
         "/v1/projects/{project}/state/{applet}/{key}",
         &["project", "applet", "key"],
         "One value of an applet, as base64.",
+    ),
+    get(
+        "w3b_sql",
+        "/v1/projects/{project}/sql",
+        &["project", "statement"],
+        "Rows of the project's database, as of its last block.",
     ),
     get(
         "w3b_settlements",

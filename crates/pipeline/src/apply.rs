@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use w3bstream_engine::{Call, Engine, HostState, LogLine, Module, Source};
 use w3bstream_types::{
-    Applet, AppletName, Canonical, ContractAnswer, ContractCall, Control, ControlTx, DeviceRegistration,
-    Digest, Entry, EventType, Form, GuestLimits, MAX_SESSION_LAG_MS, Manifest, MessageId, Ordered, Output,
-    OutputKind, ProjectId, Record, RefusalKind, ResultRecord, Route, SequenceWindow, SessionMessage,
-    SourceId, Timestamp, TokenRegistration, Transcript, TriggerOn, WindowVerdict,
+    Applet, AppletName, Canonical, ContractAnswer, ContractCall, Control, ControlTx, Database,
+    DeviceRegistration, Digest, Entry, EventType, Form, GuestLimits, MAX_SESSION_LAG_MS, Manifest, MessageId,
+    Ordered, Output, OutputKind, ProjectId, Record, RefusalKind, ResultRecord, Route, SequenceWindow,
+    SessionMessage, SourceId, SqlBlock, SqlBudget, SqlOutcome, SqlRefusal, SqlStatement, Timestamp,
+    TokenRegistration, Transcript, TriggerOn, WindowVerdict,
 };
-use w3bstream_vfs::{Applied, Writes, key};
+use w3bstream_vfs::{Applied, SqlSession, Writes, key};
 use w3bstream_wallet::DeviceStatus;
 
 use crate::registry::{Draft, Image};
@@ -23,6 +24,10 @@ pub(crate) trait StateReader {
     fn program(&mut self, digest: Digest) -> Result<Vec<u8>, Error>;
     /// What a contract answers; `None` if the block does not say.
     fn contract(&mut self, call: &ContractCall) -> Result<Option<ContractAnswer>, Error>;
+    /// The project's database; opened when it is first asked for.
+    fn sql(&mut self) -> Result<&mut dyn SqlSession, Error>;
+    /// Ends the use of the database and gives what was done to it.
+    fn finish_sql(&mut self) -> Result<SqlBlock, Error>;
 }
 
 /// Everything that an application needs.
@@ -70,13 +75,13 @@ impl<'a> Applier<'a> {
         };
         for (place, (_, resolved)) in (1..).zip(entries) {
             match resolved {
-                Resolved::Control(tx) => work.control(tx),
+                Resolved::Control(tx) => work.control(tx)?,
                 // What it says is asked for by the handlers.
                 Resolved::Transcript(_) => {}
                 Resolved::Message(ordered) => work.message(place, ordered.record())?,
             }
         }
-        Ok(work.finish(height))
+        work.finish(height)
     }
 }
 
@@ -93,41 +98,44 @@ impl Work<'_> {
         self.draft.manifest.clone().or_else(|| self.base.image.manifest.clone())
     }
 
-    fn finish(mut self, height: u64) -> Effects {
+    fn finish(mut self, height: u64) -> Result<Effects, Error> {
         for (did, window) in &self.draft.windows {
             self.writes.insert(key::window(did), Some(window.to_canonical()));
         }
+        let SqlBlock { log: sql, rows } = self.base.state.finish_sql()?;
+        for ((table, number), digest) in rows {
+            let value = digest.map(|d| d.as_bytes().to_vec());
+            self.writes.insert(key::sql_row(&table, number), value);
+        }
         let manifest = self.manifest().map_or(Digest::ZERO, |m| m.digest());
-        let applied =
-            Applied { height, writes: self.writes, outputs: self.outputs, manifest, index: self.index };
-        Effects { applied, draft: self.draft, logs: self.logs }
+        let (writes, outputs, index) = (self.writes, self.outputs, self.index);
+        let applied = Applied { height, writes, outputs, manifest, index, sql };
+        Ok(Effects { applied, draft: self.draft, logs: self.logs })
     }
 
-    fn control(&mut self, tx: &ControlTx) {
+    fn control(&mut self, tx: &ControlTx) -> Result<(), Error> {
         let nonce = self.draft.nonce.unwrap_or(self.base.image.nonce);
         let outcome = if tx.nonce == nonce + 1 {
             self.draft.nonce = Some(tx.nonce);
             self.writes.insert(key::control_nonce(), Some(tx.nonce.to_be_bytes().to_vec()));
-            self.change(tx)
+            self.change(tx)?
         } else {
             Err(format!("nonce {} does not follow {nonce}", tx.nonce))
         };
         let data = outcome.err().unwrap_or_default().into_bytes();
         let target = tx.id().as_bytes().to_vec();
         self.outputs.push(Output { kind: OutputKind::Control, chain_id: 0, target, data });
+        Ok(())
     }
 
-    fn change(&mut self, tx: &ControlTx) -> Result<(), String> {
+    /// Makes a change, or says why it cannot be made.
+    fn change(&mut self, tx: &ControlTx) -> Result<Result<(), String>, Error> {
         let current = self.manifest();
-        let owner = match (&current, &tx.change) {
-            (Some(manifest), _) => &manifest.owner,
-            (None, Control::Deploy(manifest)) => &manifest.owner,
-            (None, _) => return Err("the project has no manifest yet".into()),
-        };
-        let key = owner.embedded_key().map_err(|e| e.to_string())?;
-        tx.verify(&key).map_err(|e| e.to_string())?;
-        match &tx.change {
-            Control::Deploy(manifest) => self.deploy(current.as_deref(), manifest),
+        if let Err(why) = signed_by_owner(current.as_deref(), tx) {
+            return Ok(Err(why));
+        }
+        Ok(match &tx.change {
+            Control::Deploy(manifest) => return self.deploy(current.as_deref(), manifest),
             Control::RegisterDevice(device) => self.register_device(device),
             Control::RevokeDevice(did) => {
                 self.writes.insert(key::revoked_device(did), Some(vec![1]));
@@ -139,22 +147,34 @@ impl Work<'_> {
                 self.remove_token(name);
                 Ok(())
             }
-        }
+        })
     }
 
-    fn deploy(&mut self, current: Option<&Manifest>, next: &Manifest) -> Result<(), String> {
+    fn deploy(&mut self, current: Option<&Manifest>, next: &Manifest) -> Result<Result<(), String>, Error> {
         if next.project() != self.base.project {
-            return Err("the manifest is of another project".into());
+            return Ok(Err("the manifest is of another project".into()));
         }
-        next.check().map_err(|e| e.to_string())?;
+        if let Err(e) = next.check() {
+            return Ok(Err(e.to_string()));
+        }
         if let Some(current) = current
             && next.version <= current.version
         {
-            return Err(format!("version {} must be above {}", next.version, current.version));
+            return Ok(Err(format!("version {} must be above {}", next.version, current.version)));
+        }
+        let before = current.and_then(|m| m.database.as_ref());
+        if let Err(why) = follows(before, next.database.as_ref()) {
+            return Ok(Err(why));
+        }
+        if let Some(database) = &next.database
+            && before != Some(database)
+            && let Err(why) = self.base.state.sql()?.declare(before, database)?
+        {
+            return Ok(Err(format!("database: {why}")));
         }
         self.writes.insert(key::manifest(), Some(next.to_canonical()));
         self.draft.manifest = Some(Arc::new(next.clone()));
-        Ok(())
+        Ok(Ok(()))
     }
 
     fn device(&self, record: &Record) -> DeviceStatus {
@@ -314,11 +334,21 @@ impl Work<'_> {
             env: &manifest.env,
             settlements: &manifest.settlements,
             chains: &manifest.chains,
+            triggers: &manifest.triggers,
             id: call_id(record.id(), &applet.name, &route.handler),
             limits: &limits,
         };
-        let mut view = GuestView { applet: &applet.name, writes: &self.writes, state: &mut *self.base.state };
+        let mut view = GuestView {
+            applet: &applet.name,
+            writes: &self.writes,
+            state: &mut *self.base.state,
+            database: manifest.database.as_ref(),
+            in_sql: false,
+        };
         let outcome = module.call(call, &mut view)?;
+        if view.in_sql {
+            self.base.state.sql()?.end_call(outcome.result.is_ok())?;
+        }
         let (code, error) = match outcome.result {
             Ok(code) => (code, None),
             Err(why) => (-1, Some(why.code().to_owned())),
@@ -347,6 +377,28 @@ impl Work<'_> {
     }
 }
 
+/// Whether the owner has signed a change: of the manifest in force, or of the first one.
+fn signed_by_owner(current: Option<&Manifest>, tx: &ControlTx) -> Result<(), String> {
+    let owner = match (current, &tx.change) {
+        (Some(manifest), _) => &manifest.owner,
+        (None, Control::Deploy(manifest)) => &manifest.owner,
+        (None, _) => return Err("the project has no manifest yet".into()),
+    };
+    let key = owner.embedded_key().map_err(|e| e.to_string())?;
+    tx.verify(&key).map_err(|e| e.to_string())
+}
+
+/// Whether one declaration of a database can follow another without losing data.
+pub(crate) fn follows(before: Option<&Database>, next: Option<&Database>) -> Result<(), String> {
+    match (before, next) {
+        (Some(before), Some(next)) => next.follows(before).map_err(|e| e.to_string()),
+        (Some(_), None) => {
+            Err("the project's database has data and cannot be taken away: keep [database]".into())
+        }
+        (None, _) => Ok(()),
+    }
+}
+
 /// Names a handler's call: a message reaches each handler of an applet once.
 fn call_id(message: MessageId, applet: &AppletName, handler: &str) -> Digest {
     let parts = [&message.0.as_bytes()[..], applet.as_str().as_bytes(), handler.as_bytes()];
@@ -358,9 +410,41 @@ struct GuestView<'a> {
     applet: &'a AppletName,
     writes: &'a Writes,
     state: &'a mut dyn StateReader,
+    /// The project's database, as the manifest declares it.
+    database: Option<&'a Database>,
+    /// Whether this call has used it.
+    in_sql: bool,
+}
+
+impl GuestView<'_> {
+    fn run_sql(&mut self, statement: &SqlStatement, budget: &SqlBudget) -> Result<SqlOutcome, Error> {
+        let Some(database) = self.database else { return Ok(SqlOutcome::refused(SqlRefusal::NoDatabase)) };
+        let budget = SqlBudget { database_bytes: database.max_bytes, ..*budget };
+        let session = self.state.sql()?;
+        if !self.in_sql {
+            session.begin_call()?;
+            self.in_sql = true;
+        }
+        Ok(session.run(statement, &budget)?)
+    }
 }
 
 impl HostState for GuestView<'_> {
+    fn has_database(&self) -> bool {
+        self.database.is_some()
+    }
+
+    fn sql(
+        &mut self,
+        statement: &SqlStatement,
+        budget: &SqlBudget,
+    ) -> Result<SqlOutcome, w3bstream_engine::Error> {
+        self.run_sql(statement, budget).map_err(|e| {
+            w3bstream_engine::Error::new(w3bstream_engine::ErrorKind::State, "the project's database")
+                .with_source(e)
+        })
+    }
+
     fn kv_get(&mut self, name: &[u8]) -> Result<Option<Vec<u8>>, w3bstream_engine::Error> {
         let key = key::guest(self.applet, &[], name);
         if let Some(written) = self.writes.get(&key) {

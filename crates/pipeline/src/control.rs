@@ -1,7 +1,10 @@
 //! What owners do: deploy, register, revoke.
 
 use w3bstream_journal::Write;
-use w3bstream_types::{Canonical, Control, ControlTx, Digest, Manifest, OutputKind, ProjectId, ProjectName};
+use w3bstream_types::{
+    Canonical, Control, ControlTx, Digest, Manifest, OutputKind, ProjectId, ProjectName, SqlBudget,
+    SqlRefusal, SqlRows, SqlStatement,
+};
 
 use crate::{Error, ErrorKind, Pipeline};
 
@@ -195,6 +198,13 @@ impl Pipeline {
                 })?;
             }
         }
+        let manifest = self.0.manifest(project);
+        let before = manifest.as_ref().and_then(|m| m.database.as_ref());
+        crate::apply::follows(before, next.database.as_ref()).map_err(refused)?;
+        if next.database.is_some() && before.is_none() {
+            // Whether this node can have one at all.
+            self.0.parts.vfs.sql(project).await.map_err(|e| refused(e.to_string()))?;
+        }
         for applet in &next.applets {
             let program = self
                 .0
@@ -216,6 +226,27 @@ impl Pipeline {
             }
         }
         crate::trigger::check_schedules(next)
+    }
+
+    /// Runs a statement that only reads on a project's database, as of its last applied block.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`] with what is wrong with the statement; [`ErrorKind::NotFound`] if there is no database.
+    pub async fn sql(&self, project: ProjectId, text: String) -> Result<SqlRows, Error> {
+        // Nobody pays for it, and it must not hold a thread for ever.
+        let budget =
+            SqlBudget { gas: 5_000_000_000, step: 50, result_bytes: 4 * 1024 * 1024, ..SqlBudget::UNLIMITED };
+        let statement = SqlStatement { text, params: vec![] };
+        let outcome = self.0.parts.vfs.sql_read(project, statement, budget).await?;
+        outcome.result.map_err(|e| match e {
+            SqlRefusal::NoDatabase => Error::new(
+                ErrorKind::NotFound,
+                "the project has no database; declare one in [database] of its manifest",
+            ),
+            SqlRefusal::OutOfGas => refused("it takes too long; ask for less, or by an indexed column"),
+            SqlRefusal::TooMuch => refused("more than 4 MiB of rows; add LIMIT"),
+            SqlRefusal::Refused(why) => refused(why),
+        })
     }
 
     /// The id of the project with this name on this node.

@@ -112,6 +112,7 @@ impl Default for Options {
                 output_bytes: 4 * 1024 * 1024,
                 kv_bytes: 16 * 1024 * 1024,
                 host_calls: 1_000_000,
+                sql_bytes: 16 * 1024 * 1024,
             },
             admit_tasks: 4,
             admit_batch: 128,

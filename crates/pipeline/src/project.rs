@@ -9,7 +9,7 @@ use w3bstream_consensus::DriverInput;
 use w3bstream_engine::LogLine;
 use w3bstream_types::{AppletName, Genesis, MessageId, OperatorName, ProjectId, ProjectName, Stored};
 
-use crate::counters::Counters;
+use crate::counters::{Counters, Expected, GuestMetrics};
 use crate::handover::Handover;
 use crate::recent::Recent;
 use crate::settle::FeeAccount;
@@ -37,6 +37,8 @@ pub(crate) struct Project {
     pub(crate) name: ProjectName,
     pub(crate) genesis: Genesis,
     pub(crate) counters: Arc<Counters>,
+    /// What its guests submitted.
+    pub(crate) guest_metrics: GuestMetrics,
     /// Something was stored, or a control transaction accepted.
     pub(crate) arrived: Notify,
     /// To the consensus driver.
@@ -84,6 +86,7 @@ impl Project {
             name,
             genesis,
             counters: Arc::default(),
+            guest_metrics: GuestMetrics::default(),
             arrived: Notify::new(),
             driver,
             ordered_before: AtomicU64::new(0),
@@ -107,10 +110,10 @@ impl Project {
     }
 
     /// A message was stored, or was there already.
-    pub(crate) fn took(&self, stored: &Stored, new: bool) {
-        if new {
+    pub(crate) fn took(&self, stored: &Stored, new: Option<Expected>) {
+        if let Some(expected) = new {
+            expected.stored();
             Counters::add(&self.counters.accepted, 1);
-            Counters::add(&self.counters.backlog, 1);
             self.recent.stored(stored);
         } else {
             Counters::add(&self.counters.duplicates, 1);

@@ -14,6 +14,7 @@ use w3bstream_types::{
 };
 use w3bstream_wallet::Registry as _;
 
+use crate::counters::Expected;
 use crate::live;
 use crate::node::Shared;
 use crate::project::Project;
@@ -115,10 +116,12 @@ async fn admit_batch(shared: &Shared, batch: Vec<Arrival>, turn: Turn) {
         return;
     }
     shared.parts.probe.at("admit.verified");
+    // A batch is let in as a whole: `judge` has seen the backlog without it.
+    let expected = pending.iter().map(|p| p.project.counters.expect()).collect();
     match append_in_turn(shared, verified, turn).await {
         Ok(outcomes) => {
             shared.parts.probe.at("admit.stored");
-            acknowledge(shared, outcomes, pending).await;
+            acknowledge(shared, (outcomes, expected), pending).await;
             shared.parts.probe.at("admit.acked");
         }
         Err(e) => {
@@ -168,7 +171,7 @@ async fn answer_again(
     let view = shared.registries.project(name);
     match (known, project, view) {
         (Ok(Some(stored)), Some(project), Some(view)) => {
-            project.took(&stored, false);
+            project.took(&stored, None);
             answer((shared, &project), stored, ack, (view.manifest.ack, true)).await;
         }
         (Ok(_), ..) => refuse(shared, name, ack, refusal),
@@ -209,16 +212,21 @@ fn judge(
     Ok((verified, project, view.manifest.ack))
 }
 
-async fn acknowledge(shared: &Shared, outcomes: Vec<Outcome>, pending: Vec<Pending>) {
+async fn acknowledge(
+    shared: &Shared,
+    (outcomes, expected): (Vec<Outcome>, Vec<Expected>),
+    pending: Vec<Pending>,
+) {
     let mut touched: HashMap<_, Arc<Project>> = HashMap::new();
-    for (outcome, Pending { ack, project, mode }) in outcomes.into_iter().zip(pending) {
+    let told = outcomes.into_iter().zip(expected).zip(pending);
+    for ((outcome, expected), Pending { ack, project, mode }) in told {
         match outcome {
             Outcome::Conflict(kept) => {
                 let why = format!("this sequence number or event id was used by message {kept}");
                 refuse(shared, &project.name, ack, Refusal::new(RefusalKind::Conflict, why));
             }
             Outcome::Stored(stored, new) => {
-                project.took(&stored, new);
+                project.took(&stored, new.then_some(expected));
                 if new {
                     live::stored(shared, &project, &stored);
                     touched.insert(project.id, project.clone());

@@ -8,9 +8,9 @@ use w3bstream_tasks::Shutdown;
 use w3bstream_types::{
     AckMode, Block, Canonical, CertifiedBlock, ContractAnswer, ContractCall, Digest, Entry, Executed,
     HandlerResult, MessageId, Ordered, Output, OutputKind, ProjectId, Refusal, RefusalKind, ResultRecord,
-    Transcript,
+    SqlBlock, Transcript,
 };
-use w3bstream_vfs::Vfs;
+use w3bstream_vfs::{SqlSession, Vfs};
 
 use crate::apply::{Applier, Effects, Resolved, StateReader};
 use crate::counters::Counters;
@@ -169,7 +169,7 @@ pub(crate) async fn compute(
     let runtime = tokio::runtime::Handle::current();
     let (height, time) = (block.header().height, block.header().time);
     let work = move || {
-        let mut state = VfsReader { runtime, vfs: shared.parts.vfs.clone(), project, contracts };
+        let mut state = VfsReader { runtime, vfs: shared.parts.vfs.clone(), project, contracts, sql: None };
         let applier = Applier {
             project,
             time,
@@ -198,6 +198,7 @@ struct VfsReader {
     vfs: Arc<dyn Vfs>,
     project: ProjectId,
     contracts: Contracts,
+    sql: Option<Box<dyn SqlSession>>,
 }
 
 impl StateReader for VfsReader {
@@ -215,6 +216,18 @@ impl StateReader for VfsReader {
             Contracts::Asking(asking) => asking.ask(call),
         }
     }
+
+    fn sql(&mut self) -> Result<&mut dyn SqlSession, Error> {
+        let session = match self.sql.take() {
+            Some(session) => session,
+            None => self.runtime.block_on(self.vfs.sql(self.project))?,
+        };
+        Ok(&mut **self.sql.insert(session))
+    }
+
+    fn finish_sql(&mut self) -> Result<SqlBlock, Error> {
+        Ok(self.sql.take().map(|session| session.finish()).transpose()?.unwrap_or_default())
+    }
 }
 
 fn settle_waiters(shared: &Shared, project: &Project, outputs: &[Output], index: &[(MessageId, u64, u64)]) {
@@ -230,6 +243,7 @@ fn settle_waiters(shared: &Shared, project: &Project, outputs: &[Output], index:
             continue;
         }
         let results = results(about);
+        project.guest_metrics.take(about);
         Counters::add(&counters.executed, 1);
         Counters::add(&counters.failed_calls, results.iter().filter(|r| r.error.is_some()).count() as u64);
         Counters::add(&counters.gas, results.iter().map(|r| r.gas).sum());

@@ -34,6 +34,8 @@ pub struct ProjectStatus {
     pub ack: Option<AckMode>,
     /// The manifest's version.
     pub version: u64,
+    /// What runs: each applet with the SHA-256 of its program.
+    pub applets: std::collections::BTreeMap<w3bstream_types::AppletName, w3bstream_types::Digest>,
     /// Digest of the genesis: the anchor of its receipts.
     pub genesis: w3bstream_types::Digest,
     /// The consensus backend.
@@ -134,6 +136,7 @@ impl Pipeline {
             reason,
             ack: manifest.as_ref().map(|m| m.ack),
             version: manifest.as_ref().map_or(0, |m| m.version),
+            applets: manifest.iter().flat_map(|m| &m.applets).map(|a| (a.name.clone(), a.program)).collect(),
             genesis: w3bstream_types::Canonical::digest(&p.genesis),
             consensus: p.genesis.backend.clone(),
             members: p.genesis.members.len(),
@@ -479,9 +482,11 @@ impl Query for Pipeline {
 
     fn metrics(&self) -> String {
         let mut out = String::new();
-        let projects: Vec<_> =
-            self.0.all_projects().iter().map(|p| (p.name.clone(), p.counters.clone())).collect();
+        let all = self.0.all_projects();
+        let projects: Vec<_> = all.iter().map(|p| (p.name.clone(), p.counters.clone())).collect();
         counters::write_metrics(&mut out, &projects);
+        let guests: Vec<_> = all.iter().map(|p| (p.name.clone(), &p.guest_metrics)).collect();
+        counters::write_guest_metrics(&mut out, &guests);
         self.0.refusals.write_metrics(&mut out);
         out
     }

@@ -262,6 +262,7 @@ impl World {
             settlements: vec![],
             chains: vec![],
             triggers: vec![],
+            database: None,
         }
     }
 

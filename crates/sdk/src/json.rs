@@ -18,4 +18,4 @@ mod writer;
 
 pub use reader::{Object, Value};
 pub use writer::Writer;
-pub(crate) use writer::push_i64;
+pub(crate) use writer::{push_i64, push_text};

@@ -1,7 +1,7 @@
 //! Guest SDK for Rust applets: a safe interface over the `ws` functions that a node gives to a module.
 //!
 //! An applet is a set of *handlers*, functions `fn(Event) -> Result<(), Error>`. The project's manifest says
-//! which event type goes to which handler. A handler reads its [`Event`], keeps state in [`kv`], and asks for
+//! which event type goes to which handler. A handler reads its [`Event`], keeps state in [`kv`] or in [`sql`], and asks for
 //! side effects, which the node performs after the block has been agreed on: [`mqtt::publish`],
 //! [`metrics::submit`], [`settle::submit`], [`contract::send`]. Contracts are read with [`contract::call`].
 //!
@@ -64,6 +64,7 @@ pub mod mock;
 pub mod mqtt;
 pub mod poseidon;
 pub mod settle;
+pub mod sql;
 
 #[cfg(not(target_arch = "wasm32"))]
 use mock::host;

@@ -70,6 +70,8 @@ pub struct Outcome {
     pub settled: Vec<Settled>,
     /// The transactions that it asked for, in order, as the JSON that the node gets: chain first.
     pub sent: Vec<(u32, String)>,
+    /// The SQL that it executed, in order, as the JSON that the node gets.
+    pub sql: Vec<String>,
     /// The metrics that it submitted, in order.
     pub metrics: Vec<String>,
     /// What it logged.
@@ -87,6 +89,7 @@ pub struct Host {
     settlements: Arc<BTreeMap<String, usize>>,
     contracts: Arc<BTreeMap<(u32, String), Vec<u8>>>,
     sending: Arc<BTreeSet<u32>>,
+    sql: Arc<BTreeMap<String, String>>,
     sender: Sender,
     calls: i32,
 }
@@ -123,6 +126,14 @@ impl Host {
     #[must_use]
     pub fn chain(mut self, chain: u32) -> Self {
         Arc::make_mut(&mut self.sending).insert(chain);
+        self
+    }
+
+    /// Adds what the database answers to a query, by the JSON of the query as the SDK writes it:
+    /// `{"statement":"…","params":[…]}`. A query without an answer gives no rows.
+    #[must_use]
+    pub fn sql(mut self, json: &str, answer: &str) -> Self {
+        Arc::make_mut(&mut self.sql).insert(json.into(), answer.into());
         self
     }
 
@@ -172,6 +183,7 @@ impl Host {
             settlements: self.settlements.clone(),
             contracts: self.contracts.clone(),
             sending: self.sending.clone(),
+            sql: self.sql.clone(),
             sender: self.sender.clone(),
             outcome: Outcome::default(),
         };
@@ -195,6 +207,7 @@ struct Call {
     settlements: Arc<BTreeMap<String, usize>>,
     contracts: Arc<BTreeMap<(u32, String), Vec<u8>>>,
     sending: Arc<BTreeSet<u32>>,
+    sql: Arc<BTreeMap<String, String>>,
     sender: Sender,
     outcome: Outcome,
 }
@@ -346,6 +359,20 @@ pub(crate) mod host {
 
     pub(crate) fn send_tx_with_operator(chain: i32, json: &[u8]) -> Result<Vec<u8>, i32> {
         send_tx(chain, json)
+    }
+
+    pub(crate) fn set_sql_db(json: &[u8]) -> i32 {
+        code(current(|call| {
+            call.outcome.sql.push(String::from_utf8(json.into()).map_err(|_| FAILED)?);
+            Ok(())
+        }))
+    }
+
+    pub(crate) fn get_sql_db(json: &[u8]) -> Result<Vec<u8>, i32> {
+        current(|call| {
+            let json = std::str::from_utf8(json).map_err(|_| FAILED)?;
+            Ok(call.sql.get(json).cloned().unwrap_or_default().into())
+        })
     }
 
     pub(crate) fn submit_metrics(object: &[u8]) -> i32 {

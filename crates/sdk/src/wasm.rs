@@ -33,6 +33,8 @@ unsafe extern "C" {
         out: *mut *mut u8,
         out_size: *mut usize,
     ) -> i32;
+    fn ws_set_sql_db(json: *const u8, size: usize) -> i32;
+    fn ws_get_sql_db(json: *const u8, size: usize, out: *mut *mut u8, out_size: *mut usize) -> i32;
     fn ws_send_mqtt_msg(topic: *const u8, topic_size: usize, payload: *const u8, payload_size: usize) -> i32;
 }
 
@@ -113,6 +115,16 @@ pub(crate) fn send_tx(chain: i32, json: &[u8]) -> Result<Vec<u8>, i32> {
 pub(crate) fn send_tx_with_operator(chain: i32, json: &[u8]) -> Result<Vec<u8>, i32> {
     // SAFETY: as in `call_contract`.
     answer(|out, size| unsafe { ws_send_tx_with_operator(chain, json.as_ptr(), json.len(), out, size) })
+}
+
+pub(crate) fn set_sql_db(json: &[u8]) -> i32 {
+    // SAFETY: the JSON is only read.
+    unsafe { ws_set_sql_db(json.as_ptr(), json.len()) }
+}
+
+pub(crate) fn get_sql_db(json: &[u8]) -> Result<Vec<u8>, i32> {
+    // SAFETY: as in `get_data`; the JSON is only read.
+    answer(|out, size| unsafe { ws_get_sql_db(json.as_ptr(), json.len(), out, size) })
 }
 
 pub(crate) fn submit_metrics(object: &[u8]) -> i32 {

@@ -20,6 +20,7 @@ mod canonical;
 mod compact;
 mod contract;
 mod control;
+mod database;
 mod did;
 mod digest;
 mod error;
@@ -49,6 +50,11 @@ pub use contract::{
     MAX_OPERATORS, MAX_READS, TransactionRequest, Transcript,
 };
 pub use control::{Control, ControlTx, DeviceRegistration, TokenRegistration};
+pub use database::{
+    Database, MAX_COLUMNS, MAX_STATEMENT_BYTES, MAX_STATEMENT_PARAMS, MAX_TABLES, SQLITE_VERSION, SqlBlock,
+    SqlBudget, SqlChange, SqlColumn, SqlEntry, SqlKey, SqlName, SqlOutcome, SqlRefusal, SqlRows,
+    SqlStatement, SqlTable, SqlType, SqlValue,
+};
 pub use did::{Did, KeyId, MAX_DID_BYTES, MAX_KEY_ID_BYTES};
 pub use digest::Digest;
 pub use error::{Disposition, Invalid, Malformed};

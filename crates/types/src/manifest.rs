@@ -6,8 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AckMode, AppletName, Canonical, ChainRule, Decoder, Did, Digest, Encoder, EventType, MAX_PAYLOAD_BYTES,
-    Malformed, ProjectId, ProjectName, Settlement, Trigger, TriggerMessage, TriggerName,
+    AckMode, AppletName, Canonical, ChainRule, Database, Decoder, Did, Digest, Encoder, EventType,
+    MAX_PAYLOAD_BYTES, Malformed, ProjectId, ProjectName, Settlement, Trigger, TriggerMessage, TriggerName,
 };
 
 /// The most applets in a project.
@@ -35,6 +35,8 @@ pub struct GuestLimits {
     pub kv_bytes: u64,
     /// Host calls in one handler call.
     pub host_calls: u64,
+    /// Bytes of SQL statements, their parameters and the rows that they give, in one call.
+    pub sql_bytes: u64,
 }
 
 impl Default for GuestLimits {
@@ -48,6 +50,7 @@ impl Default for GuestLimits {
             output_bytes: 256 * 1024,
             kv_bytes: 1024 * 1024,
             host_calls: 10_000,
+            sql_bytes: 1024 * 1024,
         }
     }
 }
@@ -65,6 +68,7 @@ impl GuestLimits {
             output_bytes: self.output_bytes.min(cap.output_bytes),
             kv_bytes: self.kv_bytes.min(cap.kv_bytes),
             host_calls: self.host_calls.min(cap.host_calls),
+            sql_bytes: self.sql_bytes.min(cap.sql_bytes),
         }
     }
 }
@@ -72,11 +76,12 @@ impl GuestLimits {
 impl Canonical for GuestLimits {
     const DOMAIN: &'static str = "w3b/limits";
     const VERSION: u16 = 1;
-    const FIELDS: u64 = 8;
+    const FIELDS: u64 = 9;
 
     fn encode_fields(&self, e: &mut Encoder) {
         e.u64(self.gas).u64(self.memory_bytes).u64(self.table_elements).u64(self.stack_slots);
         e.u64(self.log_bytes).u64(self.output_bytes).u64(self.kv_bytes).u64(self.host_calls);
+        e.u64(self.sql_bytes);
     }
 
     fn decode_fields(d: &mut Decoder<'_>) -> Result<Self, Malformed> {
@@ -89,6 +94,7 @@ impl Canonical for GuestLimits {
             output_bytes: d.u64()?,
             kv_bytes: d.u64()?,
             host_calls: d.u64()?,
+            sql_bytes: d.u64()?,
         })
     }
 }
@@ -161,6 +167,8 @@ pub struct Manifest {
     pub chains: Vec<ChainRule>,
     /// What guests are told of that no device sends.
     pub triggers: Vec<Trigger>,
+    /// The project's database, if its applets use one.
+    pub database: Option<Database>,
 }
 
 impl Manifest {
@@ -230,6 +238,9 @@ impl Manifest {
             if self.triggers.iter().take(i).any(|t| t.name == trigger.name) {
                 return bad(format!("the trigger {} stands twice", trigger.name));
             }
+        }
+        if let Some(database) = &self.database {
+            database.check()?;
         }
         if self.blocks.max_entries == 0 || self.blocks.max_entries > 65_536 {
             return bad("blocks.max-entries must be 1 to 65536".into());
@@ -306,7 +317,7 @@ const ACK_MODES: [AckMode; 3] = [AckMode::Durable, AckMode::Committed, AckMode::
 impl Canonical for Manifest {
     const DOMAIN: &'static str = "w3b/manifest";
     const VERSION: u16 = 1;
-    const FIELDS: u64 = 14;
+    const FIELDS: u64 = 15;
 
     fn encode_fields(&self, e: &mut Encoder) {
         e.text(self.name.as_str()).text(self.owner.as_str()).u64(self.version).u64(self.ack as u64);
@@ -328,6 +339,9 @@ impl Canonical for Manifest {
         });
         e.list(&self.triggers, |e, t| {
             e.item(t);
+        });
+        e.option(self.database.as_ref(), |e, d| {
+            e.item(d);
         });
     }
 
@@ -355,6 +369,7 @@ impl Canonical for Manifest {
             settlements: d.list(|d| d.item())?,
             chains: d.list(|d| d.item())?,
             triggers: d.list(|d| d.item())?,
+            database: d.option(|d| d.item())?,
         };
         manifest.check()?;
         Ok(manifest)

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use rusqlite::Transaction;
 use w3bstream_sqlite::Database;
-use w3bstream_types::{Digest, MessageId, Output, ProjectId};
-use w3bstream_vfs::{Applied, Entries, Error, Vfs};
+use w3bstream_types::{Digest, MessageId, Output, ProjectId, SqlBudget, SqlOutcome, SqlStatement};
+use w3bstream_vfs::{Applied, Entries, Error, SqlSession, Vfs};
 
 use crate::config::Config;
 use crate::error::Fault;
 use crate::programs::Programs;
 use crate::schema::SCHEMA;
+use crate::sql::Rooms;
 use crate::state::{self, Scan};
 
 /// Programs and replicated state on the local disk.
@@ -20,6 +21,7 @@ use crate::state::{self, Scan};
 pub struct LocalVfs {
     programs: Arc<Programs>,
     database: Database,
+    rooms: Arc<Rooms>,
 }
 
 impl LocalVfs {
@@ -33,7 +35,8 @@ impl LocalVfs {
         let programs = Programs::open(config.dir.join("programs"), config.max_program_bytes)?;
         let database = Database::open(&config.dir.join("state.db"), &SCHEMA, &config.sqlite)
             .map_err(|e| Error::from(Fault::from(e)))?;
-        Ok(Self { programs: Arc::new(programs), database })
+        let rooms = Arc::new(Rooms::new(config.dir.join("sql")));
+        Ok(Self { programs: Arc::new(programs), database, rooms })
     }
 
     /// Writes a copy of the state, as of one moment, to another file, while reads and writes go on. Programs
@@ -51,6 +54,14 @@ impl LocalVfs {
     /// [`Io`](w3bstream_vfs::ErrorKind::Io), [`Closed`](w3bstream_vfs::ErrorKind::Closed).
     pub async fn integrity_check(&self) -> Result<Vec<String>, Error> {
         self.database.integrity_check().await.map_err(|e| Fault::from(e).into())
+    }
+
+    /// Stores a block's state and ends before the project's database has it, as a crash may.
+    #[cfg(test)]
+    pub(crate) fn store_state_only(&self, project: ProjectId, applied: Applied) {
+        let job = move |tx: &Transaction<'_>| state::apply(tx, project, (&applied, 0));
+        let stored: Result<Digest, Fault> = pollster::block_on(self.database.write(1, job));
+        assert!(stored.is_ok(), "{stored:?}");
     }
 
     async fn read<T: Send + 'static>(
@@ -108,8 +119,15 @@ impl Vfs for LocalVfs {
     /// A job of its own on the writer thread. If the future is dropped, the block may or may not be applied.
     async fn apply(&self, project: ProjectId, applied: Applied) -> Result<Digest, Error> {
         let size = state::size(&applied);
-        let job = move |tx: &Transaction<'_>| state::apply(tx, project, &applied);
-        self.database.write(size, job).await.map_err(|fault: Fault| fault.0)
+        let sql = !applied.sql.is_empty();
+        let durable = if sql { self.rooms.durable(project) } else { 0 };
+        let job = move |tx: &Transaction<'_>| state::apply(tx, project, (&applied, durable));
+        let root = self.database.write(size, job).await.map_err(|fault: Fault| fault.0)?;
+        if sql {
+            let rooms = Arc::clone(&self.rooms);
+            self.read(move |tx| rooms.commit(tx, project)).await?;
+        }
+        Ok(root)
     }
 
     async fn result(
@@ -122,6 +140,21 @@ impl Vfs for LocalVfs {
 
     async fn outputs_of(&self, project: ProjectId, id: MessageId) -> Result<Option<(u64, u64, u64)>, Error> {
         self.read(move |tx| state::outputs_of(tx, project, id)).await
+    }
+
+    async fn sql(&self, project: ProjectId) -> Result<Box<dyn SqlSession>, Error> {
+        let rooms = Arc::clone(&self.rooms);
+        self.read(move |tx| rooms.session(tx, project)).await
+    }
+
+    async fn sql_read(
+        &self,
+        project: ProjectId,
+        statement: SqlStatement,
+        budget: SqlBudget,
+    ) -> Result<SqlOutcome, Error> {
+        let rooms = Arc::clone(&self.rooms);
+        self.read(move |_| rooms.read(project, &statement, &budget)).await
     }
 
     async fn close(&self) -> Result<(), Error> {

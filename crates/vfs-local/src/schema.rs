@@ -6,7 +6,8 @@ use w3bstream_sqlite::Schema;
 /// is enough for a block every microsecond for as long as there are computers.
 pub(crate) const SCHEMA: Schema = Schema {
     backend: "vfs-local",
-    steps: &["
+    steps: &[
+        "
         CREATE TABLE project (
             id INTEGER PRIMARY KEY,
             project BLOB NOT NULL UNIQUE,
@@ -41,5 +42,14 @@ pub(crate) const SCHEMA: Schema = Schema {
             count INTEGER NOT NULL,
             PRIMARY KEY (project, message)
         ) STRICT, WITHOUT ROWID;
-    "],
+    ",
+        "
+        CREATE TABLE sql_log (
+            project INTEGER NOT NULL REFERENCES project (id),
+            height INTEGER NOT NULL,
+            entries BLOB NOT NULL,
+            PRIMARY KEY (project, height)
+        ) STRICT;
+    ",
+    ],
 };

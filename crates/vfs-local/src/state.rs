@@ -1,10 +1,11 @@
 //! The SQL: state, results and index of one project inside a transaction.
 
 use rusqlite::{OptionalExtension as _, Transaction, params};
-use w3bstream_types::{Decoder, Digest, Encoder, MessageId, Output, ProjectId};
+use w3bstream_types::{Canonical as _, Decoder, Digest, Encoder, MessageId, Output, ProjectId};
 use w3bstream_vfs::{Applied, Entries, Error, ErrorKind, check_sizes, tree};
 
 use crate::error::{Fault, corrupt};
+use crate::sql;
 
 /// A project's row.
 struct Project {
@@ -77,7 +78,12 @@ pub(crate) fn scan(tx: &Transaction<'_>, project: ProjectId, scan: &Scan) -> Res
     Ok(found)
 }
 
-pub(crate) fn apply(tx: &Transaction<'_>, id: ProjectId, applied: &Applied) -> Result<Digest, Fault> {
+/// Applies a block. `durable`: logs of SQL below this height can go.
+pub(crate) fn apply(
+    tx: &Transaction<'_>,
+    id: ProjectId,
+    (applied, durable): (&Applied, u64),
+) -> Result<Digest, Fault> {
     let found = find(tx, id)?;
     let height = found.as_ref().map_or(0, |p| p.height);
     if applied.height > 0 && applied.height <= height {
@@ -99,6 +105,9 @@ pub(crate) fn apply(tx: &Transaction<'_>, id: ProjectId, applied: &Applied) -> R
     let root = write_nodes(tx, &project, applied)?;
     write_entries(tx, project.id, applied)?;
     write_result(tx, project.id, root, applied)?;
+    if !applied.sql.is_empty() {
+        sql::store(tx, project.id, (applied.height, durable), &applied.sql)?;
+    }
     tx.prepare_cached("UPDATE project SET height = ?2, root = ?3 WHERE id = ?1")?.execute(params![
         project.id,
         signed(applied.height)?,
@@ -226,5 +235,6 @@ pub(crate) fn size(applied: &Applied) -> usize {
     let writes: usize =
         applied.writes.iter().map(|(k, v)| 2048 + k.len() + v.as_ref().map_or(0, Vec::len)).sum();
     let outputs: usize = applied.outputs.iter().map(|o| 32 + o.target.len() + o.data.len()).sum();
-    writes + outputs + applied.index.len() * 64
+    let sql: usize = applied.sql.iter().map(|e| e.to_canonical().len()).sum();
+    writes + outputs + applied.index.len() * 64 + sql
 }

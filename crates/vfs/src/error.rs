@@ -13,6 +13,8 @@ w3bstream_types::room_error! {
     Corrupt => Halt,
     /// The data are of another or a newer version.
     Incompatible => Halt,
+    /// This store has no databases, or not with the SQLite that the ABI names.
+    Unsupported => Refuse,
     /// The store was closed.
     Closed => Retry,
     /// The disk failed.

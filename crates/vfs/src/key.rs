@@ -12,6 +12,7 @@ const WINDOW: u8 = 5;
 const PUBLISHER: u8 = 6;
 const TOKEN: u8 = 7;
 const NONCE: u8 = 8;
+const SQL_ROW: u8 = 9;
 
 fn key(namespace: u8, parts: &[&[u8]]) -> Vec<u8> {
     let mut key = vec![namespace];
@@ -75,6 +76,12 @@ pub fn publishers() -> Vec<u8> {
 #[must_use]
 pub fn token(hash: &Digest) -> Vec<u8> {
     key(TOKEN, &[hash.as_bytes()])
+}
+
+/// The digest of a row of the project's database, by its table and number.
+#[must_use]
+pub fn sql_row(table: &str, rowid: i64) -> Vec<u8> {
+    key(SQL_ROW, &[table.as_bytes(), &rowid.to_be_bytes()])
 }
 
 /// The nonce of the last applied control transaction.

@@ -22,10 +22,12 @@ mod error;
 pub mod fuzzing;
 pub mod key;
 mod memory;
+mod sql;
 pub mod tree;
 mod vfs;
 
 pub use async_trait::async_trait;
 pub use error::{Error, ErrorKind};
 pub use memory::MemoryVfs;
+pub use sql::SqlSession;
 pub use vfs::{Applied, Entries, MAX_KEY_BYTES, MAX_VALUE_BYTES, Vfs, Writes, check_sizes};

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use async_trait::async_trait;
-use w3bstream_types::{Digest, MessageId, Output, ProjectId};
+use w3bstream_types::{Digest, MessageId, Output, ProjectId, SqlBudget, SqlEntry, SqlOutcome, SqlStatement};
 
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, SqlSession};
 
 /// Changes of a project's state: a value to set, or `None` to delete. See [`crate::key`] for the keys.
 pub type Writes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
@@ -40,7 +40,7 @@ pub fn check_sizes(writes: &Writes) -> Result<(), Error> {
 }
 
 /// What executing a block gave, to be stored as one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Applied {
     /// The block's height; must be the state's height plus one (or one that was applied before).
     pub height: u64,
@@ -53,6 +53,8 @@ pub struct Applied {
     /// Which outputs are about which message: (message, first output, number of outputs). The first height
     /// that names a message counts; later ones are about a repeat.
     pub index: Vec<(MessageId, u64, u64)>,
+    /// What it did to the project's database, from [`SqlSession::finish`]; the rows that it changed stand in `writes`.
+    pub sql: Vec<SqlEntry>,
 }
 
 /// Programs and replicated state.
@@ -122,10 +124,41 @@ pub trait Vfs: Send + Sync + Debug {
     /// [`Error`].
     async fn outputs_of(&self, project: ProjectId, id: MessageId) -> Result<Option<(u64, u64, u64)>, Error>;
 
+    /// The project's database as of [`Vfs::head`], for the calls of the next block. Whoever else has it is waited for.
+    /// What was done to it counts once [`Vfs::apply`] has stored the block with its log; the log is stored in that
+    /// transaction, so the database is brought up to the state's height whatever happens in between.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Unsupported`] if this backend has none, which is the default;
+    /// [`crate::ErrorKind::Corrupt`] if the database is not that of the state.
+    async fn sql(&self, project: ProjectId) -> Result<Box<dyn SqlSession>, Error> {
+        Err(unsupported(self.name(), project))
+    }
+
+    /// Runs a statement that only reads, for people who look.
+    ///
+    /// # Errors
+    /// As [`Vfs::sql`].
+    async fn sql_read(
+        &self,
+        project: ProjectId,
+        statement: SqlStatement,
+        budget: SqlBudget,
+    ) -> Result<SqlOutcome, Error> {
+        let _ = (statement, budget);
+        Err(unsupported(self.name(), project))
+    }
+
     /// Waits for what is under way and releases files and threads. Idempotent. Every other call then gives
     /// [`crate::ErrorKind::Closed`].
     ///
     /// # Errors
     /// [`Error`].
     async fn close(&self) -> Result<(), Error>;
+}
+
+fn unsupported(backend: &str, project: ProjectId) -> Error {
+    let what =
+        format!("the vfs {backend:?} has no databases, which project {project} declares; use vfs \"local\"");
+    Error::new(ErrorKind::Unsupported, what)
 }

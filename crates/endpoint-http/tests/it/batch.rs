@@ -275,7 +275,7 @@ async fn a_client_that_never_reads_is_cut_off_and_holds_little() {
     let limits =
         w3bstream_endpoint_http::HttpLimits { batch_answer_bytes: 4096, batch_lines: 1_000_000, ..quick() };
     let server = start(limits).answering(accept);
-    let mut client = server.client().await;
+    let mut client = Client::connect_small(server.addr).await;
     client.send(&chunked(&[NDJSON, BEARER])).await;
     let lines: String = (0..500).map(event).collect();
     let piece = chunk(lines.as_bytes());

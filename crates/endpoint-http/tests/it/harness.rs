@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use w3bstream_endpoint::{Answer, Challenge, Endpoint as _, OpenedSession, Query, Sessions, async_trait};
 use w3bstream_endpoint_http::{HttpConfig, HttpEndpoint, HttpLimits};
@@ -218,6 +218,15 @@ impl Client {
     pub async fn connect(addr: SocketAddr) -> Self {
         let stream =
             timeout(PATIENCE, TcpStream::connect(addr)).await.expect("in time").expect("a connection");
+        Self { stream, buffer: Vec::new() }
+    }
+
+    /// One whose kernel takes hardly anything that it does not read: with buffers of megabytes a server writes for long before it
+    /// notices, and the slower this machine is, the longer.
+    pub async fn connect_small(addr: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let stream = timeout(PATIENCE, socket.connect(addr)).await.expect("in time").expect("a connection");
         Self { stream, buffer: Vec::new() }
     }
 

@@ -10,29 +10,9 @@ use super::{Context, Login, body, created, empty, listed, ok};
 use crate::error::{Answer, ApiError};
 use crate::model::{Project, Rest};
 
-/// The column types of the original.
-const TYPES: [&str; 15] = [
-    "INT",
-    "INT8",
-    "INT16",
-    "INT32",
-    "INT64",
-    "UINT",
-    "UINT8",
-    "UINT16",
-    "UINT32",
-    "UINT64",
-    "FLOAT32",
-    "FLOAT64",
-    "TEXT",
-    "BOOL",
-    "TIMESTAMP",
-];
-const DECIMALS: [&str; 2] = ["DECIMAL", "NUMERIC"];
-
 /// What a column may be.
 pub(crate) fn datatypes() -> Vec<&'static str> {
-    TYPES.into_iter().chain(DECIMALS).collect()
+    crate::database::datatypes()
 }
 
 #[derive(Deserialize)]
@@ -45,7 +25,7 @@ pub(super) struct NewProject {
     #[serde(default)]
     envs: Option<Env>,
     #[serde(default)]
-    database: Option<Database>,
+    database: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -68,102 +48,14 @@ impl Env {
     }
 }
 
-#[derive(Deserialize)]
-struct Database {
-    schemas: Vec<Schema>,
-    #[serde(flatten)]
-    _rest: Rest,
-}
-
-#[derive(Deserialize)]
-struct Schema {
-    #[serde(default)]
-    tables: Vec<Table>,
-    #[serde(flatten)]
-    _rest: Rest,
-}
-
-#[derive(Deserialize)]
-struct Table {
-    name: String,
-    cols: Vec<Column>,
-    #[serde(default)]
-    keys: Vec<Key>,
-    #[serde(flatten)]
-    _rest: Rest,
-}
-
-#[derive(Deserialize)]
-struct Column {
-    name: String,
-    constrains: Constraints,
-    #[serde(flatten)]
-    _rest: Rest,
-}
-
-#[derive(Deserialize)]
-struct Constraints {
-    datatype: String,
-    #[serde(flatten)]
-    _rest: Rest,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Key {
-    name: String,
-    column_names: Vec<String>,
-    #[serde(flatten)]
-    _rest: Rest,
-}
-
-impl Database {
-    fn check(&self) -> Result<(), ApiError> {
-        self.schemas.iter().flat_map(|s| &s.tables).try_for_each(Table::check)
-    }
-}
-
-impl Table {
-    fn check(&self) -> Result<(), ApiError> {
-        let bad = |why: String| Err(ApiError::bad(format!("table {:?}: {why}", self.name)));
-        if self.name.is_empty() || self.cols.is_empty() {
-            return bad("needs a name and columns".into());
-        }
-        for column in &self.cols {
-            let known = TYPES.iter().chain(&DECIMALS).any(|t| *t == column.constrains.datatype);
-            if column.name.is_empty() || !known {
-                return bad(format!(
-                    "column {:?} has the datatype {:?}, which is none of {}",
-                    column.name,
-                    column.constrains.datatype,
-                    datatypes().join(" ")
-                ));
-            }
-        }
-        for key in &self.keys {
-            let unknown = key.column_names.iter().find(|c| self.cols.iter().all(|col| col.name != **c));
-            if let Some(column) = unknown {
-                return bad(format!(
-                    "key {:?} names the column {column:?}, which it does not have",
-                    key.name
-                ));
-            }
-        }
-        Ok(())
-    }
-}
-
 fn checked_database(value: Value) -> Result<Value, ApiError> {
-    let database: Database = serde_json::from_value(value.clone())
-        .map_err(|e| ApiError::bad(format!("the body is no PROJECT_DATABASE: {e}")))?;
-    database.check()?;
+    crate::database::read(&value)?;
     Ok(value)
 }
 
 pub(super) async fn create(State(shared): Context, Login(account): Login, bytes: Bytes) -> Answer {
-    let raw: Value = body(&bytes)?;
     let given: NewProject = body(&bytes)?;
-    let database = given.database.map(|d| d.check().map(|()| raw["database"].clone())).transpose()?;
+    let database = given.database.map(checked_database).transpose()?;
     if given.name.is_empty() || given.name.contains('/') {
         return Err(ApiError::bad("name must not be empty and have no '/'"));
     }
@@ -257,8 +149,9 @@ pub(crate) fn read_any(bytes: &[u8]) {
         let names: std::collections::BTreeSet<_> = env.iter().map(|(name, _)| name).collect();
         assert_eq!(names.len(), env.len(), "a name stands twice");
     }
-    if let Ok(database) = body::<Database>(bytes) {
-        let _ = database.check();
+    if let Ok(Some(database)) = body::<Value>(bytes).map(|value| crate::database::read(&value).ok().flatten())
+    {
+        assert!(database.check().is_ok(), "a database is declared that cannot be");
     }
     let _ = (body::<SignedKeys>(bytes).is_ok(), body::<NewProject>(bytes).is_ok());
     if let Ok(project) = serde_json::from_slice::<Project>(bytes) {

@@ -49,6 +49,51 @@ pub(crate) fn connections_over_the_cap_are_closed_and_others_served() {
 }
 
 #[test]
+fn connections_are_taken_at_a_pace_and_all_are_served() {
+    block_on(async {
+        // One at once, then one every 50 ms.
+        let endpoint = bind(MqttConfig { max_connection_rate: 20, ..config() }).await;
+        let mut early = Client::connect(&endpoint, &Hello::new(true, "early")).await;
+        let began = Instant::now();
+        let mut raw = Vec::new();
+        for _ in 0..20 {
+            raw.push(Client::raw(&endpoint, true).await);
+        }
+        assert!(began.elapsed() < Duration::from_millis(900), "the kernel takes them at once");
+        // Who is connected does not wait behind those who come.
+        early.write(&packet(0xc0, &[])).await;
+        assert_eq!(early.read().await, Some((0xd0, vec![])));
+        assert!(endpoint.metrics().connections_now < 20, "{:?}", endpoint.metrics());
+        for (n, client) in raw.iter_mut().enumerate() {
+            client.write(&Hello::new(true, format!("late-{n}").leak()).bytes()).await;
+        }
+        for client in &mut raw {
+            let (first, body) = client.read().await.expect("a CONNACK, not the end");
+            assert_eq!((first, body[1]), (0x20, 0));
+        }
+        assert!(began.elapsed() >= Duration::from_millis(900), "{:?}", began.elapsed());
+        let metrics = endpoint.metrics();
+        assert_eq!(
+            (metrics.connections, metrics.connections_over_cap, metrics.handshakes_failed),
+            (21, 0, 0)
+        );
+        assert!(metrics.accepts_paused > 0);
+    });
+}
+
+#[test]
+fn without_a_rate_connections_do_not_wait() {
+    block_on(async {
+        let endpoint = bind(MqttConfig { max_connection_rate: 0, ..config() }).await;
+        let mut all = Vec::new();
+        for n in 0..50 {
+            all.push(Client::connect(&endpoint, &Hello::new(true, n.to_string().leak())).await);
+        }
+        assert_eq!(endpoint.metrics().accepts_paused, 0);
+    });
+}
+
+#[test]
 pub(crate) fn who_does_not_connect_in_time_is_closed() {
     block_on(async {
         let endpoint = bind(MqttConfig { connect_timeout: Duration::from_millis(100), ..config() }).await;
@@ -57,6 +102,13 @@ pub(crate) fn who_does_not_connect_in_time_is_closed() {
         slow.write(&Hello::new(true, "x").bytes()[..9]).await;
         assert_eq!(silent.read().await, None);
         assert_eq!(slow.read().await, None);
+        // Counted after the connection is closed, which the client may see first.
+        let counted = async {
+            while endpoint.metrics().handshakes_failed < 2 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), counted).await.unwrap();
         assert_eq!(endpoint.metrics().handshakes_failed, 2);
     });
 }

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use w3bstream_types::{ChainRule, ContractAnswer, ContractCall, Digest, Output, TransactionRequest};
+use w3bstream_types::{
+    ChainRule, ContractAnswer, ContractCall, Digest, Output, SqlBudget, SqlOutcome, SqlStatement,
+    TransactionRequest,
+};
 
 use super::Stop;
 use crate::{Call, Error, GuestError, HostState, LogLine};
@@ -20,6 +23,7 @@ pub(crate) struct Context<'a> {
     in_alloc: bool,
     host_calls: u64,
     kv_bytes: u64,
+    sql_bytes: u64,
     output_bytes: u64,
     log_bytes: u64,
     log_full: bool,
@@ -46,6 +50,7 @@ impl<'a> Context<'a> {
             in_alloc: false,
             host_calls: 0,
             kv_bytes: 0,
+            sql_bytes: 0,
             output_bytes: 0,
             log_bytes: 0,
             log_full: false,
@@ -141,6 +146,29 @@ impl<'a> Context<'a> {
     /// What a contract answers, by the block's transcript.
     pub(super) fn contract(&mut self, call: &ContractCall) -> Result<Option<ContractAnswer>, Error> {
         self.state.contract(call)
+    }
+
+    pub(super) fn has_database(&mut self) -> bool {
+        self.state.has_database()
+    }
+
+    /// Runs a statement on the project's database.
+    pub(super) fn sql(&mut self, statement: &SqlStatement, budget: &SqlBudget) -> Result<SqlOutcome, Error> {
+        self.state.sql(statement, budget)
+    }
+
+    /// Bytes that rows may still have.
+    pub(super) fn sql_room(&self) -> u64 {
+        self.call.limits.sql_bytes.saturating_sub(self.sql_bytes)
+    }
+
+    /// Counts bytes of a statement, or of its rows.
+    pub(super) fn count_sql(&mut self, bytes: u64) -> Result<(), Stop> {
+        self.sql_bytes = self.sql_bytes.saturating_add(bytes);
+        if self.sql_bytes > self.call.limits.sql_bytes {
+            return Err(Stop::Guest(GuestError::SqlLimit));
+        }
+        Ok(())
     }
 
     /// The id of the next transaction that this call asks for.

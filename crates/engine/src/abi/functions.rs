@@ -62,6 +62,11 @@ functions! {
     "env" "ws_call_contract" (I I I I I) -> I, Ws ws::Action::CallContract;
     "env" "ws_send_tx" (I I I I I) -> I, Ws ws::Action::SendTx;
     "env" "ws_send_tx_with_operator" (I I I I I) -> I, Ws ws::Action::SendTxWithOperator;
+    "env" "ws_send_tx" (I I) -> I, Ws ws::Action::SendTxOf2022;
+    "env" "ws_get_mqtt_msg" (I I I I I) -> I, Ws ws::Action::GetMqtt;
+    "env" "ws_api_call" (I I I I) -> I, Ws ws::Action::ApiCall;
+    "env" "ws_set_sql_db" (I I) -> I, Ws ws::Action::SetSql;
+    "env" "ws_get_sql_db" (I I I I) -> I, Ws ws::Action::GetSql;
     "stat" "ws_submit_metrics" (I I) -> I, Ws ws::Action::SubmitMetrics;
     "env" "abort" (I I I I), AssemblyScript As::Abort;
     "env" "trace" (I I D D D D D), AssemblyScript As::Trace;
@@ -114,11 +119,16 @@ functions! {
     "wasi_snapshot_preview1" "sock_shutdown" (I I) -> I, Wasi P1::Deny(NOSYS);
 }
 
-/// Functions of the original system that need what this version of the ABI does not reach.
-const NOT_OFFERED: &[(&str, &str)] = &[
-    ("ws_set_sql_db", "a project database"),
-    ("ws_get_sql_db", "a project database"),
-    ("ws_api_call", "the system API"),
+/// Functions that the original's documents or kits once named and that no host of it ever had, with what to use.
+const NEVER_THERE: &[(&str, &str)] = &[
+    ("ws_counter_inc", "stat.ws_submit_metrics"),
+    ("ws_counter_add", "stat.ws_submit_metrics"),
+    ("ws_gauge_set", "stat.ws_submit_metrics"),
+    ("ws_submit_geo_metrics", "stat.ws_submit_metrics"),
+    ("ws_submit", "stat.ws_submit_metrics"),
+    ("ws_get_redis_db", "env.ws_get_db"),
+    ("ws_set_redis_db", "env.ws_set_db"),
+    ("ws_send_mqtt", "env.ws_send_mqtt_msg"),
 ];
 
 impl HostFunction {
@@ -142,6 +152,9 @@ impl HostFunction {
                     | ws::Action::CallContract
                     | ws::Action::SendTx
                     | ws::Action::SendTxWithOperator
+                    | ws::Action::GetMqtt
+                    | ws::Action::ApiCall
+                    | ws::Action::GetSql
             )
         )
     }
@@ -159,20 +172,18 @@ impl HostFunction {
     pub fn resolve(import: &Import) -> Result<&'static Self, Error> {
         let full = format!("{}.{}", import.module, import.name);
         let bad = |why: String| Err(Error::new(ErrorKind::BadProgram, format!("imports {full}, {why}")));
-        let known = FUNCTIONS.iter().find(|f| f.module == import.module && f.name == import.name);
-        if let Some(known) = known {
-            if known.signature() != import.signature {
-                let (has, must) = (&import.signature, known.signature());
-                return bad(format!("as {has}; it must be {must}"));
+        let mut known = FUNCTIONS.iter().filter(|f| f.module == import.module && f.name == import.name);
+        if let Some(first) = known.next() {
+            // A function may have more than one form.
+            let forms = || std::iter::once(first).chain(known.clone());
+            if let Some(form) = forms().find(|f| f.signature() == import.signature) {
+                return Ok(form);
             }
-            return Ok(known);
+            let must: Vec<String> = forms().map(|f| f.signature().to_string()).collect();
+            return bad(format!("as {}; it must be {}", import.signature, must.join(" or ")));
         }
-        let needs = NOT_OFFERED.iter().find(|(name, _)| import.module == "env" && *name == import.name);
-        if let Some((_, needs)) = needs {
-            return bad(format!(
-                "which needs {needs}: version {} of the ABI does not offer it",
-                crate::ABI_VERSION
-            ));
+        if let Some((_, instead)) = NEVER_THERE.iter().find(|(name, _)| *name == import.name) {
+            return bad(format!("which no host ever had; use {instead}"));
         }
         let distance = |f: &&Self| {
             (strsim::damerau_levenshtein(f.name, &import.name), usize::from(f.module != import.module))

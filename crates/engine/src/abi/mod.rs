@@ -14,8 +14,10 @@
 //! answers 5 and does nothing, so host and guest never nest deeper than that.
 //!
 //! # Functions
-//! Module `env`: `ws_log`, `ws_get_data`, `ws_set_data`, `ws_get_db`, `ws_set_db`, `ws_get_env`,
-//! `ws_send_mqtt_msg`, `ws_get_event_type`, `ws_call_contract`, `ws_send_tx`, `ws_send_tx_with_operator`, our own `ws_get_context` and `ws_settle`, and AssemblyScript's `abort`, `trace`, `seed`. Module `stat`:
+//! Module `env`: `ws_log`, `ws_get_data`, `ws_set_data`, `ws_get_db`, `ws_set_db`, `ws_get_sql_db`, `ws_set_sql_db`, `ws_get_env`,
+//! `ws_send_mqtt_msg`, `ws_get_mqtt_msg`, `ws_get_event_type`, `ws_call_contract`, `ws_send_tx` (in the form with a chain and
+//! in that of 2022 without), `ws_send_tx_with_operator`, `ws_api_call`, our own `ws_get_context` and `ws_settle`, and
+//! AssemblyScript's `abort`, `trace`, `seed`. Module `stat`:
 //! `ws_submit_metrics`. Module `wasi_snapshot_preview1`: all 46 functions, denying everything but standard
 //! output and error, which go to the log. Answers are those of [`code`].
 //!
@@ -30,7 +32,10 @@ mod contract;
 mod functions;
 pub mod price;
 mod program;
+mod rfc3339;
 mod scope;
+mod sql;
+mod system;
 mod wasi;
 mod ws;
 
@@ -51,8 +56,14 @@ pub mod code {
     pub const NOT_FOUND: i32 = 2;
     /// The data could not be copied into the guest.
     pub const COPY_FAILED: i32 = 5;
+    /// The request could not be read out of the guest.
+    pub const READ_FAILED: i32 = 6;
+    /// The request is none.
+    pub const HOST_INTERNAL: i32 = 7;
     /// No such setting.
     pub const ENV_NOT_FOUND: i32 = 8;
+    /// The project has no database.
+    pub const NO_DATABASE: i32 = 9;
     /// Anything else.
     pub const FAILED: i32 = -1;
 }

@@ -13,6 +13,14 @@ pub const KV_SET_BYTE: u64 = 4;
 pub const OUTPUT: u64 = 5_000;
 /// Each byte of an output.
 pub const OUTPUT_BYTE: u64 = 4;
+/// A statement of SQL, beside its bytes and its work: it is parsed and planned each time.
+pub const SQL_STATEMENT: u64 = 20_000;
+/// Each byte of a statement and its parameters.
+pub const SQL_STATEMENT_BYTE: u64 = 20;
+/// A step of the virtual machine in which SQLite runs a statement.
+pub const SQL_STEP: u64 = 50;
+/// A row that a statement makes or removes, beside its bytes at [`KV_SET_BYTE`] each; a changed row is both.
+pub const SQL_ROW: u64 = 5_000;
 /// Reading a contract, beside the bytes: the batch runs twice for it, and every member keeps the answer.
 pub const CONTRACT_CALL: u64 = 100_000;
 /// A transaction to send, beside its bytes as an output.

@@ -99,6 +99,7 @@ fn run(
         source: Source::default(),
         settlements: &[],
         chains: &[],
+        triggers: &[],
         id: w3bstream_types::Digest::ZERO,
         limits: &limits,
     };
@@ -175,10 +176,11 @@ fn a_guest_that_swallows_a_stop_is_stopped_anyway() {
 
 #[test]
 fn functions_are_named_once_and_complete() {
-    let names: BTreeSet<_> = HostFunction::all().iter().map(|f| (f.module, f.name)).collect();
+    // Two forms of one function differ in their parameters.
+    let names: BTreeSet<_> = HostFunction::all().iter().map(|f| (f.module, f.name, f.params.len())).collect();
     assert_eq!(names.len(), HostFunction::all().len());
-    let of = |module: &str| names.iter().filter(|(m, _)| *m == module).count();
-    assert_eq!((of("env"), of("stat"), of("wasi_snapshot_preview1")), (16, 1, 46));
+    let of = |module: &str| names.iter().filter(|(m, ..)| *m == module).count();
+    assert_eq!((of("env"), of("stat"), of("wasi_snapshot_preview1")), (21, 1, 46));
 }
 
 #[test]
@@ -193,6 +195,9 @@ fn whoever_hands_data_over_needs_alloc() {
         "ws_call_contract",
         "ws_send_tx",
         "ws_send_tx_with_operator",
+        "ws_get_mqtt_msg",
+        "ws_api_call",
+        "ws_get_sql_db",
     ];
     let found: Vec<_> = HostFunction::all().iter().filter(|f| f.allocates()).map(|f| f.name).collect();
     assert_eq!(BTreeSet::from(handing), found.into_iter().collect());
@@ -216,5 +221,16 @@ fn unknown_imports_are_explained() {
         why(import("env", "ws_log", 2)),
         "imports env.ws_log, as (i32, i32) -> (i32); it must be (i32, i32, i32) -> (i32)"
     );
-    assert!(why(import("env", "ws_get_sql_db", 4)).contains("needs a project database"));
+    assert_eq!(
+        why(import("env", "ws_send_tx", 3)),
+        "imports env.ws_send_tx, as (i32, i32, i32) -> (i32); it must be (i32, i32, i32, i32, i32) -> (i32) or (i32, \
+         i32) -> (i32)"
+    );
+    assert_eq!(
+        why(import("env", "ws_counter_inc", 2)),
+        "imports env.ws_counter_inc, which no host ever had; use stat.ws_submit_metrics"
+    );
+    let both =
+        [5, 2].map(|n| HostFunction::resolve(&import("env", "ws_send_tx", n)).expect("known").params.len());
+    assert_eq!(both, [5, 2]);
 }

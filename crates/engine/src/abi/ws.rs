@@ -2,7 +2,7 @@
 
 use w3bstream_types::{Digest, MAX_STATEMENT_FIELDS, Output, OutputKind, Settlement};
 
-use super::{Args, Context, Guest, Span, Stop, Value, code, contract, give, pay, price, scope};
+use super::{Args, Context, Guest, Span, Stop, Value, code, contract, give, pay, price, scope, sql, system};
 
 /// Longest MQTT topic, in bytes.
 const MAX_TOPIC_BYTES: u32 = 1_024;
@@ -25,6 +25,11 @@ pub(super) enum Action {
     CallContract,
     SendTx,
     SendTxWithOperator,
+    SendTxOf2022,
+    GetMqtt,
+    ApiCall,
+    SetSql,
+    GetSql,
 }
 
 pub(super) fn run<G: Guest + ?Sized>(guest: &mut G, action: Action, args: Args<'_>) -> Result<Value, Stop> {
@@ -43,6 +48,11 @@ pub(super) fn run<G: Guest + ?Sized>(guest: &mut G, action: Action, args: Args<'
         Action::CallContract => contract::call(guest, args),
         Action::SendTx => contract::send(guest, args, false),
         Action::SendTxWithOperator => contract::send(guest, args, true),
+        Action::SendTxOf2022 => contract::send_of_2022(guest, args),
+        Action::GetMqtt => get_mqtt(guest, args),
+        Action::ApiCall => system::call(guest, args),
+        Action::SetSql => sql::set(guest, args),
+        Action::GetSql => sql::get(guest, args),
     };
     answer.map(Value::I32)
 }
@@ -150,6 +160,19 @@ fn get_event_type<G: Guest + ?Sized>(guest: &mut G, args: Args<'_>) -> Result<i3
     match scope::with(own)? {
         Some(name) => give(guest, name.as_bytes(), (args.i32(1), args.i32(2))),
         None => Ok(code::NOT_FOUND),
+    }
+}
+
+/// `ws_get_mqtt_msg(rid, topic out, payload out)`: the event as a message, its type being the topic. 2: no such event.
+fn get_mqtt<G: Guest + ?Sized>(guest: &mut G, args: Args<'_>) -> Result<i32, Stop> {
+    let own = |c: &mut Context<'_>| {
+        let payload = c.resource(args.i32(0))?;
+        (args.i32(0) == c.call.rid).then(|| (c.call.event_type.as_str().to_owned(), payload))
+    };
+    let Some((topic, payload)) = scope::with(own)? else { return Ok(code::NOT_FOUND) };
+    match give(guest, topic.as_bytes(), (args.i32(1), args.i32(2)))? {
+        code::OK => give(guest, &payload, (args.i32(3), args.i32(4))),
+        failed => Ok(failed),
     }
 }
 

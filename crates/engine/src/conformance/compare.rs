@@ -139,6 +139,7 @@ pub(super) fn apply(
         source: Source::default(),
         settlements: &[],
         chains: &[],
+        triggers: &[],
         id: w3bstream_types::Digest::ZERO,
         limits: &limits,
     };

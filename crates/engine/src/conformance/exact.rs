@@ -244,6 +244,7 @@ pub(super) fn unreadable_state_is_no_outcome(engine: &Arc<dyn Engine>) -> Checke
         source: Source::default(),
         settlements: &[],
         chains: &[],
+        triggers: &[],
         id: w3bstream_types::Digest::ZERO,
         limits: &rig.limits,
     };

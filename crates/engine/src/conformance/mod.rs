@@ -18,6 +18,8 @@ pub mod native;
 mod program;
 mod rig;
 pub mod second;
+mod sql;
+mod system;
 
 use std::sync::Arc;
 
@@ -89,6 +91,12 @@ properties! {
     abi::assemblyscript_functions_answer,
     abi::wasi_denies_all_but_output,
     abi::wasi_links_every_function,
+    sql::statements_answer_in_three_shapes,
+    sql::statements_that_fail_have_codes,
+    sql::statements_are_paid_and_limited,
+    system::the_system_api_answers,
+    system::the_system_api_sends_transactions,
+    system::old_forms_answer,
     hostile::pointers_outside_memory_get_codes,
     hostile::out_pointers_outside_memory_get_code_5,
     hostile::malloc_stands_in_for_alloc,

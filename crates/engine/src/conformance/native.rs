@@ -50,6 +50,7 @@ pub fn call(
         source: Source::default(),
         settlements: &[],
         chains: &[],
+        triggers: &[],
         id: Digest::ZERO,
         limits,
     };

@@ -19,7 +19,10 @@ const BAD: &[(&str, &str)] = &[
     (r#"(import "stat" "ws_log" (func (param i32 i32 i32) (result i32)))"#, "did you mean env.ws_log"),
     (r#"(import "env" "something_else_entirely" (func))"#, "env.something_else_entirely"),
     (r#"(import "env" "ws_log" (func (param i32 i32) (result i32)))"#, "must be (i32, i32, i32) -> (i32)"),
-    (r#"(import "env" "ws_get_sql_db" (func (param i32 i32 i32 i32) (result i32)))"#, "a project database"),
+    (
+        r#"(import "env" "ws_gauge_set" (func (param i32 i32 f64) (result i32)))"#,
+        "use stat.ws_submit_metrics",
+    ),
     (r#"(import "env" "ws_get_data" (func (param i32 i32 i32) (result i32)))"#, "alloc"),
     (
         r#"(import "wasi_snapshot_preview1" "fd_wirte" (func (param i32 i32 i32 i32) (result i32)))"#,

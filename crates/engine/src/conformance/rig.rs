@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use w3bstream_types::{
     ChainRule, ContractAnswer, ContractCall, Did, Digest, EventType, GuestLimits, ProjectId, Settlement,
+    SqlBudget, SqlOutcome, SqlRefusal, SqlRows, SqlStatement, SqlValue, Trigger,
 };
 
 use super::Checked;
@@ -25,7 +26,33 @@ pub(super) fn answer(call: &ContractCall) -> Option<ContractAnswer> {
     }
 }
 
+/// What [`MemoryState`] says of SQL, by the statement's text: it is no database, but an engine only carries what one says.
+fn database(statement: &SqlStatement, budget: &SqlBudget) -> SqlOutcome {
+    let columns = |n: usize| (1..=n).map(|i| format!("c{i}")).collect();
+    let rows = |rows: Vec<Vec<SqlValue>>| SqlOutcome {
+        gas: budget.step * 10 + budget.row + budget.row_byte,
+        result: Ok(SqlRows { columns: columns(rows.first().map_or(0, Vec::len)), rows }),
+    };
+    match statement.text.as_str() {
+        "none" => rows(vec![]),
+        "params" => rows(vec![statement.params.clone()]),
+        "many" => rows(vec![statement.params.clone(), statement.params.clone()]),
+        "dear" => SqlOutcome { gas: budget.gas, result: Err(SqlRefusal::OutOfGas) },
+        "large" => SqlOutcome { gas: 1, result: Err(SqlRefusal::TooMuch) },
+        other => SqlOutcome { gas: 1, result: Err(SqlRefusal::Refused(format!("near {other:?}"))) },
+    }
+}
+
 impl HostState for MemoryState {
+    /// One that has an entry of the key `no database` has none.
+    fn has_database(&self) -> bool {
+        !self.0.contains_key(b"no database".as_slice())
+    }
+
+    fn sql(&mut self, statement: &SqlStatement, budget: &SqlBudget) -> Result<SqlOutcome, Error> {
+        Ok(database(statement, budget))
+    }
+
     fn kv_get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         Ok(self.0.get(key).cloned())
     }
@@ -50,7 +77,12 @@ const PRELUDE: &str = r#"
 (import "env" "ws_settle" (func $settle (param i32 i32 i32 i32) (result i32)))
 (import "env" "ws_call_contract" (func $call_contract (param i32 i32 i32 i32 i32) (result i32)))
 (import "env" "ws_send_tx" (func $send_tx (param i32 i32 i32 i32 i32) (result i32)))
+(import "env" "ws_send_tx" (func $send_tx_2022 (param i32 i32) (result i32)))
+(import "env" "ws_get_mqtt_msg" (func $get_mqtt (param i32 i32 i32 i32 i32) (result i32)))
+(import "env" "ws_api_call" (func $api_call (param i32 i32 i32 i32) (result i32)))
 (import "env" "ws_send_tx_with_operator" (func $send_tx_as (param i32 i32 i32 i32 i32) (result i32)))
+(import "env" "ws_set_sql_db" (func $set_sql (param i32 i32) (result i32)))
+(import "env" "ws_get_sql_db" (func $get_sql (param i32 i32 i32 i32) (result i32)))
 (import "stat" "ws_submit_metrics" (func $metrics (param i32 i32) (result i32)))
 (import "env" "abort" (func $abort (param i32 i32 i32 i32)))
 (import "env" "trace" (func $trace (param i32 i32 f64 f64 f64 f64 f64)))
@@ -97,6 +129,7 @@ pub(super) struct Rig {
     pub(super) device: Option<Did>,
     pub(super) settlements: Vec<Settlement>,
     pub(super) chains: Vec<ChainRule>,
+    pub(super) triggers: Vec<Trigger>,
     pub(super) limits: GuestLimits,
     pub(super) rid: i32,
 }
@@ -123,6 +156,7 @@ impl Rig {
             device: None,
             settlements: vec![],
             chains: vec![],
+            triggers: vec![],
             limits: GuestLimits { gas: 10_000_000, ..GuestLimits::default() },
             rid: 7,
         })
@@ -145,6 +179,7 @@ impl Rig {
             }),
             settlements: &self.settlements,
             chains: &self.chains,
+            triggers: &self.triggers,
             id: Digest::of(b"call"),
             limits: &self.limits,
         };

@@ -33,27 +33,30 @@ fn folders(folder: &str) -> BTreeSet<String> {
 }
 
 /// Runs one input; says which it was if a promise is broken.
-fn check(target: &Target, what: &str, bytes: &[u8]) {
-    if let Err(why) = catch_unwind(AssertUnwindSafe(|| target.check(bytes))) {
+fn check(target: &Target, what: &str, bytes: &[u8]) -> Result<(), String> {
+    let broken = |why: Box<dyn std::any::Any + Send>| {
         let why = why.downcast_ref::<String>().cloned().unwrap_or_else(|| "see above".to_owned());
         let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-        panic!("{}: {what}: {why}\ninput in hex: {hex}", target.name);
-    }
+        format!("{}: {what}: {why}\n    in hex: {hex}", target.name)
+    };
+    catch_unwind(AssertUnwindSafe(|| target.check(bytes))).map_err(broken)
 }
 
-/// Runs `work` for all targets on two threads.
-fn for_all(work: impl Fn(&Target) + Sync) {
-    let next = Mutex::new(TARGETS.iter());
+/// Runs `work` for all targets on two threads, and tells all that has failed.
+fn for_all(work: impl Fn(&Target) -> Result<(), String> + Sync) {
+    let (next, failed) = (Mutex::new(TARGETS.iter()), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 loop {
                     let Some(target) = next.lock().unwrap().next() else { return };
-                    work(target);
+                    failed.lock().unwrap().extend(work(target).err());
                 }
             });
         }
     });
+    let failed = failed.into_inner().unwrap();
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
 #[test]
@@ -62,9 +65,9 @@ fn every_seed_and_every_regression_keeps_the_promises() {
         let seeds = inputs(SEEDS, target);
         assert!(!seeds.is_empty(), "{} has no seeds; renew them as docs/fuzzing.md says", target.name);
         for (name, bytes) in seeds.into_iter().chain(inputs(REGRESSIONS, target)) {
-            check(target, &name, &bytes);
+            check(target, &name, &bytes)?;
         }
-        check(target, "nothing", b"");
+        check(target, "nothing", b"")
     });
 }
 
@@ -78,7 +81,7 @@ fn so_do_mutations_of_them() {
             let ((name, seed), (_, other)) =
                 (&seeds[numbers.below(seeds.len())], &seeds[numbers.below(seeds.len())]);
             let bytes = mutate(seed, other, &mut numbers);
-            check(target, &format!("mutation {n} of {name}"), &bytes);
+            check(target, &format!("mutation {n} of {name}"), &bytes)?;
         }
         println!(
             "{:>6} mutations in {:>6} ms: {}",
@@ -86,6 +89,7 @@ fn so_do_mutations_of_them() {
             start.elapsed().as_millis(),
             target.name
         );
+        Ok(())
     });
 }
 
@@ -102,7 +106,7 @@ fn names_of_targets_seeds_and_binaries_agree() {
     assert_eq!(binaries.iter().map(|bin| text(bin, "name")).collect::<BTreeSet<_>>(), names);
     for bin in binaries {
         let source = std::fs::read_to_string(Path::new("../../fuzz").join(text(bin, "path"))).unwrap();
-        assert!(source.contains(&format!("target({:?})", text(bin, "name"))), "{source}");
+        assert!(source.contains(&format!("fuzz({:?}, bytes)", text(bin, "name"))), "{source}");
     }
 }
 

@@ -72,6 +72,7 @@ pub(crate) fn run(registry: &Registry, command: &Command, json: bool) -> anyhow:
         source: Source::default(),
         settlements: &[],
         chains: &[],
+        triggers: &[],
         id: w3bstream_types::Digest::ZERO,
         limits: &limits,
     };

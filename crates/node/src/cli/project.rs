@@ -43,6 +43,15 @@ pub(crate) enum Command {
         #[arg(long)]
         operator: Option<OperatorName>,
     },
+    /// Read from a project's database: w3bstream project sql p "SELECT * FROM readings LIMIT 10"
+    Sql {
+        #[command(flatten)]
+        at: Where,
+        /// The project.
+        name: ProjectName,
+        /// A statement that only reads.
+        statement: String,
+    },
     /// How a project is doing, and what it waits for.
     Status {
         #[command(flatten)]
@@ -50,6 +59,26 @@ pub(crate) enum Command {
         /// The project.
         name: ProjectName,
     },
+}
+
+/// Prints rows with tabs between the values, as other programs read them.
+async fn sql(at: &Where, name: &ProjectName, (statement, json): (&str, bool)) -> anyhow::Result<()> {
+    // All but letters and digits (RFC 3986, 2.1).
+    let encode =
+        |b: u8| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") };
+    let statement: String = statement.bytes().map(encode).collect();
+    let found = at.admin()?.get(&format!("/v1/projects/{name}/sql?statement={statement}")).await?;
+    if json {
+        print_value(&found);
+        return Ok(());
+    }
+    let cells = |row: &Value| {
+        let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), |s| s.replace(['\t', '\n'], " "));
+        row.as_array().into_iter().flatten().map(text).collect::<Vec<_>>().join("\t")
+    };
+    print(cells(&found["columns"]));
+    found["rows"].as_array().into_iter().flatten().for_each(|row| print(cells(row)));
+    Ok(())
 }
 
 pub(crate) async fn run(command: Command, json: bool) -> anyhow::Result<()> {
@@ -69,6 +98,7 @@ pub(crate) async fn run(command: Command, json: bool) -> anyhow::Result<()> {
             rows.iter().for_each(|p| print(line(p)));
             Ok(())
         }
+        Command::Sql { at, name, statement } => sql(&at, &name, (&statement, json)).await,
         Command::Account { at, name, operator } => {
             let query = operator.map(|name| format!("?operator={name}")).unwrap_or_default();
             let account = at.admin()?.get(&format!("/v1/projects/{name}/account{query}")).await?;

@@ -70,6 +70,7 @@ fn manifest(name: &str) -> Manifest {
         settlements: vec![],
         chains: vec![],
         triggers: vec![],
+        database: None,
     }
 }
 

@@ -289,16 +289,17 @@ pub(crate) async fn tell(
     if verified.is_empty() {
         return Ok(());
     }
+    let expected: Vec<_> = verified.iter().map(|_| project.counters.expect()).collect();
     let outcomes = shared.store.append(verified).await.inspect_err(|e| {
         if e.disposition() == Disposition::Halt {
             shared.fail(&format!("storage: {e}"));
         }
     })?;
     shared.parts.probe.at("trigger.stored");
-    for outcome in &outcomes {
+    for (outcome, expected) in outcomes.iter().zip(expected) {
         match outcome {
             Outcome::Stored(stored, new) => {
-                project.took(stored, *new);
+                project.took(stored, new.then_some(expected));
                 if *new {
                     crate::live::stored(shared, project, stored);
                 }

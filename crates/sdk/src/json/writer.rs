@@ -79,7 +79,7 @@ pub(crate) fn push_i64(text: &mut String, value: i64) {
     }
 }
 
-fn push_text(text: &mut String, value: &str) {
+pub(crate) fn push_text(text: &mut String, value: &str) {
     text.push('"');
     for c in value.chars() {
         match c {

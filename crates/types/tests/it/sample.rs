@@ -3,12 +3,12 @@
 use w3bstream_types::receipt::{ProofLink, Receipt, ReceiptParts, SettlementLink, TrieNode};
 use w3bstream_types::{
     Address, Algorithm, Applet, Attestation, BatchRule, Block, BlockRules, Canonical, Certificate,
-    CertifiedBlock, ChainRule, ContractAnswer, ContractCall, ContractRead, CronTrigger, Did, Digest, Draft,
-    Entry, Executed, Form, Genesis, GuestLimits, HeightTrigger, Invalid, Jws, LogTrigger, Manifest, Member,
-    Missed, Ordered, Output, OutputKind, Place, Position, ProjectId, ProofRule, PublicKey, Record,
-    ResultRecord, Route, SecretKey, SentTrigger, Sequence, SessionClaims, SessionToken, Settlement,
-    Statement, Stored, Submission, Timestamp, Topic, TransactionRequest, TransactionTrigger, Transcript,
-    Trigger, TriggerMessage, TriggerOn, Verified, Word,
+    CertifiedBlock, ChainRule, ContractAnswer, ContractCall, ContractRead, CronTrigger, Database, Did,
+    Digest, Draft, Entry, Executed, Form, Genesis, GuestLimits, HeightTrigger, Invalid, Jws, LogTrigger,
+    Manifest, Member, Missed, Ordered, Output, OutputKind, Place, Position, ProjectId, ProofRule, PublicKey,
+    Record, ResultRecord, Route, SecretKey, SentTrigger, Sequence, SessionClaims, SessionToken, Settlement,
+    SqlColumn, SqlKey, SqlName, SqlTable, SqlType, Statement, Stored, Submission, Timestamp, Topic,
+    TransactionRequest, TransactionTrigger, Transcript, Trigger, TriggerMessage, TriggerOn, Verified, Word,
 };
 
 /// A key made of one repeated byte.
@@ -151,6 +151,30 @@ fn triggers() -> Vec<Trigger> {
     all.map(one).to_vec()
 }
 
+fn name(text: &str) -> SqlName {
+    text.parse().unwrap()
+}
+
+fn database() -> Database {
+    let id = SqlColumn {
+        name: name("id"),
+        datatype: SqlType::Int64,
+        null: false,
+        default: None,
+        autoincrement: true,
+    };
+    let note = SqlColumn {
+        name: name("note"),
+        datatype: SqlType::Text,
+        null: true,
+        default: Some("none".into()),
+        autoincrement: false,
+    };
+    let key = SqlKey { name: name("by_note"), unique: true, columns: vec![name("note")] };
+    let table = SqlTable { name: name("notes"), columns: vec![id, note], keys: vec![key] };
+    Database { max_bytes: 1_048_576, tables: vec![table] }
+}
+
 pub(crate) fn manifest() -> Manifest {
     let route =
         |event: &str, handler: &str| Route { event_type: event.parse().unwrap(), handler: handler.into() };
@@ -192,6 +216,7 @@ pub(crate) fn manifest() -> Manifest {
             operators: vec!["payments".parse().unwrap()],
         }],
         triggers: triggers(),
+        database: Some(database()),
     }
 }
 

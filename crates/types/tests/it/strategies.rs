@@ -320,7 +320,7 @@ pub(crate) fn genesis() -> impl Strategy<Value = Genesis> {
 }
 
 pub(crate) fn limits() -> impl Strategy<Value = GuestLimits> {
-    any::<[u64; 8]>().prop_map(|v| GuestLimits {
+    any::<[u64; 9]>().prop_map(|v| GuestLimits {
         gas: v[0],
         memory_bytes: v[1],
         table_elements: v[2],
@@ -329,6 +329,7 @@ pub(crate) fn limits() -> impl Strategy<Value = GuestLimits> {
         output_bytes: v[5],
         kv_bytes: v[6],
         host_calls: v[7],
+        sql_bytes: v[8],
     })
 }
 
@@ -398,6 +399,7 @@ pub(crate) fn manifest() -> impl Strategy<Value = Manifest> {
                 settlements: settlement.into_iter().collect(),
                 chains: chains.into_iter().collect(),
                 triggers,
+                database: None,
             }
         },
     )

@@ -55,7 +55,7 @@ fn project() -> ProjectId {
 fn block(height: u64, writes: Writes) -> Applied {
     let output = Output { kind: OutputKind::Mqtt, chain_id: 0, target: b"topic".to_vec(), data: vec![1] };
     let index = vec![(MessageId(Digest::of(&height.to_be_bytes())), 0, 1)];
-    Applied { height, writes, outputs: vec![output], manifest: Digest::of(b"manifest"), index }
+    Applied { height, writes, outputs: vec![output], manifest: Digest::of(b"manifest"), index, sql: vec![] }
 }
 
 fn some_writes(height: u64) -> Writes {
@@ -126,7 +126,7 @@ fn an_unfinished_apply_leaves_nothing_and_can_be_repeated() {
         // All statements of a block run, and then the job fails: what a kill before the commit leaves.
         let applied = block(2, some_writes(2));
         let job = move |tx: &Transaction<'_>| {
-            state::apply(tx, project(), &applied)?;
+            state::apply(tx, project(), (&applied, 0))?;
             Err::<(), _>(Fault(Error::new(ErrorKind::Io, "killed")))
         };
         vfs.database.write(1, job).await.unwrap_err();
@@ -144,7 +144,7 @@ fn an_unfinished_apply_leaves_nothing_and_can_be_repeated() {
 fn a_newer_database_is_refused_and_left_alone() {
     let folder = InFolder::new();
     block_on(folder.vfs().close()).unwrap();
-    folder.damage("PRAGMA user_version = 2");
+    folder.damage("PRAGMA user_version = 3");
     let before = std::fs::read(folder.0.path().join("vfs/state.db")).unwrap();
     let e = LocalVfs::open(&folder.config()).unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Incompatible);

@@ -204,6 +204,7 @@ fn block(height: u64, writes: Writes) -> Applied {
         outputs: vec![output],
         manifest: Digest::of(&height.to_be_bytes()),
         index: vec![(id, 0, 1)],
+        sql: vec![],
     }
 }
 

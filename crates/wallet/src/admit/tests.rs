@@ -31,6 +31,7 @@ fn manifest(name: &str) -> Manifest {
         settlements: vec![],
         chains: vec![],
         triggers: vec![],
+        database: None,
     }
 }
 

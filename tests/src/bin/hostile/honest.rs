@@ -16,8 +16,6 @@ use crate::net::{Carrier, source};
 use crate::site::{Device, EVENTS, PROJECT, Site};
 use crate::{grpc, http, mqtt, net};
 
-/// Clients of each protocol. Each sends one message a second, so that none waits behind its own unless it takes so long.
-const CLIENTS: u32 = 30;
 /// How long it waits before it repeats what was refused for now, unless it was told.
 const AGAIN: Duration = Duration::from_millis(200);
 
@@ -81,19 +79,24 @@ pub(crate) fn quantile(sorted: &[Duration], q: f64) -> Duration {
 }
 
 impl Honest {
-    /// Starts it; it sends until [`Self::finish`].
-    pub(crate) async fn start(site: &Arc<Site>) -> anyhow::Result<Self> {
+    /// Starts it, with so many clients of each protocol; it sends until [`Self::finish`]. Each sends one message a second, so that
+    /// none waits behind its own unless it takes so long.
+    pub(crate) async fn start(site: &Arc<Site>, count: u32) -> anyhow::Result<Self> {
         let mut clients = Vec::new();
-        for n in 0..CLIENTS {
-            for over in WAYS {
-                clients.push((over, n, site.device().await?));
+        let turns = 3 * count;
+        for n in 0..count {
+            for (over, way) in WAYS.into_iter().zip(0..) {
+                // No two are due at the same moment.
+                let turn = Duration::from_secs(1) / turns * (3 * n + way);
+                clients.push((over, turn, site.device().await?));
             }
         }
         let (seen, site) = (Arc::new(Seen::default()), Arc::clone(site));
         let theirs = Arc::clone(&seen);
         let work = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let ways = clients.into_iter().map(|(over, n, device)| send(&site, &theirs, (over, n), device));
+            let ways =
+                clients.into_iter().map(|(over, turn, device)| send(&site, &theirs, (over, turn), device));
             runtime.block_on(futures_util::future::try_join_all(ways)).map(drop)
         };
         let thread = std::thread::Builder::new().name("honest".into()).spawn(work)?;
@@ -248,14 +251,12 @@ impl Way {
 async fn send(
     site: &Site,
     seen: &Seen,
-    (over, place): (Over, u32),
+    (over, turn): (Over, Duration),
     mut device: Device,
 ) -> anyhow::Result<()> {
     let every = Duration::from_secs(1);
-    // No two are due at the same moment.
-    let way = WAYS.iter().position(|w| *w == over).unwrap_or(0);
-    let begun = Instant::now() + every / (3 * CLIENTS) * (3 * place + u32::try_from(way)?);
-    let name = format!("honest-{over:?}-{place}");
+    let begun = Instant::now() + turn;
+    let name = format!("honest-{}", device.did());
     let mut way = Some(open(site, over, &name).await?);
     for n in 0.. {
         if seen.stop.load(Ordering::Relaxed) {

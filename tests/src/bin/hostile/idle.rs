@@ -44,20 +44,20 @@ pub(crate) async fn devices(site: &Site, count: usize, at_once: usize) -> anyhow
 }
 
 /// Memory when it has settled.
-async fn settled(site: &Site) -> anyhow::Result<u64> {
-    sleep(Duration::from_secs(3)).await;
+async fn settled(site: &Site, plan: &Plan) -> anyhow::Result<u64> {
+    sleep(plan.settle).await;
     site.memory()
 }
 
 pub(crate) async fn run(site: &Arc<Site>, plan: &Plan) -> anyhow::Result<Found> {
     let mut found = Found::default();
-    let before = settled(site).await?;
+    let before = settled(site, plan).await?;
     let mut left = Vec::new();
     for round in 1..=2 {
         let begun = Instant::now();
         let held = devices(site, plan.idle, AT_ONCE).await?;
         let took = begun.elapsed();
-        let with = settled(site).await?;
+        let with = settled(site, plan).await?;
         let from = Instant::now();
         sleep(plan.hold).await;
         found.window = found.window.or(Some((from, Instant::now())));
@@ -77,7 +77,7 @@ pub(crate) async fn run(site: &Arc<Site>, plan: &Plan) -> anyhow::Result<Found> 
             found.aim(with <= 200 << 10, format!("the whole node with them: {}", mib(with)));
         }
         drop(held);
-        left.push(settled(site).await?);
+        left.push(settled(site, plan).await?);
     }
     if let [first, second] = left.as_slice() {
         let flat = *second <= first + SLACK_KIB;

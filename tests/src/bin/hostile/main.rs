@@ -27,6 +27,9 @@ use anyhow::{Context as _, bail};
 use crate::honest::{Honest, Window};
 use crate::site::Site;
 
+/// No latency below it fails the short campaign.
+const LENIENT: Duration = Duration::from_secs(2);
+
 /// How much of everything.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -51,6 +54,14 @@ pub(crate) struct Plan {
     pub(crate) feed: Duration,
     /// How long more is offered than the node can take.
     pub(crate) overload: Duration,
+    /// Who offers it.
+    pub(crate) crowd: Crowd,
+    /// Messages of each MQTT sender by which the node's capacity is measured.
+    pub(crate) probe: usize,
+    /// Honest clients of each protocol.
+    pub(crate) honest: u32,
+    /// After something was given back, until memory is looked at.
+    pub(crate) settle: Duration,
     /// Below it a p99 is good, whatever it was quietly: this machine's own jitter.
     pub(crate) floor: Duration,
 }
@@ -71,6 +82,10 @@ impl Plan {
                 least_handshakes: 150.0,
                 feed: seconds(30),
                 overload: seconds(10),
+                crowd: Crowd { mqtt: 40, http: 60, grpc: 50, coap: 10 },
+                probe: 500,
+                honest: 30,
+                settle: seconds(3),
                 floor: Duration::from_millis(25),
             };
         }
@@ -78,18 +93,42 @@ impl Plan {
         Self {
             full,
             node,
-            slow: 150,
-            idle: 2000,
-            idle_kib: 80 << 10,
-            hold: seconds(5),
-            nonsense: seconds(6),
-            handshakes: seconds(4),
-            least_handshakes: 30.0,
-            feed: seconds(10),
-            overload: seconds(4),
+            slow: 100,
+            idle: 1000,
+            idle_kib: 40 << 10,
+            hold: seconds(3),
+            nonsense: seconds(4),
+            handshakes: seconds(3),
+            // On the slowest machine: a node that does none would be noticed.
+            least_handshakes: 5.0,
+            feed: seconds(8),
+            overload: seconds(2),
+            crowd: Crowd { mqtt: 16, http: 24, grpc: 16, coap: 4 },
+            probe: 60,
+            honest: 10,
+            settle: Duration::from_millis(1500),
             floor: Duration::from_millis(50),
         }
     }
+
+    /// The latency above which the campaign fails where this is aimed at. The short one runs beside others' work, which takes the
+    /// processor away for longer than any ruler of ours sees: it fails only over five times the aim, and never below [`LENIENT`].
+    pub(crate) fn limit(&self, aim: Duration) -> Duration {
+        if self.full { aim } else { (aim * 5).max(LENIENT) }
+    }
+}
+
+/// Senders of the overload by their protocol.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Crowd {
+    /// Connections.
+    pub(crate) mqtt: usize,
+    /// Connections, each with one request at a time.
+    pub(crate) http: usize,
+    /// Calls at once.
+    pub(crate) grpc: usize,
+    /// Sockets, each with one request at a time.
+    pub(crate) coap: usize,
 }
 
 /// What a phase found.
@@ -103,8 +142,8 @@ pub(crate) struct Found {
     pub(crate) notes: Vec<String>,
     /// Aims that were missed.
     pub(crate) missed: Vec<String>,
-    /// The most that the honest p99 may be, where twice its quiet value is not the aim.
-    pub(crate) allowed: Option<Duration>,
+    /// What the honest p99 is to be at most, where twice its quiet value is not the aim.
+    pub(crate) aimed: Option<Duration>,
     /// Messages that were accepted, beside the honest client's.
     pub(crate) accepted: u64,
 }
@@ -154,11 +193,11 @@ struct Run {
 impl Run {
     async fn new(plan: Plan) -> anyhow::Result<Self> {
         let site = Arc::new(Site::start(&plan.node, "").await?);
-        let honest = Honest::start(&site).await?;
+        let honest = Honest::start(&site, plan.honest).await?;
         // The first messages meet caches that are cold.
         tokio::time::sleep(Duration::from_secs(2)).await;
         let from = Instant::now();
-        tokio::time::sleep(plan.hold.max(Duration::from_secs(8))).await;
+        tokio::time::sleep(plan.hold.max(Duration::from_secs(5))).await;
         let quiet = honest.window(from, Instant::now());
         let mut run = Self { site, honest, plan, quiet: quiet.clone(), accepted: 0, missed: Vec::new() };
         run.row("quiet", &quiet, &Found::default())?;
@@ -166,25 +205,27 @@ impl Run {
     }
 
     fn row(&mut self, name: &str, window: &Window, found: &Found) -> anyhow::Result<()> {
-        let allowed = found.allowed.unwrap_or((self.quiet.p99 * 2).max(self.plan.floor));
+        let aim = found.aimed.unwrap_or((self.quiet.p99 * 2).max(self.plan.floor));
         // A message passes from thread to thread; each may be woken as late as one that only sleeps.
-        let allowed = allowed + window.late * 2;
+        let aim = aim + window.late * 2;
+        let limit = self.plan.limit(aim);
         let longest = found.longest.map_or_else(|| "-".to_owned(), |l| format!("{:.1} s", l.as_secs_f64()));
         let each = window.each.map(ms).join(" / ");
         let count = window.messages;
         let (p50, p99) = (ms(window.p50), ms(window.p99));
         let (quiet, late, memory) = (ms(self.quiet.p99), ms(window.late), mib(self.site.memory()?));
         say(&format!(
-            "{name:<11} honest p50 {p50:>8}  p99 {p99:>9} (MQTT / HTTP / gRPC {each}; {count} messages; quiet {quiet}, allowed {}, \
-             machine late by {late})  longest life {longest}  memory {memory}",
-            ms(allowed)
+            "{name:<11} honest p50 {p50:>8}  p99 {p99:>9} (MQTT / HTTP / gRPC {each}; {count} messages; quiet {quiet}, aim {}, fails \
+             over {}, machine late by {late})  longest life {longest}  memory {memory}",
+            ms(aim),
+            ms(limit)
         ));
         if window.messages == 0 {
             self.missed.push(format!("{name}: no honest message was accepted"));
         }
-        if name != "quiet" && window.p99 > allowed {
+        if name != "quiet" && window.p99 > limit {
             let worst = window.worst;
-            self.missed.push(format!("{name}: honest p99 {p99} ({worst:?}) is over {}", ms(allowed)));
+            self.missed.push(format!("{name}: honest p99 {p99} ({worst:?}) is over {}", ms(limit)));
         }
         Ok(())
     }
@@ -207,16 +248,18 @@ impl Run {
         self.honest.check()?;
         let log = || format!("phase {name}; the node's log ends with\n{}\n", self.site.log());
         let found = found.with_context(log)?;
+        let seconds = from.elapsed().as_secs_f64();
         let (from, to) = found.window.unwrap_or_else(|| (from, Instant::now()));
         let window = self.honest.window(from, to);
         self.row(name, &window, &found)?;
         for note in &found.notes {
             say(&format!("             {note}"));
         }
+        say(&format!("             the phase took {seconds:.0} s"));
         self.missed.extend(found.missed.iter().map(|m| format!("{name}: {m}")));
         self.accepted += found.accepted;
         // What a phase leaves behind is not the next one's.
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        tokio::time::sleep(Duration::from_secs(if self.plan.full { 2 } else { 1 })).await;
         Ok(())
     }
 

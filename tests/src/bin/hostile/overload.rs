@@ -13,17 +13,11 @@ use tokio::time::{sleep, sleep_until, timeout};
 use crate::honest::{Honest, Tried, judge, judge_grpc, judge_puback, quantile};
 use crate::mqtt::{self, publish};
 use crate::net::{Carrier, source};
-use crate::site::{EVENTS, PROJECT, Site};
-use crate::{Found, Plan, grpc, http, mib, ms};
+use crate::site::{Device, EVENTS, PROJECT, Site};
+use crate::{Crowd, Found, Plan, grpc, http, mib, ms};
 
-/// MQTT connections of the flood.
-const MQTT: usize = 40;
-/// HTTP connections, each with one request at a time.
-const HTTP: usize = 60;
-/// gRPC calls at once, over `GRPC / 50` connections.
-const GRPC: usize = 50;
-/// CoAP sockets, each with one request at a time.
-const COAP: usize = 10;
+/// gRPC calls over one connection.
+const CALLS: usize = 50;
 /// What everything may take, retries included.
 const PATIENCE: Duration = Duration::from_secs(150);
 /// While another node works on the same processors, honest traffic may wait so long.
@@ -231,17 +225,31 @@ async fn ask_coap(socket: &UdpSocket, id: u16, message: &[u8]) -> anyhow::Result
     Ok(None)
 }
 
-/// Signs for `senders` senders, of whom each is due every so often for `time`.
-async fn loads(
-    site: &Site,
-    senders: usize,
-    (per_second, time): (f64, Duration),
-) -> anyhow::Result<Vec<Load>> {
-    let every = Duration::from_secs_f64(senders as f64 / per_second);
+/// The devices of the flood, by protocol. Registering one takes the node a transaction, so they are used again.
+struct Senders {
+    mqtt: Vec<Device>,
+    http: Vec<Device>,
+    grpc: Vec<Device>,
+    coap: Vec<Device>,
+}
+
+impl Senders {
+    async fn register(site: &Site, crowd: Crowd) -> anyhow::Result<Self> {
+        Ok(Self {
+            mqtt: site.devices(crowd.mqtt).await?,
+            http: site.devices(crowd.http).await?,
+            grpc: site.devices(crowd.grpc).await?,
+            coap: site.devices(crowd.coap).await?,
+        })
+    }
+}
+
+/// Signs for these senders, of whom each is due every so often for `time`.
+fn loads(devices: &mut [Device], (per_second, time): (f64, Duration)) -> anyhow::Result<Vec<Load>> {
+    let every = Duration::from_secs_f64(devices.len() as f64 / per_second);
     let count = (time.as_secs_f64() / every.as_secs_f64()).ceil().max(1.0) as usize;
     let mut all = Vec::new();
-    for _ in 0..senders {
-        let mut device = site.device().await?;
+    for device in devices {
         let messages = (0..count).map(|_| device.message()).collect::<anyhow::Result<_>>()?;
         all.push(Load { messages, begun: Instant::now(), every });
     }
@@ -260,31 +268,36 @@ fn begin(loads: &mut [&mut Vec<Load>]) {
 }
 
 /// How many messages a second the node accepts from connections that each keep ten under way.
-async fn capacity(site: &Site, each: usize, tally: &Tally) -> anyhow::Result<f64> {
-    let mut all =
-        loads(site, MQTT, (f64::from(u32::try_from(MQTT)?), Duration::from_secs(each as u64))).await?;
+async fn capacity(
+    site: &Site,
+    (devices, each): (&mut [Device], usize),
+    tally: &Tally,
+) -> anyhow::Result<f64> {
+    let count = devices.len();
+    let mut all = loads(devices, (count as f64, Duration::from_secs(each as u64)))?;
     // Due at once.
     all.iter_mut().for_each(|load| load.every = Duration::ZERO);
     begin(&mut [&mut all]);
     let begun = Instant::now();
     let senders = all.into_iter().enumerate().map(|(n, load)| over_mqtt(site, load, (n, 10), tally));
     futures_util::future::try_join_all(senders).await?;
-    Ok((MQTT * each) as f64 / begun.elapsed().as_secs_f64())
+    Ok((count * each) as f64 / begun.elapsed().as_secs_f64())
 }
 
 async fn flood(
     site: &Site,
+    senders: &mut Senders,
     (capacity, time): (f64, Duration),
     tally: &Tally,
 ) -> anyhow::Result<(usize, Instant)> {
     let share = |part: f64| (capacity * 3.0 * part, time);
-    let mut mqtt = loads(site, MQTT, share(0.45)).await?;
-    let mut http = loads(site, HTTP, share(0.25)).await?;
-    let mut grpc = loads(site, GRPC, share(0.25)).await?;
-    let mut coap = loads(site, COAP, share(0.05)).await?;
+    let mut mqtt = loads(&mut senders.mqtt, share(0.45))?;
+    let mut http = loads(&mut senders.http, share(0.25))?;
+    let mut grpc = loads(&mut senders.grpc, share(0.25))?;
+    let mut coap = loads(&mut senders.coap, share(0.05))?;
     let offered = [&mqtt, &http, &grpc, &coap].into_iter().flatten().map(|l| l.messages.len()).sum();
     let (mut clients, mut connections) = (Vec::new(), Vec::new());
-    for n in 0..GRPC / 50 {
+    for n in 0..senders.grpc.len().div_ceil(CALLS) {
         let (client, connection) = grpc::Client::new(site.dial("grpc", 750 + n).await?).await?;
         clients.push(client);
         connections.push(connection);
@@ -310,11 +323,14 @@ async fn flood(
 
 pub(crate) async fn run((site, honest): (&Arc<Site>, &Honest), plan: &Plan) -> anyhow::Result<Found> {
     let mut found = Found::default();
+    let mut senders = Senders::register(site, plan.crowd).await?;
     let before = site.memory()?;
     let first = Tally::default();
     let at_capacity = Instant::now();
-    let capacity = capacity(site, if plan.full { 500 } else { 60 }, &first).await?;
-    found.note(format!("capacity {capacity:.0} signed messages a second over {MQTT} MQTT connections"));
+    let capacity = capacity(site, (&mut senders.mqtt, plan.probe), &first).await?;
+    let connections = plan.crowd.mqtt;
+    found
+        .note(format!("capacity {capacity:.0} signed messages a second over {connections} MQTT connections"));
     let busy = honest.window(at_capacity, Instant::now());
     found.note(format!(
         "honest p99 then {} (MQTT / HTTP / gRPC {})",
@@ -322,7 +338,7 @@ pub(crate) async fn run((site, honest): (&Arc<Site>, &Honest), plan: &Plan) -> a
         busy.each.map(ms).join(" / ")
     ));
     // Accepted traffic keeps the latency that it has when the node does all it can.
-    found.allowed = Some((busy.p99 * 2).max(plan.floor));
+    found.aimed = Some((busy.p99 * 2).max(plan.floor));
     sleep(Duration::from_secs(1)).await;
     let (tally, peak) = (Tally::default(), AtomicU64::new(before));
     let watch = async {
@@ -331,7 +347,10 @@ pub(crate) async fn run((site, honest): (&Arc<Site>, &Honest), plan: &Plan) -> a
             sleep(Duration::from_millis(100)).await;
         }
     };
-    let flooded = timeout(PATIENCE + Duration::from_secs(60), flood(site, (capacity, plan.overload), &tally));
+    let flooded = timeout(
+        PATIENCE + Duration::from_secs(60),
+        flood(site, &mut senders, (capacity, plan.overload), &tally),
+    );
     let (offered, begun) = tokio::select! {
         () = watch => bail!("never"),
         done = flooded => done.context("the flood does not end")??,
@@ -365,9 +384,12 @@ pub(crate) async fn run((site, honest): (&Arc<Site>, &Honest), plan: &Plan) -> a
 pub(crate) async fn refusals(plan: &Plan) -> anyhow::Result<Found> {
     let mut found = Found::default();
     let site = Site::start(&plan.node, "[limits]\nmax-backlog = 1\n").await?;
+    let mut senders = Senders::register(&site, plan.crowd).await?;
     let tally = Tally::default();
-    let flooded =
-        timeout(PATIENCE + Duration::from_secs(60), flood(&site, (60.0, Duration::from_secs(2)), &tally));
+    // With its retries, each message takes such a node a tenth of a second.
+    let rate = if plan.full { 60.0 } else { 30.0 };
+    let flooded = flood(&site, &mut senders, (rate, Duration::from_secs(2)), &tally);
+    let flooded = timeout(PATIENCE + Duration::from_secs(60), flooded);
     let (offered, begun) = flooded.await.context("the flood does not end")??;
     let accepted = tally.accepted.load(Ordering::Relaxed);
     let each = tally.refused.iter().all(|count| count.load(Ordering::Relaxed) > 0);
@@ -379,6 +401,6 @@ pub(crate) async fn refusals(plan: &Plan) -> anyhow::Result<Found> {
     site.check()?;
     site.terminate()?;
     // The honest client is at the other node.
-    found.allowed = Some(NO_STALL);
+    found.aimed = Some(NO_STALL);
     Ok(found)
 }

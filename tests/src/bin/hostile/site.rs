@@ -19,6 +19,8 @@ use w3bstream_wallet_file::DeviceKey;
 use crate::net::{BoxedIo, Carrier, Line, address_of, dial, secure, source, tls};
 
 pub(crate) const PROJECT: &str = "cold-chain";
+/// The project's sources, from the root of the repository, where `scripts/test-hostile` starts this program.
+const EXAMPLE: &str = "examples/cold-chain";
 /// Where devices post messages.
 pub(crate) const EVENTS: &str = "/v1/projects/cold-chain/events";
 
@@ -133,6 +135,15 @@ impl Site {
         let change = Control::RegisterDevice(DeviceRegistration { device, key: public, event_types: vec![] });
         self.admin.change(&PROJECT.parse()?, change, &self.owner).await?;
         Ok(Device { key, project: self.project, next: 0 })
+    }
+
+    /// Registers so many new devices.
+    pub(crate) async fn devices(&self, count: usize) -> anyhow::Result<Vec<Device>> {
+        let mut all = Vec::new();
+        for _ in 0..count {
+            all.push(self.device().await?);
+        }
+        Ok(all)
     }
 
     /// Where a listener is.
@@ -277,8 +288,8 @@ async fn wait(paths: &Paths, dir: &Path) -> anyhow::Result<Running> {
 }
 
 async fn deploy(admin: &Admin, owner: &SecretKey) -> anyhow::Result<ProjectId> {
-    let example = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../examples/cold-chain");
-    let mut loaded = ManifestFile::load(&example, &Did::key(&owner.public()))?;
+    let mut loaded = ManifestFile::load(Path::new(EXAMPLE), &Did::key(&owner.public()))
+        .context("start this program at the root of the repository, as scripts/test-hostile does")?;
     // Latencies are those of durable messages: what a handler takes is not asked here.
     loaded.manifest.ack = AckMode::Durable;
     for module in loaded.modules.into_values() {

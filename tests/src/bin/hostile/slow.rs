@@ -183,7 +183,7 @@ pub(crate) async fn run(site: &Arc<Site>, plan: &Plan) -> anyhow::Result<Found> 
         found.note(format!("{failures} of them could not even connect"));
     }
     let (count, p99) = (took.len(), quantile(&took, 0.99));
-    let good = failed.is_empty() && p99 < Duration::from_secs(2);
+    let good = failed.is_empty() && p99 < plan.limit(Duration::from_secs(2));
     found.aim(
         good,
         format!(

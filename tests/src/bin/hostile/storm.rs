@@ -30,7 +30,7 @@ pub(crate) async fn reconnects(site: &Arc<Site>, plan: &Plan) -> anyhow::Result<
     found.window = Some((from, Instant::now() + Duration::from_secs(1)));
     sleep(Duration::from_secs(1)).await;
     // Everything at once fills both cores for a moment, the generator's half included.
-    found.allowed = Some(NO_STALL);
+    found.aimed = Some(NO_STALL);
     found.aim(
         took <= AIM && back.len() == plan.idle,
         format!("{} devices dropped and came back in {:.1} s", back.len(), took.as_secs_f64()),
@@ -64,7 +64,7 @@ async fn count(site: &Site, resumes: bool, time: Duration) -> anyhow::Result<(f6
 }
 
 pub(crate) async fn handshakes(site: &Arc<Site>, plan: &Plan) -> anyhow::Result<Found> {
-    let mut found = Found { allowed: Some(NO_STALL), ..Found::default() };
+    let mut found = Found { aimed: Some(NO_STALL), ..Found::default() };
     for (name, resumes) in [("full", false), ("resumed", true)] {
         let (rate, resumed) = count(site, resumes, plan.handshakes).await?;
         let good = rate >= plan.least_handshakes && (resumed > 0) == resumes;

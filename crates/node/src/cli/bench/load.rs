@@ -1,5 +1,6 @@
 //! The devices of a measurement, their messages, and the clock that all connections share.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -80,8 +81,7 @@ pub(super) async fn prepare(args: &Ingest, plan: &Plan, running: &Running) -> an
     let known = admin.get(&format!("/v1/projects/{}/devices", plan.project)).await?;
     let known: Vec<&str> =
         known.as_array().into_iter().flatten().filter_map(|d| d["device"].as_str()).collect();
-    // A boot epoch of this second: the same devices can be used again.
-    let epoch = u32::try_from(SystemClock.now().0 / 1000).unwrap_or(0);
+    let epoch = next_epoch(args.keys.as_deref(), SystemClock.now())?;
     let publisher = match plan.auth {
         Auth::Token => Some(publisher_token(&admin, &plan.project, &owner).await?),
         Auth::Signed | Auth::Session => None,
@@ -114,6 +114,24 @@ pub(super) async fn prepare(args: &Ingest, plan: &Plan, running: &Running) -> an
         devices.push(Device { name: key.did().as_str().replace(':', "-"), token, epoch, messages });
     }
     Ok(devices)
+}
+
+/// The boot epoch of this measurement, so that the same devices can be used again: the second in which it begins, or the one
+/// after that of the last measurement with these keys, of which a second may see several.
+fn next_epoch(keys: Option<&Path>, now: Timestamp) -> anyhow::Result<u32> {
+    let second = u32::try_from(now.0 / 1000).context("the clock is beyond the year 2106")?;
+    let Some(dir) = keys else { return Ok(second) };
+    let file = dir.join("bench-epoch");
+    let last: Option<u32> = match std::fs::read_to_string(&file) {
+        Ok(text) => Some(text.trim().parse().with_context(|| format!("{} has no number", file.display()))?),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+        Err(e) => return Err(e).with_context(|| format!("cannot read {}", file.display())),
+    };
+    let epoch = last.map_or(second, |last| second.max(last.saturating_add(1)));
+    std::fs::create_dir_all(dir)
+        .and_then(|()| std::fs::write(&file, epoch.to_string()))
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(epoch)
 }
 
 /// A reading. Its first 35 bytes name device and time, and are unlike those of all others.
@@ -247,5 +265,24 @@ async fn connection(plan: &Plan, url: &str, with: (&Device, &Start)) -> anyhow::
         Via::HttpBatch => http::batches(plan, url, with).await,
         Via::Grpc => grpc::calls(plan, url, with).await,
         Via::GrpcStream => grpc::stream(plan, url, with).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_measurements_with_the_same_keys_have_an_epoch() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = dir.path().join("keys");
+        let at = |second: u64| next_epoch(Some(&keys), Timestamp(second * 1000)).unwrap();
+        assert_eq!([at(7), at(7), at(7), at(20), at(3)], [7, 8, 9, 20, 21]);
+        assert_eq!(next_epoch(None, Timestamp(7999)).unwrap(), 7);
+        std::fs::write(keys.join("bench-epoch"), "x").unwrap();
+        assert!(
+            next_epoch(Some(&keys), Timestamp(9000)).is_err(),
+            "rather than messages that were sent before"
+        );
     }
 }
