@@ -10,7 +10,7 @@ use crate::{Call, Error, ErrorKind, GuestError, HostState, Outcome};
 /// Most stack slots that a call gets, whatever its limits say: engines provide native stack for so many.
 pub const MAX_STACK_SLOTS: u64 = 256 * 1024;
 /// Most elements that a call's tables get, whatever its limits say.
-const MAX_TABLE_ELEMENTS: u64 = 10_000_000;
+pub const MAX_TABLE_ELEMENTS: u64 = 10_000_000;
 /// Pages of a 32-bit memory.
 const MAX_PAGES: u64 = 65_536;
 

@@ -10,7 +10,7 @@ use w3bstream_engine::{Call, HostState, Outcome, Source};
 use w3bstream_types::{EventType, GuestLimits};
 
 use super::{print, print_value, read_data};
-use crate::Registry;
+use crate::{EngineSettings, Registry};
 
 #[derive(Debug, ClapSubcommand)]
 pub(crate) enum Command {
@@ -56,7 +56,8 @@ impl HostState for Memory {
 pub(crate) fn run(registry: &Registry, command: &Command, json: bool) -> anyhow::Result<()> {
     let Command::Run { file, handler, input, event_type, env, kv, gas } = command;
     let program = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let module = registry.engine()?.load(&program).with_context(|| file.display().to_string())?;
+    let engine = registry.engine(&EngineSettings::default())?;
+    let module = engine.load(&program).with_context(|| file.display().to_string())?;
     let mut limits = GuestLimits::default();
     limits.gas = gas.unwrap_or(limits.gas);
     let mut env = env.clone();
