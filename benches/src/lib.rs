@@ -3,6 +3,8 @@
 //! | What | Rival | How |
 //! | --- | --- | --- |
 //! | [`handler`]: a handler's call with gas, in a fresh instance | wasmer alone, same compiler, no metering | `cargo run --release -p w3bstream-benches -- handler` |
+//! | the same | wasmtime alone with its pools; one instance of it, reused | the same |
+//! | [`engines`]: host call, warm start, cached load, runaways, the instrumentation pass | limits; the same module as it was written | the same |
 //! | a batch's append, durable | SQLite alone, same batches, bytes and fsyncs | `cargo run --release -p w3bstream-storage-sqlite --example append` |
 //! | ingest over MQTT | Mosquitto | `scripts/bench-endpoints` |
 //! | ingest over HTTP and gRPC | [`bare`]: axum and tonic alone | `scripts/bench-endpoints` |
@@ -12,5 +14,6 @@
 //! asserts a time: tests see to it that both sides do the same work.
 
 pub mod bare;
+pub mod engines;
 pub mod handler;
 pub mod readings;

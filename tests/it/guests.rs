@@ -38,8 +38,32 @@ fn guests() -> Vec<(&'static str, String, Result<i64, &'static str>)> {
             Ok(16),
         ),
         ("outside", alone("(i32.load (i32.const 65536))"), Err("trap")),
+        ("wasi-exit", wasi("(call $exit (i32.const 3))"), Err("exit")),
+        ("wasi-endless", wasi("(loop $l (br $l))"), Err("out-of-gas")),
+        (
+            "wasi-flood",
+            wasi(
+                "(loop $l (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))) (br $l))",
+            ),
+            Err("output-limit"),
+        ),
+        ("wasi-honest", wasi(""), Ok(0)),
         ("honest", asks(&alloc("(i32.const 1024)")), Ok(0)),
     ]
+}
+
+/// A WASI program; 65,536 bytes are at the iovec at 0.
+fn wasi(body: &str) -> String {
+    format!(
+        r#"(module
+            (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "path_open"
+              (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "fd_filestat_get" (func $stat (param i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+            (memory (export "memory") 1) (data (i32.const 0) "\00\00\00\00\00\00\01\00") (data (i32.const 16) "seen")
+            (func (export "run") {body}))"#
+    )
 }
 
 fn recursion() -> String {
@@ -89,6 +113,36 @@ fn a_guest_that_misbehaves_harms_nobody() {
                     Err(why) => assert_eq!(result["error"].as_str(), Some(*why), "{name}: {result}"),
                 }
             }
+        }
+        assert!(process.terminate().await.unwrap().success());
+    });
+}
+
+/// Adds a byte to a file for each event, and fails once there are three.
+const COUNTS: &str = "
+    (if (call $open (i32.const 4) (i32.const 0) (i32.const 16) (i32.const 4) (i32.const 1)
+      (i64.const 0x1fffffff) (i64.const 0) (i32.const 1) (i32.const 24)) (then unreachable))
+    (i32.store (i32.const 4) (i32.const 1))
+    (if (call $write (i32.load (i32.const 24)) (i32.const 0) (i32.const 1) (i32.const 8)) (then unreachable))
+    (if (call $stat (i32.load (i32.const 24)) (i32.const 64)) (then unreachable))
+    (if (i64.ge_u (i64.load (i32.const 96)) (i64.const 3)) (then (call $exit (i32.const 1))))";
+
+#[test]
+fn files_of_a_wasi_program_are_there_for_the_next_event() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let home = Home::new().unwrap();
+        let process = home.start(&[]).await.unwrap();
+        let project = home.dir.path().join("project");
+        std::fs::create_dir(&project).unwrap();
+        write_project(&project, &[("counts", wasi(COUNTS))]);
+        let (deployed, shown) = deploy(&home, &project);
+        assert!(deployed, "{shown}");
+        let (device, id) = register(&home, &process).await;
+        // What the third adds is taken back, so the fourth finds what the third found.
+        for (counter, expected) in [(0, None), (1, None), (2, Some("exit")), (3, Some("exit"))] {
+            let answer = send(&process, &device, id, counter).await;
+            assert_eq!(answer["results"][0]["error"].as_str(), expected, "{answer}");
         }
         assert!(process.terminate().await.unwrap().success());
     });

@@ -3,6 +3,7 @@
 use w3bstream_engine::Error;
 use w3bstream_engine::abi::{self, Guest, HostFunction, Machine, Program, Stopped, Value};
 use w3bstream_engine::instrument::{Reserved, ValueType};
+use w3bstream_engine::tools::{Place, Places};
 use wasmer::sys::vm::TrapCode;
 use wasmer::{
     AsStoreMut, Extern, Function, FunctionEnv, FunctionEnvMut, FunctionType, Global, Instance, Memory,
@@ -48,14 +49,16 @@ struct Handles {
     alloc: Option<Function>,
 }
 
-/// A fresh instance in its own store.
-pub(crate) struct Running {
+/// A fresh instance in its own store. Fields are dropped in this order: the place is free after the instance is gone.
+pub(crate) struct Running<'a> {
     store: Store,
     instance: Instance,
+    _place: Place<'a>,
 }
 
-impl Running {
-    pub(crate) fn new(template: &Template) -> Result<Self, Error> {
+impl<'a> Running<'a> {
+    pub(crate) fn new(template: &Template, places: &'a Places) -> Result<Self, Error> {
+        let place = places.take();
         let mut store = Store::new(template.engine.clone());
         let mut imports = Vec::with_capacity(template.functions.len());
         let env = FunctionEnv::new(&mut store, Handles::default());
@@ -72,7 +75,7 @@ impl Running {
                 alloc: template.alloc.and_then(|name| exports.get_function(name).ok()).cloned(),
             };
         }
-        Ok(Self { store, instance })
+        Ok(Self { store, instance, _place: place })
     }
 
     fn global(&self, global: Reserved) -> Result<&Global, Error> {
@@ -81,7 +84,7 @@ impl Running {
     }
 }
 
-impl Machine for Running {
+impl Machine for Running<'_> {
     fn set(&mut self, global: Reserved, value: i64) -> Result<(), Error> {
         let value = if global.is_i64() {
             wasmer::Value::I64(value)

@@ -4,27 +4,29 @@
 //! functions are those of the engine room, so this crate only makes instances and carries values.
 //!
 //! # Invariants
-//! - A fresh store and instance per call; the compiled module is shared. Nothing of a guest outlives its call.
+//! - A fresh store and instance per call; the compiled module is shared. Nothing of a guest outlives its call: the addresses
+//!   of its memory are used again, empty.
+//! - No more than [`WasmerConfig::instances`] instances at once; who finds none free waits.
 //! - The injected stack limit is reached before the native stack, which is [`NATIVE_STACK_BYTES`] long.
 //!   Should a guest reach its end anyway, that is an error of this node and no outcome.
 //! - A call ends: gas bounds what a guest runs, and every host function is paid for. There is no
 //!   wall-clock guard, since a guest that is slow here is as slow on every node.
 //! - Compiled modules are kept for the programs used last, as many as [`WasmerConfig::cache_entries`].
 
-mod cache;
 mod instance;
+mod memory;
 mod tunables;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use w3bstream_engine::abi::{self, Program};
+use w3bstream_engine::tools::{Cache, Places};
 use w3bstream_engine::{Call, Engine, Error, ErrorKind, HostState, Module, Outcome};
 use w3bstream_types::Digest;
 use wasmer::sys::{Cranelift, EngineBuilder, NativeEngineExt as _};
 
 pub use tunables::NATIVE_STACK_BYTES;
 
-use cache::Cache;
 use instance::{Running, Template};
 
 /// Settings of the engine.
@@ -32,17 +34,20 @@ use instance::{Running, Template};
 pub struct WasmerConfig {
     /// How many compiled programs are kept. At least one is.
     pub cache_entries: usize,
+    /// How many calls run at the same time at most; further ones wait for their turn. At least one does.
+    pub instances: usize,
 }
 
 impl Default for WasmerConfig {
     fn default() -> Self {
-        Self { cache_entries: 64 }
+        Self { cache_entries: 64, instances: 64 }
     }
 }
 
 /// The engine.
 pub struct WasmerEngine {
     engine: wasmer::Engine,
+    places: Arc<Places>,
     cache: Mutex<Cache<Arc<Loaded>>>,
 }
 
@@ -57,8 +62,16 @@ impl WasmerEngine {
     #[must_use]
     pub fn new(config: &WasmerConfig) -> Self {
         let mut engine: wasmer::Engine = EngineBuilder::new(Cranelift::default()).engine().into();
-        engine.set_tunables(tunables::BigStack::default());
-        Self { engine, cache: Mutex::new(Cache::new(config.cache_entries.max(1))) }
+        let instances = config.instances.max(1);
+        engine.set_tunables(tunables::Pooling::new(instances));
+        let places = Arc::new(Places::new(instances));
+        Self { engine, places, cache: Mutex::new(Cache::new(config.cache_entries)) }
+    }
+
+    /// wasmer's own engine with the stack that guests need, for whoever runs other programs on it.
+    #[must_use]
+    pub fn shared(&self) -> wasmer::Engine {
+        self.engine.clone()
     }
 
     fn compile(&self, program: &[u8]) -> Result<Loaded, Error> {
@@ -68,7 +81,8 @@ impl WasmerEngine {
             .map_err(|_| host(format!("the compiler panicked on program {}", program.program())))?
             .map_err(|e| host("wasmer refuses an instrumented module").with_source(e))?;
         program.forget_bytes();
-        Ok(Loaded { template: Template::new(&self.engine, module, &program), program })
+        let template = Template::new(&self.engine, module, &program);
+        Ok(Loaded { template, program, places: Arc::clone(&self.places) })
     }
 }
 
@@ -96,6 +110,7 @@ impl Engine for WasmerEngine {
 struct Loaded {
     template: Template,
     program: Program,
+    places: Arc<Places>,
 }
 
 impl Module for Loaded {
@@ -112,7 +127,7 @@ impl Module for Loaded {
     }
 
     fn call(&self, call: Call<'_>, state: &mut dyn HostState) -> Result<Outcome, Error> {
-        abi::execute(&self.program, call, state, || Running::new(&self.template))
+        abi::execute(&self.program, call, state, || Running::new(&self.template, &self.places))
     }
 }
 

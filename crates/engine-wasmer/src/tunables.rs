@@ -1,6 +1,8 @@
-//! What wasmer allocates for an instance: as it does by default, but with a longer native stack.
+//! What wasmer allocates for an instance: as it does by default, but with a longer native stack, and with memories from
+//! a pool.
 
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 use wasmer::sys::vm::{
     MemoryError, MemoryStyle, TableStyle, VMConfig, VMMemory, VMMemoryDefinition, VMTable, VMTableDefinition,
@@ -10,20 +12,24 @@ use wasmer::{MemoryType, TableType};
 
 use w3bstream_engine::abi::MAX_STACK_SLOTS;
 
+use crate::memory::{Pool, Pooled};
+
 /// Bytes of the stack that guests run on. A slot of the injected count is 8 bytes; compiled frames also hold
 /// saved registers, spilled temporaries and padding. Pages are only backed once they are touched.
 pub const NATIVE_STACK_BYTES: usize = 16 * 8 * MAX_STACK_SLOTS as usize;
 
-/// wasmer's defaults with [`NATIVE_STACK_BYTES`].
-pub(crate) struct BigStack {
+/// wasmer's defaults with [`NATIVE_STACK_BYTES`] and a pool of memories.
+pub(crate) struct Pooling {
     base: BaseTunables,
     config: VMConfig,
+    pool: Arc<Pool>,
 }
 
-impl Default for BigStack {
-    fn default() -> Self {
+impl Pooling {
+    /// Keeps the memories of at most `instances` instances.
+    pub(crate) fn new(instances: usize) -> Self {
         let config = VMConfig { wasm_stack_size: Some(NATIVE_STACK_BYTES) };
-        Self { base: BaseTunables::new(), config }
+        Self { base: BaseTunables::new(), config, pool: Pool::new(instances) }
     }
 }
 
@@ -31,7 +37,7 @@ impl Default for BigStack {
     unsafe_code,
     reason = "two methods of the trait are unsafe; they are handed on to wasmer's own as they are"
 )]
-impl Tunables for BigStack {
+impl Tunables for Pooling {
     fn memory_style(&self, memory: &MemoryType) -> MemoryStyle {
         self.base.memory_style(memory)
     }
@@ -50,8 +56,14 @@ impl Tunables for BigStack {
         style: &MemoryStyle,
         place: NonNull<VMMemoryDefinition>,
     ) -> Result<VMMemory, MemoryError> {
-        // SAFETY: our caller's promise about `place` is the one that is asked of us.
-        unsafe { self.base.create_vm_memory(ty, style, place) }
+        if cfg!(not(target_os = "linux")) || ty.shared || !matches!(style, MemoryStyle::Static) {
+            // Elsewhere the system empties memory in other ways.
+            // SAFETY: our caller's promise about `place` is the one that is asked of us.
+            return unsafe { self.base.create_vm_memory(ty, style, place) };
+        }
+        // SAFETY: as above.
+        let memory = unsafe { Pooled::new(&self.pool, ty, place) }?;
+        Ok(VMMemory(Box::new(memory)))
     }
 
     fn create_host_table(&self, ty: &TableType, style: &TableStyle) -> Result<VMTable, String> {

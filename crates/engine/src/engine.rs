@@ -1,6 +1,6 @@
 //! The traits that an engine implements.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Debug};
 use std::sync::Arc;
 
@@ -49,6 +49,8 @@ pub struct Source<'a> {
     pub salt: Option<&'a [u8; 16]>,
     /// The time that the sender gave, in milliseconds since the epoch; 0 if it gave none.
     pub time: u64,
+    /// The time of the block that runs the call, in milliseconds since the epoch. All members of a subnet know it.
+    pub block_time: u64,
 }
 
 /// What a running guest may read of the project's state. Implemented by the pipeline. The key is the
@@ -156,6 +158,8 @@ pub struct Outcome {
     pub gas: u64,
     /// The guest's keys that it set. Empty if it failed.
     pub writes: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// The guest's keys that it removed; none is in `writes`. Empty if it failed.
+    pub removed: BTreeSet<Vec<u8>>,
     /// Side effects that it asked for, in order. Empty if it failed.
     pub outputs: Vec<Output>,
     /// What it logged, up to its limit, also if it failed.
@@ -171,6 +175,7 @@ pub trait Engine: Send + Sync + Debug {
     /// threads hand it to a blocking one.
     ///
     /// # Errors
+    /// [`crate::ErrorKind::Unsupported`] for a program of a kind that this engine does not run, such as a WASI program.
     /// [`crate::ErrorKind::BadProgram`] naming what is wrong with the module: no WebAssembly, a feature that is
     /// not admitted, no `memory` export, no `alloc` although an import needs it, an unknown import with the
     /// nearest known one. [`crate::ErrorKind::Host`] if the compiler fails on what it should take.
@@ -185,7 +190,7 @@ pub trait Module: Send + Sync + Debug {
     /// SHA-256 of the program as it runs.
     fn instrumented(&self) -> Digest;
 
-    /// The exported functions of type `fn(i32) -> i32`.
+    /// The exported functions that can be handlers: of type `fn(i32) -> i32`, or, in a WASI program, `fn()`.
     fn handlers(&self) -> Vec<String>;
 
     /// Runs a handler in a fresh instance. Blocks until it is done.

@@ -20,6 +20,7 @@ pub mod conformance;
 mod engine;
 mod error;
 pub mod instrument;
+pub mod tools;
 
 pub use engine::{Call, Engine, GuestError, HostState, LogLine, Module, Outcome, Source};
 pub use error::{Error, ErrorKind};

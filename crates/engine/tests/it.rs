@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use w3bstream_engine::Engine;
+use w3bstream_engine::conformance::agree::agree;
 use w3bstream_engine::conformance::broken::{Broken, Fault};
 use w3bstream_engine::conformance::compare::{Plan, compare};
 use w3bstream_engine::conformance::{PROPERTIES, run_all, second::Interpreter};
@@ -14,9 +15,12 @@ mod interpreter {
 }
 
 /// What finds each fault. A fault that more finds is fine; one that nothing finds is a hole in the kit.
-const FOUND_BY: [(Fault, &str); 6] = [
+const FOUND_BY: [(Fault, &str); 9] = [
     (Fault::GasOffByOne, "gas_is_exact"),
+    (Fault::OneCost, "multiplications_cost_one"),
     (Fault::RoundsFloats, "floats_are_exact"),
+    (Fault::OneRounding, "floats_are_exact"),
+    (Fault::OneOrder, "outputs_keep_their_order"),
     (Fault::LeaksFailedWrites, "trap_drops_writes_and_outputs_but_not_logs"),
     (Fault::RemembersWrites, "state_does_not_leak_between_calls"),
     (Fault::DropsLogs, "trap_drops_writes_and_outputs_but_not_logs"),
@@ -43,5 +47,18 @@ fn comparison_finds_broken_engines() {
         let broken: Arc<dyn Engine> = Arc::new(Broken::new(good.clone(), fault));
         let found = compare(&[good.clone(), broken], &plan).expect_err("a broken engine agrees");
         assert!(found.contains(" is not "), "{found}");
+    }
+}
+
+#[test]
+fn agreement_on_threads_finds_one_rounding_one_cost_and_one_order() {
+    let good: Arc<dyn Engine> = Arc::new(Interpreter::new());
+    let plan = Plan { seed: 0, programs: 18, blocks: 3, events: 2, gas: 60_000 };
+    let seen = agree(std::slice::from_ref(&good), &plan, &[1, 2, 8]).expect("an engine agrees with itself");
+    assert!(seen.programs >= 16 && seen.blocks >= 90 && seen.outputs > 0 && seen.writes > 0, "{seen:?}");
+    for fault in [Fault::OneRounding, Fault::OneCost, Fault::OneOrder] {
+        let broken: Arc<dyn Engine> = Arc::new(Broken::new(good.clone(), fault));
+        let found = agree(&[good.clone(), broken], &plan, &[2]).expect_err("a broken engine agrees");
+        assert!(found.contains("disagree") && found.contains(" is not "), "{fault:?}: {found}");
     }
 }

@@ -108,6 +108,7 @@ impl NodeBuilder {
                 self.config.consensus.kind
             ));
         }
+        wrong.extend(self.registry.without_engine(&self.config.engine.kind));
         for (i, chain) in self.config.chains.iter().enumerate() {
             if !self.registry.has_chain(&chain.kind) {
                 wrong.push(format!(
@@ -183,7 +184,7 @@ impl NodeBuilder {
             storage,
             journal: Arc::new(SqliteJournal::open(&self.paths.journal())?),
             vfs: Arc::new(LocalVfs::open(&w3bstream_vfs_local::Config::new(self.paths.vfs()))?),
-            engine: self.registry.engine()?,
+            engine: self.registry.engine(&self.config.engine)?,
             signer: self.wallet.clone() as Arc<dyn Signer>,
             node: node.clone(),
             consensus: self.registry.consensus().clone(),

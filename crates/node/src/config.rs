@@ -37,6 +37,8 @@ pub struct Config {
     pub admin: AdminSettings,
     /// The long-term record of device data.
     pub storage: StorageSettings,
+    /// What runs applets.
+    pub engine: EngineSettings,
     /// Consensus.
     pub consensus: ConsensusSettings,
     /// Chains on which projects settle, and of which they are told.
@@ -76,6 +78,23 @@ pub struct StorageSettings {
 impl Default for StorageSettings {
     fn default() -> Self {
         Self { kind: "sqlite".into(), settings: toml::Table::new() }
+    }
+}
+
+/// Which engine runs applets, and its own settings. All engines give the same outcomes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EngineSettings {
+    /// The registered name of the engine.
+    pub kind: String,
+    /// The engine's own settings, checked by it.
+    #[serde(flatten)]
+    pub settings: toml::Table,
+}
+
+impl Default for EngineSettings {
+    fn default() -> Self {
+        Self { kind: "wasmer".into(), settings: toml::Table::new() }
     }
 }
 

@@ -23,6 +23,7 @@ mod client;
 mod config;
 mod demo;
 mod endpoint_settings;
+mod engines;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -42,8 +43,8 @@ pub use builder::{Node, NodeBuilder, Running};
 pub use cli::main;
 pub use client::{Admin, Answer, Http, read_running};
 pub use config::{
-    AdminSettings, ChainSettings, Config, ConsensusSettings, ENV_PREFIX, GuestLimitsCaps, LimitSettings,
-    LogSettings, StorageSettings,
+    AdminSettings, ChainSettings, Config, ConsensusSettings, ENV_PREFIX, EngineSettings, GuestLimitsCaps,
+    LimitSettings, LogSettings, StorageSettings,
 };
 pub use endpoint_settings::{
     Anonymous, BrokerSettings, BrokerTells, CoapSettings, GrpcSettings, HttpSettings, LegacySettings,
@@ -52,5 +53,7 @@ pub use endpoint_settings::{
 pub use gate::{MqttUser, MqttUsers};
 pub use manifest_file::{AppletFile, Circuit, Loaded, ManifestFile, ProofFile, SettlementFile};
 pub use paths::Paths;
-pub use registry::{ChainContext, ChainFactory, ProverFactory, Registry, StorageContext, StorageFactory};
+pub use registry::{
+    ChainContext, ChainFactory, EngineFactory, ProverFactory, Registry, StorageContext, StorageFactory,
+};
 pub use setup::{Made, init, open_wallet};

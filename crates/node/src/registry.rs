@@ -10,11 +10,13 @@ use w3bstream_chain::Chain;
 use w3bstream_chain_evm::{EvmChain, EvmSettings};
 use w3bstream_consensus::{ConsensusFactory, Solo, factory};
 use w3bstream_engine::Engine;
-use w3bstream_engine_wasmer::{WasmerConfig, WasmerEngine};
 use w3bstream_pipeline::{NoProbe, Probe};
 use w3bstream_prover::Prover;
 use w3bstream_prover_groth16::{Config as Groth16Config, Groth16Prover};
 use w3bstream_storage::Storage;
+
+use crate::config::EngineSettings;
+use crate::engines;
 
 /// What a storage factory gets.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +46,9 @@ pub type ChainFactory = Arc<dyn Fn(ChainContext<'_>) -> anyhow::Result<Arc<dyn C
 /// Makes a proof system, for so many proofs at the same time.
 pub type ProverFactory = Arc<dyn Fn(usize) -> anyhow::Result<Arc<dyn Prover>> + Send + Sync>;
 
+/// Makes an engine from its own settings: `[engine]` of `node.toml` without `kind`. Unknown keys must be errors.
+pub type EngineFactory = Arc<dyn Fn(&toml::Table) -> anyhow::Result<Arc<dyn Engine>> + Send + Sync>;
+
 /// Backends by the names that settings and manifests use.
 #[derive(Clone)]
 pub struct Registry {
@@ -51,7 +56,7 @@ pub struct Registry {
     consensus: BTreeMap<String, Arc<dyn ConsensusFactory>>,
     chains: BTreeMap<String, ChainFactory>,
     provers: Vec<ProverFactory>,
-    engine: Arc<dyn Fn() -> anyhow::Result<Arc<dyn Engine>> + Send + Sync>,
+    engines: BTreeMap<String, EngineFactory>,
     probe: Arc<dyn Probe>,
 }
 
@@ -60,6 +65,7 @@ impl fmt::Debug for Registry {
         f.debug_struct("Registry")
             .field("storage", &self.storage.keys().collect::<Vec<_>>())
             .field("consensus", &self.consensus.keys().collect::<Vec<_>>())
+            .field("engines", &self.engines.keys().collect::<Vec<_>>())
             .finish_non_exhaustive()
     }
 }
@@ -73,7 +79,7 @@ impl Registry {
             consensus: BTreeMap::new(),
             chains: BTreeMap::new(),
             provers: Vec::new(),
-            engine: Arc::new(|| Ok(Arc::new(WasmerEngine::new(&WasmerConfig::default())))),
+            engines: engines::stock(),
             probe: Arc::new(NoProbe),
         };
         empty
@@ -125,13 +131,14 @@ impl Registry {
         self
     }
 
-    /// Replaces the engine.
+    /// Adds an engine, or replaces one.
     #[must_use]
     pub fn with_engine(
         mut self,
-        make: impl Fn() -> anyhow::Result<Arc<dyn Engine>> + Send + Sync + 'static,
+        name: &str,
+        make: impl Fn(&toml::Table) -> anyhow::Result<Arc<dyn Engine>> + Send + Sync + 'static,
     ) -> Self {
-        self.engine = Arc::new(make);
+        self.engines.insert(name.to_owned(), Arc::new(make));
         self
     }
 
@@ -180,8 +187,21 @@ impl Registry {
         &self.consensus
     }
 
-    pub(crate) fn engine(&self) -> anyhow::Result<Arc<dyn Engine>> {
-        (self.engine)()
+    pub(crate) fn engine(&self, settings: &EngineSettings) -> anyhow::Result<Arc<dyn Engine>> {
+        match self.engines.get(&settings.kind) {
+            Some(make) => make(&settings.settings),
+            None => bail!(self.without_engine(&settings.kind).unwrap_or_default()),
+        }
+    }
+
+    /// Why there is no such engine, if there is none.
+    pub(crate) fn without_engine(&self, kind: &str) -> Option<String> {
+        let known: Vec<&str> = self.engines.keys().map(String::as_str).collect();
+        let why = || {
+            let (known, hint) = (known.join(", "), engines::hint(kind));
+            format!("engine.kind is {kind:?}, but this node has only: {known}{hint}")
+        };
+        (!known.contains(&kind)).then(why)
     }
 
     pub(crate) fn probe(&self) -> Arc<dyn Probe> {

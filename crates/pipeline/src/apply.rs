@@ -330,6 +330,7 @@ impl Work<'_> {
                 device: device.as_ref(),
                 salt: record.salt(),
                 time: record.time().0,
+                block_time: self.base.time.0,
             },
             env: &manifest.env,
             settlements: &manifest.settlements,
@@ -371,6 +372,8 @@ impl Work<'_> {
         self.outputs.extend(outcome.outputs);
         let keyed = outcome.writes.into_iter().map(|(k, v)| (key::guest(&applet.name, &[], &k), Some(v)));
         self.writes.extend(keyed);
+        let removed = outcome.removed.into_iter().map(|k| (key::guest(&applet.name, &[], &k), None));
+        self.writes.extend(removed);
         let logs = outcome.logs.into_iter().map(|line| (applet.name.clone(), record.id(), line));
         self.logs.extend(logs);
         Ok(())

@@ -84,6 +84,7 @@ impl Module for NativeModule {
             result: Ok(i32::from(before)),
             gas: 10,
             writes: BTreeMap::from([(b"count".to_vec(), vec![before.wrapping_add(1)])]),
+            removed: std::collections::BTreeSet::new(),
             outputs: vec![Output {
                 kind: OutputKind::Mqtt,
                 chain_id: 0,

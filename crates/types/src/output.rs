@@ -25,6 +25,8 @@ pub enum OutputKind {
     /// A transaction to send: target is the account or contract, data a canonical
     /// [`TransactionRequest`](crate::TransactionRequest).
     Transaction = 7,
+    /// What a WASI program wrote to standard output: target is the handler's name, data the bytes.
+    Answer = 8,
 }
 
 impl OutputKind {
@@ -37,6 +39,7 @@ impl OutputKind {
             Self::Metric,
             Self::Settlement,
             Self::Transaction,
+            Self::Answer,
         ]
         .into_iter()
         .find(|k| *k as u64 == v)

@@ -1,6 +1,6 @@
 //! One call, from its limits to its outcome.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::{Context, Program, Stop, scope};
@@ -10,7 +10,7 @@ use crate::{Call, Error, ErrorKind, GuestError, HostState, Outcome};
 /// Most stack slots that a call gets, whatever its limits say: engines provide native stack for so many.
 pub const MAX_STACK_SLOTS: u64 = 256 * 1024;
 /// Most elements that a call's tables get, whatever its limits say.
-const MAX_TABLE_ELEMENTS: u64 = 10_000_000;
+pub const MAX_TABLE_ELEMENTS: u64 = 10_000_000;
 /// Pages of a 32-bit memory.
 const MAX_PAGES: u64 = 65_536;
 
@@ -159,7 +159,8 @@ fn conclude(mut context: Context<'_>, result: Result<i32, Stopped>, left: &Left)
         (_, Ok(value)) => {
             let gas = limit.saturating_sub(left.gas.max(0).cast_unsigned());
             let Context { writes, outputs, logs, .. } = context;
-            return Ok(Outcome { result: Ok(value), gas, writes, outputs, logs });
+            let removed = BTreeSet::new();
+            return Ok(Outcome { result: Ok(value), gas, writes, removed, outputs, logs });
         }
     };
     let gas = if error == GuestError::OutOfGas {
@@ -171,5 +172,6 @@ fn conclude(mut context: Context<'_>, result: Result<i32, Stopped>, left: &Left)
 }
 
 fn failed(error: GuestError, gas: u64) -> Outcome {
-    Outcome { result: Err(error), gas, writes: BTreeMap::new(), outputs: vec![], logs: vec![] }
+    let (writes, removed) = (BTreeMap::new(), BTreeSet::new());
+    Outcome { result: Err(error), gas, writes, removed, outputs: vec![], logs: vec![] }
 }

@@ -39,10 +39,10 @@ mod system;
 mod wasi;
 mod ws;
 
-pub use call::{MAX_STACK_SLOTS, Machine, Stopped, execute};
+pub use call::{MAX_STACK_SLOTS, MAX_TABLE_ELEMENTS, Machine, Stopped, execute};
 pub use context::LOG_TRUNCATED;
 pub use functions::HostFunction;
-pub use program::Program;
+pub use program::{Program, is_wasi};
 
 use crate::{Error, GuestError};
 use context::Context;

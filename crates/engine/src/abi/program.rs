@@ -8,6 +8,29 @@ use super::HostFunction;
 use crate::instrument::{Bounds, Instrumented, Signature, ValueType, instrument};
 use crate::{Error, ErrorKind};
 
+/// Whether a module is a WASI program and no applet: it imports nothing but WASI, exports no handler `fn(i32) -> i32`,
+/// and exports `_start` (a command), or imports something and exports another function without parameters and results
+/// (a reactor's handler).
+#[must_use]
+pub fn is_wasi(module: &Instrumented) -> bool {
+    let pure = module.imports.iter().all(|i| i.module == WASI);
+    let applet = |(name, ty): &(String, Signature)| {
+        ty.params == [ValueType::I32]
+            && ty.results == [ValueType::I32]
+            && !ALLOCATORS.contains(&name.as_str())
+    };
+    let nullary = |ty: &Signature| ty.params.is_empty() && ty.results.is_empty();
+    let handler = |(name, ty): &(String, Signature)| {
+        nullary(ty) && (name == "_start" || (!module.imports.is_empty() && name != "_initialize"))
+    };
+    pure && module.functions.iter().any(handler) && !module.functions.iter().any(applet)
+}
+
+/// The module whose functions are WASI preview 1.
+const WASI: &str = "wasi_snapshot_preview1";
+/// Exports that give memory to the host, by preference.
+const ALLOCATORS: [&str; 2] = ["alloc", "malloc"];
+
 /// A program after instrumentation, with its imports resolved and its exports checked.
 #[derive(Debug)]
 pub struct Program {
@@ -22,6 +45,7 @@ impl Program {
     /// Instruments and checks a module.
     ///
     /// # Errors
+    /// [`ErrorKind::Unsupported`] for a [WASI program](is_wasi).
     /// [`ErrorKind::BadProgram`] naming what is wrong: what [`instrument`] does not admit, no `memory`
     /// export, an unknown import with the nearest known one, an import with a wrong type, or no `alloc` although it
     /// imports a function that needs it.
@@ -33,11 +57,16 @@ impl Program {
         }
         let functions =
             instrumented.imports.iter().map(HostFunction::resolve).collect::<Result<Vec<_>, _>>()?;
+        if is_wasi(&instrumented) {
+            let what = "is a WASI program, since its handlers take nothing and give nothing; only nodes with the \
+                        engine `wasmer` run those (engine-wasix); an applet's handlers are `fn(i32) -> i32`";
+            return Err(Error::new(ErrorKind::Unsupported, what));
+        }
         let unary = Signature { params: vec![ValueType::I32], results: vec![ValueType::I32] };
         let nullary = Signature { params: vec![], results: vec![] };
         let exports =
             |name: &str, ty: &Signature| instrumented.functions.iter().any(|(n, t)| n == name && t == ty);
-        let alloc = ["alloc", "malloc"].into_iter().find(|name| exports(name, &unary));
+        let alloc = ALLOCATORS.into_iter().find(|name| exports(name, &unary));
         if alloc.is_none()
             && let Some(needs) = functions.iter().find(|f| f.allocates())
         {

@@ -14,8 +14,14 @@ use crate::{Call, Engine, Error, HostState, Module, Outcome};
 pub enum Fault {
     /// Says that a call used one unit of gas more than it did.
     GasOffByOne,
+    /// Charges one unit too much for each `i32.mul` and for nothing else.
+    OneCost,
     /// Computes `f64.add` and `f64.div` in single precision.
     RoundsFloats,
+    /// Rounds the square root of a 64-bit float to single precision, and nothing else.
+    OneRounding,
+    /// Gives a call's last two outputs in the wrong order.
+    OneOrder,
     /// Keeps something of a failed call's writes.
     LeaksFailedWrites,
     /// Shows a call what the call before has written, though nobody has stored it.
@@ -28,9 +34,12 @@ pub enum Fault {
 
 impl Fault {
     /// All faults.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::GasOffByOne,
+        Self::OneCost,
         Self::RoundsFloats,
+        Self::OneRounding,
+        Self::OneOrder,
         Self::LeaksFailedWrites,
         Self::RemembersWrites,
         Self::DropsLogs,
@@ -61,8 +70,8 @@ impl Engine for Broken {
     fn load(&self, program: &[u8]) -> Result<Arc<dyn Module>, Error> {
         let mut good = self.good.load(program)?;
         let digests = (good.program(), good.instrumented());
-        if self.fault == Fault::RoundsFloats {
-            good = self.good.load(&round(program))?;
+        if matches!(self.fault, Fault::OneCost | Fault::RoundsFloats | Fault::OneRounding) {
+            good = self.good.load(&rewritten(program, self.fault))?;
         }
         Ok(Arc::new(BrokenModule { good, digests, fault: self.fault, last: Mutex::default() }))
     }
@@ -106,6 +115,10 @@ impl Module for BrokenModule {
                 outcome.writes.insert(b"leaked".to_vec(), vec![]);
             }
             Fault::DropsLogs if outcome.result.is_err() => outcome.logs.clear(),
+            Fault::OneOrder => {
+                let before_last = outcome.outputs.len().saturating_sub(2);
+                outcome.outputs.get_mut(before_last..).into_iter().for_each(<[_]>::reverse);
+            }
             Fault::RemembersWrites => lock().clone_from(&outcome.writes),
             _ => {}
         }
@@ -127,11 +140,11 @@ impl HostState for Remembered<'_> {
     }
 }
 
-/// The program with single precision behind some operations; the program itself if it cannot be rewritten.
-fn round(program: &[u8]) -> Vec<u8> {
-    struct Rounding;
+/// The program with what a fault puts behind some operations; the program itself if it cannot be rewritten.
+fn rewritten(program: &[u8], fault: Fault) -> Vec<u8> {
+    struct Behind(Fault);
 
-    impl Reencode for Rounding {
+    impl Reencode for Behind {
         type Error = std::convert::Infallible;
 
         fn parse_function_body(
@@ -143,9 +156,15 @@ fn round(program: &[u8]) -> Vec<u8> {
             let mut reader = body.get_operators_reader()?;
             while !reader.eof() {
                 let operator = reader.read()?;
-                let rounds = matches!(operator, Operator::F64Add | Operator::F64Div);
+                let rounds = match self.0 {
+                    Fault::OneRounding => matches!(operator, Operator::F64Sqrt),
+                    _ => matches!(operator, Operator::F64Add | Operator::F64Div),
+                };
+                let costs = self.0 == Fault::OneCost && matches!(operator, Operator::I32Mul);
                 function.instruction(&self.instruction(operator)?);
-                if rounds {
+                if costs {
+                    function.instructions().nop();
+                } else if rounds && self.0 != Fault::OneCost {
                     function.instructions().f32_demote_f64().f64_promote_f32();
                 }
             }
@@ -155,6 +174,7 @@ fn round(program: &[u8]) -> Vec<u8> {
     }
 
     let mut module = wasm_encoder::Module::new();
-    let parsed = utils::parse_core_module(&mut Rounding, &mut module, wasmparser::Parser::new(0), program);
+    let parsed =
+        utils::parse_core_module(&mut Behind(fault), &mut module, wasmparser::Parser::new(0), program);
     if parsed.is_ok() { module.finish() } else { program.to_vec() }
 }

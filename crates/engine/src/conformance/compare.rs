@@ -77,7 +77,7 @@ pub fn compare(engines: &[Arc<dyn Engine>], plan: &Plan) -> Result<Seen, String>
         let mut states = vec![MemoryState::default(); modules.len()];
         for block in 0..plan.blocks {
             seen.blocks += 1;
-            run_block(&modules, &mut states, (seed, block), plan, &mut seen)?;
+            run_block(&modules, &mut states, (seed, 0, block), plan, &mut seen)?;
         }
     }
     Ok(seen)
@@ -91,14 +91,38 @@ fn same_digests(seed: u64, modules: &[Arc<dyn Module>]) -> Result<(), String> {
     Ok(())
 }
 
-fn run_block(
-    modules: &[Arc<dyn Module>],
-    states: &mut [MemoryState],
-    (seed, block): (u64, usize),
+/// Where a block stands: the program's seed, a partition of its state, the block's number.
+pub(super) type Place = (u64, u64, usize);
+
+/// An event of a generated block.
+pub(super) struct Event {
+    handler: String,
+    payload: Vec<u8>,
+    rid: i32,
+}
+
+/// The events of a block: the same for every engine.
+pub(super) fn events(place: Place, plan: &Plan, handlers: &[String]) -> Result<Vec<Event>, String> {
+    let (seed, partition, block) = place;
+    let mut dice = Dice::new(seed << 32 | partition << 24 | block as u64);
+    let handlers: Vec<&String> = handlers.iter().filter(|h| h.starts_with('h')).collect();
+    let mut event = || -> Result<Event, String> {
+        let len = dice.below(100);
+        let payload = dice.bytes(len);
+        let rid = 1 + i32::try_from(dice.below(65_536) * (1 + dice.below(30_000))).unwrap_or(1);
+        let handler = handlers.get(dice.below(handlers.len())).ok_or("a generated program has no handler")?;
+        Ok(Event { handler: (*handler).clone(), payload, rid })
+    };
+    (0..plan.events).map(|_| event()).collect()
+}
+
+/// Calls a module with an event and stores what it writes.
+pub(super) fn apply(
+    module: &dyn Module,
+    state: &mut MemoryState,
+    event: &Event,
     plan: &Plan,
-    seen: &mut Seen,
-) -> Result<(), String> {
-    let mut dice = Dice::new(seed << 32 | block as u64);
+) -> Result<Outcome, String> {
     let event_type: EventType = "reading".parse().map_err(|e| format!("{e}"))?;
     let limits = GuestLimits {
         gas: plan.gas,
@@ -106,51 +130,74 @@ fn run_block(
         table_elements: 2_000,
         ..GuestLimits::default()
     };
-    for event in 0..plan.events {
-        let handlers = modules.first().map(|m| m.handlers()).unwrap_or_default();
-        let handlers: Vec<&String> = handlers.iter().filter(|h| h.starts_with('h')).collect();
-        let len = dice.below(100);
-        let payload = dice.bytes(len);
-        let rid = 1 + i32::try_from(dice.below(65_536) * (1 + dice.below(30_000))).unwrap_or(1);
-        let handler = handlers.get(dice.below(handlers.len())).ok_or("a generated program has no handler")?;
+    let call = Call {
+        handler: &event.handler,
+        event_type: &event_type,
+        payload: &event.payload,
+        rid: event.rid,
+        env: &[],
+        source: Source::default(),
+        settlements: &[],
+        chains: &[],
+        triggers: &[],
+        id: w3bstream_types::Digest::ZERO,
+        limits: &limits,
+    };
+    let outcome = module.call(call, state).map_err(|e| format!("no outcome: {e}"))?;
+    state.0.extend(outcome.writes.clone());
+    Ok(outcome)
+}
+
+fn run_block(
+    modules: &[Arc<dyn Module>],
+    states: &mut [MemoryState],
+    place: Place,
+    plan: &Plan,
+    seen: &mut Seen,
+) -> Result<(), String> {
+    let handlers = modules.first().map(|m| m.handlers()).unwrap_or_default();
+    let (seed, _, block) = place;
+    for (number, event) in events(place, plan, &handlers)?.iter().enumerate() {
+        let at = || format!("program {seed}, block {block}, event {number}");
         let mut outcomes = vec![];
         for (module, state) in modules.iter().zip(states.iter_mut()) {
-            let call = Call {
-                handler,
-                event_type: &event_type,
-                payload: &payload,
-                rid,
-                env: &[],
-                source: Source::default(),
-                settlements: &[],
-                chains: &[],
-                triggers: &[],
-                id: w3bstream_types::Digest::ZERO,
-                limits: &limits,
-            };
-            let outcome = module
-                .call(call, state)
-                .map_err(|e| format!("program {seed}, block {block}, event {event}: no outcome: {e}"))?;
-            state.0.extend(outcome.writes.clone());
+            let outcome = apply(&**module, state, event, plan).map_err(|e| format!("{}: {e}", at()))?;
             outcomes.push(outcome);
         }
         if let Some(pair) = outcomes.windows(2).find(|pair| pair[0] != pair[1]) {
             let (a, b) = (&pair[0], &pair[1]);
-            return Err(format!("program {seed}, block {block}, event {event}: {a:?} is not {b:?}"));
+            return Err(format!("{}: {a:?} is not {b:?}", at()));
         }
-        outcomes.first().into_iter().for_each(|outcome| count(seen, outcome));
+        outcomes.first().into_iter().for_each(|outcome| seen.count(outcome));
     }
     Ok(())
 }
 
-fn count(seen: &mut Seen, outcome: &Outcome) {
-    match outcome.result {
-        Ok(_) => seen.returned += 1,
-        Err(GuestError::Trap) => seen.trapped += 1,
-        Err(GuestError::OutOfGas) => seen.out_of_gas += 1,
-        Err(GuestError::StackOverflow) => seen.overflowed += 1,
-        Err(_) => seen.other += 1,
+impl Seen {
+    /// Counts an outcome.
+    pub(super) fn count(&mut self, outcome: &Outcome) {
+        match outcome.result {
+            Ok(_) => self.returned += 1,
+            Err(GuestError::Trap) => self.trapped += 1,
+            Err(GuestError::OutOfGas) => self.out_of_gas += 1,
+            Err(GuestError::StackOverflow) => self.overflowed += 1,
+            Err(_) => self.other += 1,
+        }
+        self.writes += outcome.writes.len();
+        self.outputs += outcome.outputs.len();
     }
-    seen.writes += outcome.writes.len();
-    seen.outputs += outcome.outputs.len();
+
+    /// Adds what was seen elsewhere.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.programs += other.programs;
+        self.refused += other.refused;
+        self.blocks += other.blocks;
+        self.returned += other.returned;
+        self.trapped += other.trapped;
+        self.out_of_gas += other.out_of_gas;
+        self.overflowed += other.overflowed;
+        self.other += other.other;
+        self.writes += other.writes;
+        self.outputs += other.outputs;
+    }
 }

@@ -125,6 +125,30 @@ pub(super) fn nans_are_canonical(engine: &Arc<dyn Engine>) -> Checked {
     same("moved NaNs", kept.as_slice(), &[plain | 1 << 63, plain, plain])
 }
 
+pub(super) fn outputs_keep_their_order(engine: &Arc<dyn Engine>) -> Checked {
+    let send =
+        |at: u32| format!("(drop (call $mqtt (i32.const 8) (i32.const 3) (i32.const {at}) (i32.const 1)))");
+    let fields = [
+        r#"(data (i32.const 100) "abc")"#,
+        &handler("h", &format!("{}{}{}(i32.const 0)", send(102), send(100), send(101))),
+    ];
+    let outcome = Rig::new(engine, &fields.concat())?.returns("h", 0)?;
+    let got: Vec<&[u8]> = outcome.outputs.iter().map(|o| o.data.as_slice()).collect();
+    same("outputs", got.as_slice(), &[&b"c"[..], b"a", b"b"])
+}
+
+/// Each operation's own price, where [`gas_is_exact`] has others beside it.
+pub(super) fn multiplications_cost_one(engine: &Arc<dyn Engine>) -> Checked {
+    let fields = [
+        r#"(memory (export "memory") 1)"#,
+        &handler("without", "(i32.const 1)"),
+        &handler("with", "(i32.mul (i32.const 1) (i32.const 1))"),
+    ];
+    let mut rig = Rig::bare(engine, &fields.concat())?;
+    let gas = rig.returns("with", 1)?.gas - rig.returns("without", 1)?.gas;
+    same("gas of a multiplication with one more operand", &gas, &2)
+}
+
 pub(super) fn globals_and_memory_do_not_survive(engine: &Arc<dyn Engine>) -> Checked {
     let fields = [
         "(global $g (mut i32) (i32.const 1)) (table $t 1 funcref)",

@@ -49,15 +49,34 @@ impl Dice {
     }
 }
 
-/// The program of a seed. Two of three are arbitrary modules.
+/// A kind of program.
+struct Kind {
+    /// How many of [`SHARES`] seeds give one.
+    share: u64,
+    make: fn(&mut Dice) -> Result<Vec<u8>, String>,
+}
+
+/// All kinds. A new one takes its share from the last.
+const KINDS: [Kind; 4] = [
+    Kind { share: 1, make: |dice| module(&floats(dice)) },
+    Kind { share: 1, make: |dice| module(&key_values(dice)) },
+    Kind { share: 1, make: |dice| module(&mixed(dice)) },
+    Kind { share: 6, make: arbitrary },
+];
+
+/// Seeds after which the kinds come round again.
+const SHARES: u64 = 9;
+
+/// The program of a seed.
 pub(super) fn program(seed: u64) -> Result<Vec<u8>, String> {
-    let mut dice = Dice::new(seed);
-    match seed % 9 {
-        0 => module(&floats(&mut dice)),
-        1 => module(&key_values(&mut dice)),
-        2 => module(&mixed(&mut dice)),
-        _ => arbitrary(&mut dice),
+    let mut turn = seed % SHARES;
+    for kind in KINDS {
+        match turn.checked_sub(kind.share) {
+            Some(rest) => turn = rest,
+            None => return (kind.make)(&mut Dice::new(seed)),
+        }
     }
+    Err(format!("the shares of all kinds are fewer than {SHARES}"))
 }
 
 /// Arithmetic over numbers of all kinds, whose bits are written to the state.

@@ -215,3 +215,68 @@ pub(super) fn host_functions_are_paid_by_length(engine: &Arc<dyn Engine>) -> Che
     }
     Ok(())
 }
+
+/// What hits each limit, and what comes of it; `None` is an end that is no failure.
+const EXCESSES: [(&str, &str, Option<GuestError>); 9] = [
+    ("gas", "(loop $l (br $l)) (i32.const 0)", Some(GuestError::OutOfGas)),
+    ("stack", "(call $deeper (i32.const 0))", Some(GuestError::StackOverflow)),
+    ("pages", "(loop $l (br_if $l (i32.ge_s (memory.grow (i32.const 1)) (i32.const 0)))) (i32.const 0)", None),
+    (
+        "tables",
+        "(loop $l (br_if $l (i32.ge_s (table.grow $t (ref.null func) (i32.const 7)) (i32.const 0)))) (i32.const 0)",
+        None,
+    ),
+    ("host_calls", "(loop $l (drop (call $seed)) (br $l)) (i32.const 0)", Some(GuestError::HostCallLimit)),
+    (
+        "outputs",
+        "(loop $l (drop (call $mqtt (i32.const 8) (i32.const 3) (i32.const 0) (i32.const 9000))) (br $l)) (i32.const 0)",
+        Some(GuestError::OutputLimit),
+    ),
+    (
+        "keys",
+        "(loop $l (drop (call $set_db (i32.const 8) (i32.const 3) (i32.const 0) (i32.const 60000))) (br $l)) (i32.const 0)",
+        Some(GuestError::KvLimit),
+    ),
+    (
+        "resources",
+        "(loop $l (drop (call $set_data (i32.const 1) (i32.const 0) (i32.const 60000))) (br $l)) (i32.const 0)",
+        Some(GuestError::KvLimit),
+    ),
+    (
+        "logs",
+        "(loop $l (drop (call $log (i32.const 4) (i32.const 0) (i32.const 60000)))
+           (br_if $l (i32.lt_u (local.tee $a (i32.add (local.get $a) (i32.const 1))) (i32.const 50)))) (i32.const 0)",
+        None,
+    ),
+];
+
+pub(super) fn excesses_leave_the_next_calls_alone(engine: &Arc<dyn Engine>) -> Checked {
+    let well = "(drop (memory.grow (i32.const 1))) (drop (table.grow $t (ref.null func) (i32.const 5)))
+        (drop (call $log (i32.const 4) (i32.const 8) (i32.const 3)))
+        (drop (call $mqtt (i32.const 8) (i32.const 3) (i32.const 8) (i32.const 3)))
+        (drop (call $set_db (i32.const 8) (i32.const 3) (i32.const 8) (i32.const 3)))
+        (i32.add (memory.size) (table.size $t))";
+    let table = "(table $t 2 funcref)";
+    let excesses: String = EXCESSES.iter().map(|(name, body, _)| handler(name, body)).collect();
+    let deeper =
+        "(func $deeper (param i32) (result i32) (i32.add (i32.const 1) (call $deeper (local.get 0))))";
+    let mut bad = Rig::new(engine, &format!("{table} {deeper} {excesses} {}", handler("well", well)))?;
+    let mut other = Rig::new(engine, &format!("{table} {}", handler("well", well)))?;
+    for rig in [&mut bad, &mut other] {
+        rig.limits.table_elements = 1_000;
+        rig.limits.memory_bytes = 4 << 20;
+    }
+    let (of_bad, of_other) = (bad.returns("well", 9)?, other.returns("well", 9)?);
+    for (name, _, error) in EXCESSES {
+        let outcome = match error {
+            Some(error) => bad.fails(name, error)?,
+            None => bad.returns(name, 0)?,
+        };
+        let logged: usize = outcome.logs.iter().map(|l| l.text.len()).sum();
+        let most = usize::try_from(bad.limits.log_bytes).unwrap_or(usize::MAX) + LOG_TRUNCATED.len();
+        ensure(logged <= most, || format!("{name} logged {logged} bytes"))?;
+        same(&format!("the same program's next call after {name}"), &bad.call("well")?, &of_bad)?;
+        same(&format!("another program's next call after {name}"), &other.call("well")?, &of_other)?;
+    }
+    Ok(())
+}

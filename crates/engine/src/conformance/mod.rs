@@ -2,16 +2,19 @@
 //!
 //! [`PROPERTIES`] are named functions, one property each; [`run_all`] runs them and names those that an engine
 //! violates; [`engine_conformance!`](crate::engine_conformance) makes a `#[test]` of each. [`compare`] runs generated
-//! programs on two engines and finds what they disagree on. [`second`] is an engine to compare with, and
+//! programs on engines side by side and finds what they disagree on; [`agree`] runs many, on several threads, and
+//! compares roots. [`native`] is for engines that compile: stack, leaks, threads. [`second`] is an engine to compare with, and
 //! [`broken`] holds engines that the kit must find out: whoever changes the kit can see that it still does.
 
 mod abi;
+pub mod agree;
 pub mod broken;
 pub mod compare;
 mod exact;
 mod generate;
 mod hostile;
 mod limits;
+pub mod native;
 mod program;
 mod rig;
 pub mod second;
@@ -113,13 +116,17 @@ properties! {
     limits::logs_are_cut,
     limits::bulk_operations_are_paid_by_length,
     limits::host_functions_are_paid_by_length,
+    limits::excesses_leave_the_next_calls_alone,
     program::bad_programs_are_named,
     program::handlers_are_those_of_the_right_type,
     program::start_and_initialize_run_first,
     program::digests_are_of_program_and_instrumented_module,
+    program::wasi_programs_run_or_are_unsupported,
     exact::gas_is_exact,
     exact::floats_are_exact,
     exact::nans_are_canonical,
+    exact::outputs_keep_their_order,
+    exact::multiplications_cost_one,
     exact::globals_and_memory_do_not_survive,
     exact::state_does_not_leak_between_calls,
     exact::calls_are_repeatable,

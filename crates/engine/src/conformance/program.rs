@@ -130,3 +130,21 @@ pub(super) fn digests_are_of_program_and_instrumented_module(engine: &Arc<dyn En
     }
     Ok(())
 }
+
+pub(super) fn wasi_programs_run_or_are_unsupported(engine: &Arc<dyn Engine>) -> Checked {
+    let exit = r#"(import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))"#;
+    for (fields, handler) in [
+        (format!(r#"{exit} {MEMORY} (func (export "_start"))"#), "_start"),
+        (format!(r#"{exit} {MEMORY} (func (export "_initialize")) (func (export "reading"))"#), "reading"),
+    ] {
+        match engine.load(&module(&fields)?) {
+            Ok(module) => same("handlers of a WASI program", &module.handlers(), &vec![handler.to_owned()])?,
+            Err(e) => same("why a WASI program is refused", &e.kind(), &ErrorKind::Unsupported)?,
+        }
+    }
+    // Whoever has a handler of applets is one, whatever else it exports.
+    let applet =
+        format!(r#"{exit} {MEMORY} (func (export "_start")) {}"#, super::rig::handler("h", "(i32.const 1)"));
+    let applet = engine.load(&module(&applet)?).map_err(|e| format!("an applet with _start: {e}"))?;
+    same("handlers of an applet with _start", &applet.handlers(), &vec!["h".to_owned()])
+}

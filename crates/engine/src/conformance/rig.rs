@@ -176,6 +176,7 @@ impl Rig {
                 device: Some(device),
                 salt: Some(&[9; 16]),
                 time: 258,
+                block_time: 0,
             }),
             settlements: &self.settlements,
             chains: &self.chains,

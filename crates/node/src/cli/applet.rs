@@ -10,7 +10,7 @@ use w3bstream_engine::{Call, HostState, Outcome, Source};
 use w3bstream_types::{EventType, GuestLimits};
 
 use super::{print, print_value, read_data};
-use crate::Registry;
+use crate::{EngineSettings, Registry};
 
 #[derive(Debug, ClapSubcommand)]
 pub(crate) enum Command {
@@ -56,7 +56,8 @@ impl HostState for Memory {
 pub(crate) fn run(registry: &Registry, command: &Command, json: bool) -> anyhow::Result<()> {
     let Command::Run { file, handler, input, event_type, env, kv, gas } = command;
     let program = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let module = registry.engine()?.load(&program).with_context(|| file.display().to_string())?;
+    let engine = registry.engine(&EngineSettings::default())?;
+    let module = engine.load(&program).with_context(|| file.display().to_string())?;
     let mut limits = GuestLimits::default();
     limits.gas = gas.unwrap_or(limits.gas);
     let mut env = env.clone();
@@ -99,6 +100,7 @@ fn show(outcome: &Outcome, micros: u128, json: bool) {
             "code": outcome.result.ok(), "error": outcome.result.err().map(|e| e.code()),
             "gas": outcome.gas, "microseconds": u64::try_from(micros).unwrap_or(u64::MAX),
             "outputs": outputs.collect::<Vec<_>>(),
+            "removed": outcome.removed.iter().map(|k| text(k)).collect::<Vec<_>>(),
             "writes": outcome.writes.iter().map(|(k, v)| (text(k), text(v))).collect::<BTreeMap<_, _>>(),
             "logs": outcome.logs.iter().map(|l| l.text.clone()).collect::<Vec<_>>(),
         }));
@@ -114,6 +116,9 @@ fn show(outcome: &Outcome, micros: u128, json: bool) {
     }
     for (key, value) in &outcome.writes {
         print(format!("write   {} = {}", text(key), text(value)));
+    }
+    for key in &outcome.removed {
+        print(format!("remove  {}", text(key)));
     }
     for o in &outcome.outputs {
         print(format!("output  {:?} {} {}", o.kind, text(&o.target), text(&o.data)));

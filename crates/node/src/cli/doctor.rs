@@ -28,6 +28,8 @@ pub(crate) async fn run(registry: &Registry, at: &Where, json: bool) -> anyhow::
             "storage",
             if known { Ok(kind.clone()) } else { Err(format!("{kind:?} is not a backend of this node")) },
         );
+        let kind = &config.engine.kind;
+        note("engine", registry.without_engine(kind).map_or_else(|| Ok(kind.clone()), Err));
     }
     match read_running(&at.paths()) {
         Err(_) => {

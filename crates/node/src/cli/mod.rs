@@ -9,6 +9,7 @@ mod mqtt;
 mod project;
 mod receipt;
 mod transaction;
+mod wasi;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -111,6 +112,9 @@ enum Command {
     /// A module alone.
     #[command(subcommand)]
     Applet(applet::Command),
+    /// A WASI program alone, as any WASI runtime runs it.
+    #[command(subcommand)]
+    Wasi(wasi::Command),
     /// The node's settings.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -206,7 +210,7 @@ enum ConfigCommand {
 
 /// Runs the program: parses the command line, does what it says, prints one line for an error.
 ///
-/// Exit codes: 0 done, 1 failed, 2 wrong usage.
+/// Exit codes: 0 done, 1 failed, 2 wrong usage; `wasi run` passes on its program's.
 #[must_use]
 pub fn main(registry: Registry) -> ExitCode {
     let cli = Cli::parse();
@@ -214,6 +218,9 @@ pub fn main(registry: Registry) -> ExitCode {
         Ok(runtime) => runtime,
         Err(e) => return failed(&anyhow::anyhow!("cannot start: {e}"), cli.json),
     };
+    if let Command::Wasi(command) = &cli.command {
+        return wasi::run(command, runtime.handle()).unwrap_or_else(|e| failed(&e, cli.json));
+    }
     match runtime.block_on(dispatch(registry, cli.command, cli.json)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => failed(&e, cli.json),
@@ -253,6 +260,8 @@ async fn dispatch(registry: Registry, command: Command, json: bool) -> anyhow::R
         Command::Transaction(command) => transaction::run(command, json).await,
         Command::Mqtt(command) => mqtt::run(command, json),
         Command::Applet(command) => applet::run(&registry, &command, json),
+        // Its program's exit code is this process's.
+        Command::Wasi(_) => Ok(()),
         Command::Config(command) => config(&command),
         Command::Doctor(at) => doctor::run(&registry, &at, json).await,
         Command::Bench(command) => bench::run(command, json).await,

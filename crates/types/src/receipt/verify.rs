@@ -290,7 +290,11 @@ impl Run<'_> {
             for (place, link) in (first.index.saturating_add(1)..).zip(own) {
                 let known = matches!(
                     link.output.kind,
-                    OutputKind::Mqtt | OutputKind::Metric | OutputKind::Settlement | OutputKind::Transaction
+                    OutputKind::Mqtt
+                        | OutputKind::Metric
+                        | OutputKind::Settlement
+                        | OutputKind::Transaction
+                        | OutputKind::Answer
                 );
                 if link.index != place || !known {
                     return Err(format!("output {} is not result {}'s", link.index, first.index).into());

@@ -6,7 +6,7 @@ use w3bstream_types::Digest;
 
 /// Holds at most `most` values and forgets the one that was used longest ago.
 #[derive(Debug)]
-pub(crate) struct Cache<V> {
+pub struct Cache<V> {
     most: usize,
     /// Counts uses; the greater, the later.
     uses: u64,
@@ -14,18 +14,23 @@ pub(crate) struct Cache<V> {
 }
 
 impl<V: Clone> Cache<V> {
-    pub(crate) fn new(most: usize) -> Self {
+    /// An empty cache of at most `most` values; of one, if that is zero.
+    #[must_use]
+    pub fn new(most: usize) -> Self {
+        let most = most.max(1);
         Self { most, uses: 0, values: HashMap::new() }
     }
 
-    pub(crate) fn get(&mut self, digest: &Digest) -> Option<V> {
+    /// The value of a digest, which is thereby used.
+    pub fn get(&mut self, digest: &Digest) -> Option<V> {
         self.uses += 1;
         let (used, value) = self.values.get_mut(digest)?;
         *used = self.uses;
         Some(value.clone())
     }
 
-    pub(crate) fn put(&mut self, digest: Digest, value: V) {
+    /// Keeps a value in place of the one that the digest had.
+    pub fn put(&mut self, digest: Digest, value: V) {
         self.uses += 1;
         self.values.insert(digest, (self.uses, value));
         while self.values.len() > self.most {

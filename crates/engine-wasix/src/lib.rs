@@ -1,0 +1,156 @@
+//! WASI preview 1 programs, on wasmer-wasix.
+//!
+//! **Takes** programs whose handlers are `_start` or another export without parameters and results; **gives** outcomes as every
+//! engine does: the event on standard input, the answer on standard output ([`OutputKind::Answer`]), the log on standard
+//! error, the applet's state below `/data`. All else it leaves to the engine that it wraps. `docs/wasi.md` says what of
+//! preview 1 is there.
+//!
+//! # Invariants
+//! - The instrumentation pass runs over the module first, as over every applet: gas, stack, memory and tables are counted by it.
+//! - Nothing of the host reaches a guest: no folder, clock, randomness, network, thread or process. What
+//!   wasmer-wasix has open by default is closed in `host` and `guest`; what it would take from the host in its
+//!   functions, `own` does instead; what is not in `rules` is not linked.
+//! - The same module, call and state give the same outcome. Only one engine runs these programs, so a subnet that has one runs
+//!   wasmer on all its members.
+//! - A call that fails changes nothing. `proc_exit` with another code than 0 is a failure.
+//! - A panic of the WASI layer ends the call that met it, and nothing else.
+//!
+//! [`OutputKind::Answer`]: w3bstream_types::OutputKind::Answer
+
+mod book;
+mod call;
+mod files;
+mod guest;
+mod host;
+mod link;
+mod own;
+mod program;
+mod quota;
+mod rules;
+pub mod runner;
+mod state;
+mod stdio;
+mod tree;
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use w3bstream_engine::{Call, Engine, Error, ErrorKind, HostState, Module, Outcome};
+use w3bstream_types::Digest;
+
+pub use quota::Quota;
+
+use call::Setup;
+use host::Closed;
+use program::WasiProgram;
+
+/// Settings of the engine.
+#[derive(Clone, Copy, Debug)]
+pub struct WasixConfig {
+    /// How many compiled programs are kept. At least one is.
+    pub cache_entries: usize,
+    /// How much an applet may keep in files.
+    pub quota: Quota,
+    /// How long a call may take before its guest is given up, which is an error of this node and no outcome. Gas ends a guest
+    /// long before; this is for a WASI layer that hangs.
+    pub guard: Duration,
+}
+
+impl Default for WasixConfig {
+    fn default() -> Self {
+        Self { cache_entries: 64, quota: Quota::default(), guard: Duration::from_secs(300) }
+    }
+}
+
+/// An engine for WASI programs, around one for applets.
+pub struct WasixEngine {
+    applets: Arc<dyn Engine>,
+    engine: wasmer::Engine,
+    setup: Setup,
+    cache_entries: usize,
+    /// The programs used last, the latest at the end.
+    cache: Mutex<VecDeque<(Digest, Arc<Loaded>)>>,
+}
+
+impl std::fmt::Debug for WasixEngine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WasixEngine").field("applets", &self.applets).finish_non_exhaustive()
+    }
+}
+
+impl WasixEngine {
+    /// WASI programs on `engine`, whose native stack must hold [`MAX_STACK_SLOTS`](w3bstream_engine::abi::MAX_STACK_SLOTS); all
+    /// other programs on `applets`.
+    #[must_use]
+    pub fn new(applets: Arc<dyn Engine>, engine: wasmer::Engine, config: WasixConfig) -> Self {
+        let WasixConfig { cache_entries, quota, guard } = config;
+        let setup = Setup { closed: Arc::new(Closed::new(engine.clone())), quota, guard };
+        Self { applets, engine, setup, cache_entries, cache: Mutex::new(VecDeque::new()) }
+    }
+
+    /// A program that was used lately; it is the latest now.
+    fn kept(&self, digest: Digest) -> Option<Arc<Loaded>> {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = cache.iter().position(|(kept, _)| *kept == digest)?;
+        let entry = cache.remove(place)?;
+        let loaded = Arc::clone(&entry.1);
+        cache.push_back(entry);
+        Some(loaded)
+    }
+
+    fn keep(&self, digest: Digest, loaded: Arc<Loaded>) {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.retain(|(kept, _)| *kept != digest);
+        cache.push_back((digest, loaded));
+        while cache.len() > self.cache_entries.max(1) {
+            cache.pop_front();
+        }
+    }
+}
+
+impl Engine for WasixEngine {
+    fn name(&self) -> &str {
+        self.applets.name()
+    }
+
+    fn load(&self, program: &[u8]) -> Result<Arc<dyn Module>, Error> {
+        let digest = Digest::of(program);
+        if let Some(loaded) = self.kept(digest) {
+            return Ok(loaded);
+        }
+        match self.applets.load(program) {
+            Err(e) if e.kind() == ErrorKind::Unsupported => {}
+            other => return other,
+        }
+        let program = Arc::new(WasiProgram::prepare(&self.engine, program)?);
+        let loaded = Arc::new(Loaded { program, setup: self.setup.clone() });
+        self.keep(digest, Arc::clone(&loaded));
+        Ok(loaded)
+    }
+}
+
+/// A compiled program.
+#[derive(Debug)]
+struct Loaded {
+    program: Arc<WasiProgram>,
+    setup: Setup,
+}
+
+impl Module for Loaded {
+    fn program(&self) -> Digest {
+        self.program.info.program
+    }
+
+    fn instrumented(&self) -> Digest {
+        self.program.info.digest
+    }
+
+    fn handlers(&self) -> Vec<String> {
+        self.program.handlers.clone()
+    }
+
+    fn call(&self, call: Call<'_>, state: &mut dyn HostState) -> Result<Outcome, Error> {
+        call::run(&self.program, &self.setup, call, state)
+    }
+}
