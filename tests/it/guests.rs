@@ -133,15 +133,14 @@ fn files_of_a_wasi_program_are_there_for_the_next_event() {
     runtime.block_on(async {
         let home = Home::new().unwrap();
         let process = home.start(&[]).await.unwrap();
-        let project = home.dir.path().join("project");
-        std::fs::create_dir(&project).unwrap();
+        let project = home.project_dir().unwrap();
         write_project(&project, &[("counts", wasi(COUNTS))]);
         let (deployed, shown) = deploy(&home, &project);
         assert!(deployed, "{shown}");
-        let (device, id) = register(&home, &process).await;
+        let (device, id) = home.device(&process.admin).await.unwrap();
         // What the third adds is taken back, so the fourth finds what the third found.
         for (counter, expected) in [(0, None), (1, None), (2, Some("exit")), (3, Some("exit"))] {
-            let answer = send(&process, &device, id, counter).await;
+            let answer = process.send(&device.message(id, counter)).await.unwrap();
             assert_eq!(answer["results"][0]["error"].as_str(), expected, "{answer}");
         }
         assert!(process.terminate().await.unwrap().success());
