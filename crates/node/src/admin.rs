@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `GET /v1/status` | addresses and projects |
 //! | `GET /v1/projects`, `GET /v1/projects/{name}` | projects |
+//! | `GET /v1/projects/{name}/versions?limit=N` · `/versions/{version}` | the versions that were in force, newest first; what the owner signed for one, canonical bytes |
 //! | `GET /v1/projects/{name}/genesis` | the genesis of its subnet, which contracts are told of |
 //! | `GET /v1/projects/{name}/settlements?ended=BOOL&after=HEIGHT.INDEX` | settlements under way, or those that ended; up to 1000 behind `after`, and who pays |
 //! | `GET /v1/projects/{name}/transactions?ended=BOOL&after=HEIGHT.INDEX` | transactions that guests asked for, likewise |
@@ -21,6 +22,7 @@
 
 #![allow(clippy::result_large_err, reason = "an answer of axum is large, and each is made once")]
 
+mod history;
 mod server;
 
 use std::sync::Arc;
@@ -109,6 +111,8 @@ fn routes(state: AdminState) -> Router {
         .route("/v1/projects/{name}/logs", get(logs))
         .route("/v1/projects/{name}/state/{applet}/{key}", get(value))
         .route("/v1/projects/{name}/sql", get(sql))
+        .route("/v1/projects/{name}/versions", get(history::versions))
+        .route("/v1/projects/{name}/versions/{version}", get(history::version))
         .route("/v1/projects/{name}/genesis", get(genesis))
         .route("/v1/projects/{name}/settlements", get(settlements))
         .route("/v1/projects/{name}/transactions", get(transactions))

@@ -48,11 +48,23 @@ const fn post(name: &'static str, path: &'static str, about: &'static str) -> Ca
     Call { name, post: true, path, params: &["body"], about }
 }
 
-const CALLS: [Call; 18] = [
+const CALLS: [Call; 20] = [
     get("w3b_status", "/v1/status", &[], "Addresses and projects."),
     get("w3b_projects", "/v1/projects", &[], "All projects."),
     get("w3b_project", "/v1/projects/{project}", &["project"], "One project."),
     get("w3b_genesis", "/v1/projects/{project}/genesis", &["project"], "The genesis of its subnet."),
+    get(
+        "w3b_versions",
+        "/v1/projects/{project}/versions",
+        &["project", "limit"],
+        "The versions that were in force, newest first.",
+    ),
+    get(
+        "w3b_version",
+        "/v1/projects/{project}/versions/{version}",
+        &["project", "version"],
+        "What the owner signed for a version, canonical bytes as base64.",
+    ),
     get("w3b_nonce", "/v1/projects/{project}/nonce", &["project"], "The next control transaction's nonce."),
     get("w3b_devices", "/v1/projects/{project}/devices", &["project"], "Its devices."),
     get("w3b_logs", "/v1/projects/{project}/logs", &["project"], "Its guests' last lines."),

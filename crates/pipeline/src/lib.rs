@@ -39,6 +39,7 @@ mod stage_execute;
 mod stage_order;
 mod stage_outbox;
 mod trigger;
+mod versions;
 mod view;
 mod waiters;
 
@@ -54,4 +55,5 @@ pub use settle::{
     FeeAccount, GuestTransaction, Landed, ProofProgress, SendState, Settlement, SettlementState,
 };
 pub use trigger::TriggerStatus;
+pub use versions::VersionView;
 pub use view::{BlockView, DeviceView, ProjectStatus, ReceiptContent};

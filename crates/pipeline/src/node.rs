@@ -299,6 +299,7 @@ impl Pipeline {
             // It is only for who looks; whatever else is wrong with the project halts it where it matters.
             tracing::warn!(project = %project.name, "what came last before the stop is not known: {e}");
         }
+        crate::versions::find_old(&*parts.journal, id).await?;
         shared.registries.insert(id, image);
         shared.projects.write().unwrap_or_else(PoisonError::into_inner).insert(id, project.clone());
         if project.halt_reason().is_none() {

@@ -327,10 +327,11 @@ impl Sequencer {
         // The cursor moves to the last of them: messages are taken in the order of their positions.
         let last = stored.iter().map(w3bstream_types::Stored::position).max();
         let ordered_to = last.map_or(self.ordered_to, |p| p.max(self.ordered_to));
-        let batch = vec![
+        let mut batch = vec![
             Write::Block(self.project.id, Box::new(certified.clone())),
             Write::Cursor(self.project.id, ORDERED, ordered_to.0),
         ];
+        batch.extend(crate::versions::note(&*parts.journal, self.project.id, &certified.block).await?);
         parts.journal.commit(batch).await?;
         parts.probe.at("order.journaled");
         self.ordered_to = ordered_to;
