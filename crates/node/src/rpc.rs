@@ -48,7 +48,7 @@ const fn post(name: &'static str, path: &'static str, about: &'static str) -> Ca
     Call { name, post: true, path, params: &["body"], about }
 }
 
-const CALLS: [Call; 20] = [
+const CALLS: [Call; 23] = [
     get("w3b_status", "/v1/status", &[], "Addresses and projects."),
     get("w3b_projects", "/v1/projects", &[], "All projects."),
     get("w3b_project", "/v1/projects/{project}", &["project"], "One project."),
@@ -102,6 +102,21 @@ const CALLS: [Call; 20] = [
     get("w3b_message", "/v1/messages/{id}", &["id"], "Where a message and its settlements are."),
     get("w3b_results", "/v1/messages/{id}/results", &["id"], "What its handlers answered."),
     get("w3b_receipt", "/v1/receipts/{id}", &["id", "payload", "settlements"], "Its receipt."),
+    Call {
+        name: "w3b_replay",
+        post: true,
+        path: "/v1/projects/{project}/replay",
+        params: &["project", "body", "from", "to", "applet", "ignore_gas"],
+        about: "Runs blocks again, with another module unless the body is empty.",
+    },
+    get("w3b_replayStatus", "/v1/projects/{project}/replay", &["project"], "How the last replay goes."),
+    Call {
+        name: "w3b_stopReplay",
+        post: true,
+        path: "/v1/projects/{project}/replay/stop",
+        params: &["project"],
+        about: "Ends the replay.",
+    },
     post("w3b_putProgram", "/v1/programs", "Uploads a module; gives its digest."),
     post("w3b_control", "/v1/control", "A signed control transaction, canonical bytes."),
 ];

@@ -27,6 +27,21 @@ pub trait OpenWal: Send + Sync + fmt::Debug {
     fn open(&self, project: ProjectId) -> Result<Box<dyn Wal>, w3bstream_consensus::Error>;
 }
 
+/// Opens a vfs that is thrown away.
+pub trait OpenScratch: Send + Sync + fmt::Debug {
+    /// An empty vfs. What the one before has left is removed: one is used at a time. Blocks.
+    ///
+    /// # Errors
+    /// [`w3bstream_vfs::Error`] if there is no room for it.
+    fn open(&self) -> Result<Arc<dyn Vfs>, w3bstream_vfs::Error>;
+
+    /// Removes what is there, once it was closed. Blocks.
+    ///
+    /// # Errors
+    /// [`w3bstream_vfs::Error`] if it cannot be removed.
+    fn clear(&self) -> Result<(), w3bstream_vfs::Error>;
+}
+
 /// The rooms of one node, each behind its trait.
 #[derive(Clone, Debug)]
 pub struct Parts {
@@ -40,6 +55,8 @@ pub struct Parts {
     pub journal: Arc<dyn Journal>,
     /// Programs and replicated state.
     pub vfs: Arc<dyn Vfs>,
+    /// Where replays make older states anew.
+    pub scratch: Arc<dyn OpenScratch>,
     /// Runs programs.
     pub engine: Arc<dyn Engine>,
     /// Keys by role.

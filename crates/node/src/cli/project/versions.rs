@@ -49,8 +49,7 @@ const fn date(days: u64) -> (u64, u64, u64) {
     // Years that begin in March have the leap day at their end; eras of 400 years are all alike.
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * from_march + 2) / 5 + 1;
@@ -67,16 +66,14 @@ fn before(versions: &Value) -> anyhow::Result<u64> {
     let shown = shown.context("the node gave a version without a number")?;
     let older = all.iter().filter_map(|v| v["version"].as_u64()).find(|v| *v < shown);
     older.with_context(|| {
-        format!("what is in force is that of version {shown}, and there is none before it; name one with --to")
+        format!(
+            "what is in force is that of version {shown}, and there is none before it; name one with --to"
+        )
     })
 }
 
 /// The manifest that the owner signed as this version. What the node says is not believed without the signature.
-fn signed(
-    bytes: &[u8],
-    (name, version): (&ProjectName, u64),
-    owner: &PublicKey,
-) -> anyhow::Result<Manifest> {
+fn signed(bytes: &[u8], (name, version): (&ProjectName, u64), owner: &PublicKey) -> anyhow::Result<Manifest> {
     let tx = ControlTx::from_canonical(bytes).context("the node gave no deployment")?;
     tx.verify(owner).context("the deployment is not signed by the owner's key of this folder")?;
     let ours = ProjectId::new(&Did::key(owner), name);
