@@ -4,6 +4,7 @@
 
 mod anvil;
 mod bench;
+mod canary;
 mod cli;
 mod crash;
 mod deploy;

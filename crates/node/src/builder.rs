@@ -253,6 +253,7 @@ impl NodeBuilder {
             admit: AdmitLimits { max_payload_bytes: self.config.limits.max_payload_bytes },
             guest_caps: self.config.guests.0,
             max_backlog: self.config.limits.max_backlog,
+            canaries: self.config.limits.canaries(),
             ..Options::default()
         }
     }

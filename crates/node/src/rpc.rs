@@ -48,7 +48,7 @@ const fn post(name: &'static str, path: &'static str, about: &'static str) -> Ca
     Call { name, post: true, path, params: &["body"], about }
 }
 
-const CALLS: [Call; 23] = [
+const CALLS: [Call; 26] = [
     get("w3b_status", "/v1/status", &[], "Addresses and projects."),
     get("w3b_projects", "/v1/projects", &[], "All projects."),
     get("w3b_project", "/v1/projects/{project}", &["project"], "One project."),
@@ -116,6 +116,21 @@ const CALLS: [Call; 23] = [
         path: "/v1/projects/{project}/replay/stop",
         params: &["project"],
         about: "Ends the replay.",
+    },
+    Call {
+        name: "w3b_startCanary",
+        post: true,
+        path: "/v1/projects/{project}/canaries",
+        params: &["project", "body", "applet"],
+        about: "Runs a module beside an applet's own, and compares.",
+    },
+    get("w3b_canaries", "/v1/projects/{project}/canaries", &["project"], "The canaries, and what differs."),
+    Call {
+        name: "w3b_stopCanary",
+        post: true,
+        path: "/v1/projects/{project}/canaries/{applet}/stop",
+        params: &["project", "applet"],
+        about: "Ends a canary.",
     },
     post("w3b_putProgram", "/v1/programs", "Uploads a module; gives its digest."),
     post("w3b_control", "/v1/control", "A signed control transaction, canonical bytes."),

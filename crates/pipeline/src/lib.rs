@@ -20,6 +20,7 @@
 
 mod apply;
 mod call;
+mod canary;
 mod chains;
 mod compare;
 mod control;
@@ -46,6 +47,7 @@ mod versions;
 mod view;
 mod waiters;
 
+pub use canary::{CanaryLimits, CanaryStatus};
 pub use compare::{Difference, Field};
 pub use control::ControlOutcome;
 pub use error::{Error, ErrorKind};

@@ -16,7 +16,7 @@ use w3bstream_types::{Clock, Did, GuestLimits, ProjectId};
 use w3bstream_vfs::Vfs;
 use w3bstream_wallet::{AdmitLimits, Signer};
 
-use crate::{Probe, SessionOptions};
+use crate::{CanaryLimits, Probe, SessionOptions};
 
 /// Opens the consensus log of a project.
 pub trait OpenWal: Send + Sync + fmt::Debug {
@@ -113,6 +113,8 @@ pub struct Options {
     pub max_backlog: u64,
     /// Lines of guests' logs that are kept in memory, per project.
     pub log_lines: usize,
+    /// Limits of canaries.
+    pub canaries: CanaryLimits,
 }
 
 impl Default for Options {
@@ -135,6 +137,7 @@ impl Default for Options {
             admit_batch: 128,
             max_backlog: 1_000_000,
             log_lines: 1000,
+            canaries: CanaryLimits::default(),
         }
     }
 }

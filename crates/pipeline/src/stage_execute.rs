@@ -15,13 +15,12 @@ use w3bstream_vfs::{SqlSession, Vfs};
 use crate::apply::{Applier, Effects, Resolved, StateReader};
 use crate::call::Trial;
 use crate::counters::Counters;
-use crate::live;
 use crate::node::Shared;
 use crate::project::{GuestLog, Project};
 use crate::reading::Asking;
 use crate::registry::Image;
 use crate::stage_order::message_ids;
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, canary, live};
 
 /// Runs until the node stops or the project halts.
 pub(crate) async fn run(shared: Arc<Shared>, project: Arc<Project>, shutdown: Shutdown) {
@@ -70,11 +69,17 @@ async fn execute(shared: &Arc<Shared>, project: &Project, height: u64) -> Result
     let (certified, entries) = load(shared, project, height).await?;
     parts.probe.at("execute.started");
     let image = shared.registries.image(project.id);
-    let contracts = Contracts::Agreed(transcript_of(&entries));
-    let run = Run::live(shared, project.id);
+    let transcript = transcript_of(&entries);
+    let contracts = Contracts::Agreed(transcript.clone());
+    let run = Run { trial: canary::trial(project), ..Run::live(shared, project.id) };
     let (effects, _, entries) = compute(run, (&certified.block, image), (entries, contracts)).await?;
     parts.probe.at("execute.ran");
-    let Effects { applied, draft, logs, calls: _ } = effects;
+    let Effects { applied, draft, logs, calls } = effects;
+    if !calls.is_empty() {
+        // Before it is stored: what the state was is still there.
+        let given = (&certified.block, &entries[..], &transcript);
+        canary::offer(shared, project, given, (&calls, &applied.writes)).await;
+    }
     let (outputs, manifest, index) = (applied.outputs.clone(), applied.manifest, applied.index.clone());
     let state_root = parts.vfs.apply(project.id, applied).await?;
     parts.probe.at("execute.applied");

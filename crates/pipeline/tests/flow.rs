@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "flow/canary.rs"]
+mod canary;
 #[path = "flow/live.rs"]
 mod live;
 #[path = "flow/reading.rs"]
@@ -34,7 +36,7 @@ use w3bstream_endpoint::{Answer, Feed, MemoryClient, MemoryEndpoint, Query as _}
 use w3bstream_engine::{Call, Engine, GuestError, HostState, Module, Outcome};
 use w3bstream_journal::MemoryJournal;
 use w3bstream_pipeline::{
-    ChainParts, NoProbe, OpenScratch, OpenWal, Options, Parts, Pipeline, Probe, ReceiptContent,
+    CanaryLimits, ChainParts, NoProbe, OpenScratch, OpenWal, Options, Parts, Pipeline, Probe, ReceiptContent,
     SessionOptions,
 };
 use w3bstream_prover::{MemoryProver, Prover, TOY};
@@ -129,6 +131,15 @@ impl Module for NativeModule {
         }
         match self.0.as_str() {
             "slower" => outcome.gas += 1,
+            "sleeps" => std::thread::sleep(Duration::from_millis(20)),
+            "panics" => panic!("an engine that should not"),
+            // Counts on from its own state, another way from the third message on.
+            "jumps" if before >= 2 => {
+                outcome.writes.insert(b"count".to_vec(), vec![before.wrapping_add(10)]);
+            }
+            "hoards" => {
+                outcome.writes.insert(call.payload.to_vec(), vec![0; 1000]);
+            }
             // Not what an engine may do.
             "fickle" => outcome.gas += FICKLE.load(Ordering::SeqCst),
             _ => {}
@@ -192,6 +203,7 @@ struct World {
     clock: Arc<ShiftedClock>,
     feed: Feed,
     probe: Arc<dyn Probe>,
+    canaries: CanaryLimits,
     owner: SecretKey,
     device: SecretKey,
 }
@@ -222,6 +234,7 @@ impl World {
             clock: Arc::default(),
             feed: Feed::default(),
             probe: Arc::new(NoProbe),
+            canaries: CanaryLimits::DEFAULT,
             owner: key(1),
             device: key(2),
         }
@@ -261,7 +274,7 @@ impl World {
             clock: self.clock.clone(),
             probe: self.probe.clone(),
             sessions: SessionOptions::new([9; 32]),
-            options: Options::default(),
+            options: Options { canaries: self.canaries, ..Options::default() },
         };
         let pipeline = Pipeline::build(parts).await.unwrap();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

@@ -1,4 +1,4 @@
-//! What a project's blocks give if they are run again.
+//! What a project's blocks give if they are run again, and modules that run beside its own.
 
 use axum::Json;
 use axum::body::Bytes;
@@ -47,4 +47,34 @@ pub(super) async fn stop_replay(State(state): State<AdminState>, Path(name): Pat
     let id = find(&state, &name)?;
     state.0.pipeline.stop_replay(id);
     Ok(Json(json!({})))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Beside {
+    applet: Option<AppletName>,
+}
+
+pub(super) async fn start_canary(
+    State(state): State<AdminState>,
+    Path(name): Path<String>,
+    UrlQuery(beside): UrlQuery<Beside>,
+    body: Bytes,
+) -> Answer {
+    let id = find(&state, &name)?;
+    let started = state.0.pipeline.start_canary(id, (beside.applet, body.to_vec())).await.map_err(fail)?;
+    Ok(Json(json!(started)))
+}
+
+pub(super) async fn canaries(State(state): State<AdminState>, Path(name): Path<String>) -> Answer {
+    let id = find(&state, &name)?;
+    Ok(Json(json!({ "canaries": state.0.pipeline.canaries(id) })))
+}
+
+pub(super) async fn stop_canary(
+    State(state): State<AdminState>,
+    Path((name, applet)): Path<(String, AppletName)>,
+) -> Answer {
+    let id = find(&state, &name)?;
+    Ok(Json(json!(state.0.pipeline.stop_canary(id, &applet).map_err(fail)?)))
 }

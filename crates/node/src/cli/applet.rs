@@ -1,5 +1,7 @@
-//! `applet run`: a module alone, without a node. `applet replay`: a module on what a project's messages were.
+//! `applet run`: a module alone, without a node. `applet replay`: a module on what a project's messages
+//! were. `applet canary`: a module on what they are.
 
+mod canary;
 mod replay;
 
 use std::collections::BTreeMap;
@@ -41,6 +43,9 @@ pub(crate) enum Command {
     },
     /// Run blocks of a project again on its node, with another module or as they were, and print the first difference.
     Replay(replay::Args),
+    /// Run a module beside an applet's own on the messages that come, apply nothing of it, and count what differs.
+    #[command(subcommand)]
+    Canary(canary::Command),
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -61,6 +66,7 @@ pub(crate) async fn run(registry: &Registry, command: Command, json: bool) -> an
     match command {
         Command::Run { .. } => alone(registry, &command, json),
         Command::Replay(args) => replay::run(args, json).await,
+        Command::Canary(command) => canary::run(command, json).await,
     }
 }
 

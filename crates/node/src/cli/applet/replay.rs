@@ -105,6 +105,7 @@ fn show(status: &Value) {
         }
         return;
     }
+    print("The first difference:");
     difference_lines(difference).for_each(print);
 }
 
@@ -113,7 +114,7 @@ pub(super) fn difference_lines(difference: &Value) -> impl Iterator<Item = Strin
     let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
     let field = format!("{} {}", text(&difference["field"]), text(&difference["name"]));
     let known = ["height", "message", "applet", "handler"].into_iter();
-    let mut lines: Vec<String> = vec!["The first difference:".into()];
+    let mut lines: Vec<String> = Vec::new();
     let known = known.filter(|name| !difference[*name].is_null());
     lines.extend(known.map(|name| format!("  {name:8} {}", text(&difference[name]))));
     lines.push(format!("  {:8} {}", "field", field.trim_end()));
