@@ -103,7 +103,7 @@ impl Queue {
         // Those who wait must still find what the keys were.
         if let Some(last) = self.jobs.back_mut() {
             for (key, value) in job.before {
-                if !last.later.contains_key(&key) {
+                if !last.job.before.contains_key(&key) && !last.later.contains_key(&key) {
                     let bytes = 64 + key.len() + value.as_ref().map_or(0, Vec::len);
                     last.bytes += bytes;
                     self.bytes += bytes;
