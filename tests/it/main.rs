@@ -4,11 +4,14 @@
 
 mod anvil;
 mod bench;
+mod canary;
 mod cli;
 mod crash;
+mod deploy;
 mod guests;
 mod legacy;
 mod public;
+mod replay;
 mod revoked;
 mod settle;
 mod sql;

@@ -4,6 +4,9 @@
 //! | --- | --- |
 //! | `GET /v1/status` | addresses and projects |
 //! | `GET /v1/projects`, `GET /v1/projects/{name}` | projects |
+//! | `GET /v1/projects/{name}/versions?limit=N` · `/versions/{version}` | the versions that were in force, newest first; what the owner signed for one, canonical bytes |
+//! | `POST`, `GET /v1/projects/{name}/replay?from=H&to=H&applet=A&ignore_gas=BOOL` · `POST …/replay/stop` | runs blocks again, with the module in the body if there is one; how that goes; ends it |
+//! | `POST`, `GET /v1/projects/{name}/canaries?applet=A` · `POST …/canaries/{applet}/stop` | runs the module in the body beside an applet's own; the canaries and what differs; ends one |
 //! | `GET /v1/projects/{name}/genesis` | the genesis of its subnet, which contracts are told of |
 //! | `GET /v1/projects/{name}/settlements?ended=BOOL&after=HEIGHT.INDEX` | settlements under way, or those that ended; up to 1000 behind `after`, and who pays |
 //! | `GET /v1/projects/{name}/transactions?ended=BOOL&after=HEIGHT.INDEX` | transactions that guests asked for, likewise |
@@ -21,7 +24,9 @@
 
 #![allow(clippy::result_large_err, reason = "an answer of axum is large, and each is made once")]
 
+mod history;
 mod server;
+mod trials;
 
 use std::sync::Arc;
 
@@ -109,6 +114,12 @@ fn routes(state: AdminState) -> Router {
         .route("/v1/projects/{name}/logs", get(logs))
         .route("/v1/projects/{name}/state/{applet}/{key}", get(value))
         .route("/v1/projects/{name}/sql", get(sql))
+        .route("/v1/projects/{name}/versions", get(history::versions))
+        .route("/v1/projects/{name}/versions/{version}", get(history::version))
+        .route("/v1/projects/{name}/replay", post(trials::replay).get(trials::replay_status))
+        .route("/v1/projects/{name}/replay/stop", post(trials::stop_replay))
+        .route("/v1/projects/{name}/canaries", post(trials::start_canary).get(trials::canaries))
+        .route("/v1/projects/{name}/canaries/{applet}/stop", post(trials::stop_canary))
         .route("/v1/projects/{name}/genesis", get(genesis))
         .route("/v1/projects/{name}/settlements", get(settlements))
         .route("/v1/projects/{name}/transactions", get(transactions))

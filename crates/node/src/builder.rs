@@ -13,11 +13,12 @@ use serde::{Deserialize, Serialize};
 use w3bstream_consensus::{FileWal, Wal};
 use w3bstream_endpoint::{Challenge, Endpoint, Feed, MessageLife, OpenedSession, Query, Sessions};
 use w3bstream_journal_sqlite::SqliteJournal;
-use w3bstream_pipeline::{ChainParts, OpenWal, Options, Parts, Pipeline, SessionOptions};
+use w3bstream_pipeline::{ChainParts, OpenScratch, OpenWal, Options, Parts, Pipeline, SessionOptions};
 use w3bstream_tasks::Tasks;
 use w3bstream_types::{
     Clock, Did, MessageId, ProjectId, ProjectName, Refusal, RefusalKind, SettlementStep, SystemClock,
 };
+use w3bstream_vfs::Vfs;
 use w3bstream_vfs_local::LocalVfs;
 use w3bstream_wallet::{AdmitLimits, Signer};
 use w3bstream_wallet_file::FileWallet;
@@ -184,6 +185,7 @@ impl NodeBuilder {
             storage,
             journal: Arc::new(SqliteJournal::open(&self.paths.journal())?),
             vfs: Arc::new(LocalVfs::open(&w3bstream_vfs_local::Config::new(self.paths.vfs()))?),
+            scratch: self.scratch()?,
             engine: self.registry.engine(&self.config.engine)?,
             signer: self.wallet.clone() as Arc<dyn Signer>,
             node: node.clone(),
@@ -219,6 +221,13 @@ impl NodeBuilder {
         })
     }
 
+    /// Where replays work. What one has left that was cut off is removed.
+    fn scratch(&self) -> anyhow::Result<Arc<dyn OpenScratch>> {
+        let scratch = Scratch(self.paths.scratch());
+        scratch.clear()?;
+        Ok(Arc::new(scratch))
+    }
+
     fn chains(&self) -> anyhow::Result<BTreeMap<u64, ChainParts>> {
         let open = |settings: &ChainSettings| {
             let context = ChainContext { id: settings.id, settings: &settings.settings };
@@ -244,6 +253,7 @@ impl NodeBuilder {
             admit: AdmitLimits { max_payload_bytes: self.config.limits.max_payload_bytes },
             guest_caps: self.config.guests.0,
             max_backlog: self.config.limits.max_backlog,
+            canaries: self.config.limits.canaries(),
             ..Options::default()
         }
     }
@@ -287,6 +297,27 @@ struct FileWals(PathBuf);
 impl OpenWal for FileWals {
     fn open(&self, project: ProjectId) -> Result<Box<dyn Wal>, w3bstream_consensus::Error> {
         Ok(Box::new(FileWal::open(self.0.join(project.to_string()))?))
+    }
+}
+
+/// A folder in which a replay makes states anew.
+#[derive(Debug)]
+struct Scratch(PathBuf);
+
+impl OpenScratch for Scratch {
+    fn open(&self) -> Result<Arc<dyn Vfs>, w3bstream_vfs::Error> {
+        self.clear()?;
+        Ok(Arc::new(LocalVfs::open(&w3bstream_vfs_local::Config::new(&self.0))?))
+    }
+
+    fn clear(&self) -> Result<(), w3bstream_vfs::Error> {
+        match std::fs::remove_dir_all(&self.0) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                let what = format!("cannot remove {}", self.0.display());
+                Err(w3bstream_vfs::Error::new(w3bstream_vfs::ErrorKind::Io, what).with_source(e))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

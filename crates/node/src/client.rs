@@ -144,6 +144,14 @@ impl Admin {
         Ok(self.request(Method::GET, path, Vec::new()).await?.body.to_vec())
     }
 
+    /// Posts bytes to a path and gives the answer's JSON.
+    ///
+    /// # Errors
+    /// The problem that the node reports.
+    pub async fn post(&self, path: &str, body: Vec<u8>) -> anyhow::Result<Value> {
+        self.request(Method::POST, path, body).await?.json()
+    }
+
     /// Uploads a program.
     ///
     /// # Errors

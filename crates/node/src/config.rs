@@ -189,7 +189,15 @@ pub struct LimitSettings {
     /// How many proofs are made at the same time, each on one thread. 0 for half as many as there are
     /// cores.
     pub prover_threads: usize,
+    /// How many canaries run at the same time; 0 for none.
+    pub canaries: usize,
+    /// How many calls wait for one canary; those beyond are not compared.
+    pub canary_queue_calls: usize,
+    /// Bytes that wait for one canary, and bytes in which its state differs from the project's; beyond either it ends.
+    pub canary_bytes: usize,
 }
+
+const CANARIES: w3bstream_pipeline::CanaryLimits = w3bstream_pipeline::CanaryLimits::DEFAULT;
 
 /// How many threads this process may run side by side.
 pub(crate) fn cores() -> usize {
@@ -197,6 +205,11 @@ pub(crate) fn cores() -> usize {
 }
 
 impl LimitSettings {
+    pub(crate) const fn canaries(&self) -> w3bstream_pipeline::CanaryLimits {
+        let (most, queue_calls, bytes) = (self.canaries, self.canary_queue_calls, self.canary_bytes);
+        w3bstream_pipeline::CanaryLimits { most, queue_calls, bytes, ..CANARIES }
+    }
+
     /// How many proofs are made at the same time.
     pub(crate) fn provers(&self) -> usize {
         if self.prover_threads == 0 { cores().div_ceil(2) } else { self.prover_threads }
@@ -212,6 +225,9 @@ impl Default for LimitSettings {
             settle_every_ms: 2_000,
             trigger_every_ms: 1_000,
             prover_threads: 0,
+            canaries: CANARIES.most,
+            canary_queue_calls: CANARIES.queue_calls,
+            canary_bytes: CANARIES.bytes,
         }
     }
 }

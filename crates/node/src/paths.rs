@@ -91,6 +91,12 @@ impl Paths {
         self.0.join("vfs")
     }
 
+    /// What a replay makes anew; worth nothing when it has ended.
+    #[must_use]
+    pub fn scratch(&self) -> PathBuf {
+        self.0.join("scratch")
+    }
+
     /// Consensus logs, one folder per project.
     #[must_use]
     pub fn wal(&self) -> PathBuf {

@@ -48,11 +48,23 @@ const fn post(name: &'static str, path: &'static str, about: &'static str) -> Ca
     Call { name, post: true, path, params: &["body"], about }
 }
 
-const CALLS: [Call; 18] = [
+const CALLS: [Call; 26] = [
     get("w3b_status", "/v1/status", &[], "Addresses and projects."),
     get("w3b_projects", "/v1/projects", &[], "All projects."),
     get("w3b_project", "/v1/projects/{project}", &["project"], "One project."),
     get("w3b_genesis", "/v1/projects/{project}/genesis", &["project"], "The genesis of its subnet."),
+    get(
+        "w3b_versions",
+        "/v1/projects/{project}/versions",
+        &["project", "limit"],
+        "The versions that were in force, newest first.",
+    ),
+    get(
+        "w3b_version",
+        "/v1/projects/{project}/versions/{version}",
+        &["project", "version"],
+        "What the owner signed for a version, canonical bytes as base64.",
+    ),
     get("w3b_nonce", "/v1/projects/{project}/nonce", &["project"], "The next control transaction's nonce."),
     get("w3b_devices", "/v1/projects/{project}/devices", &["project"], "Its devices."),
     get("w3b_logs", "/v1/projects/{project}/logs", &["project"], "Its guests' last lines."),
@@ -90,6 +102,36 @@ const CALLS: [Call; 18] = [
     get("w3b_message", "/v1/messages/{id}", &["id"], "Where a message and its settlements are."),
     get("w3b_results", "/v1/messages/{id}/results", &["id"], "What its handlers answered."),
     get("w3b_receipt", "/v1/receipts/{id}", &["id", "payload", "settlements"], "Its receipt."),
+    Call {
+        name: "w3b_replay",
+        post: true,
+        path: "/v1/projects/{project}/replay",
+        params: &["project", "body", "from", "to", "applet", "ignore_gas"],
+        about: "Runs blocks again, with another module unless the body is empty.",
+    },
+    get("w3b_replayStatus", "/v1/projects/{project}/replay", &["project"], "How the last replay goes."),
+    Call {
+        name: "w3b_stopReplay",
+        post: true,
+        path: "/v1/projects/{project}/replay/stop",
+        params: &["project"],
+        about: "Ends the replay.",
+    },
+    Call {
+        name: "w3b_startCanary",
+        post: true,
+        path: "/v1/projects/{project}/canaries",
+        params: &["project", "body", "applet"],
+        about: "Runs a module beside an applet's own, and compares.",
+    },
+    get("w3b_canaries", "/v1/projects/{project}/canaries", &["project"], "The canaries, and what differs."),
+    Call {
+        name: "w3b_stopCanary",
+        post: true,
+        path: "/v1/projects/{project}/canaries/{applet}/stop",
+        params: &["project", "applet"],
+        about: "Ends a canary.",
+    },
     post("w3b_putProgram", "/v1/programs", "Uploads a module; gives its digest."),
     post("w3b_control", "/v1/control", "A signed control transaction, canonical bytes."),
 ];

@@ -4,17 +4,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use w3bstream_engine::{Call, Engine, HostState, LogLine, Module, Source};
+use w3bstream_engine::{Engine, LogLine, Module, Outcome};
 use w3bstream_types::{
     Applet, AppletName, Canonical, ContractAnswer, ContractCall, Control, ControlTx, Database,
     DeviceRegistration, Digest, Entry, EventType, Form, GuestLimits, MAX_SESSION_LAG_MS, Manifest, MessageId,
     Ordered, Output, OutputKind, ProjectId, Record, RefusalKind, ResultRecord, Route, SequenceWindow,
-    SessionMessage, SourceId, SqlBlock, SqlBudget, SqlOutcome, SqlRefusal, SqlStatement, Timestamp,
-    TokenRegistration, Transcript, TriggerOn, WindowVerdict,
+    SessionMessage, SourceId, SqlBlock, Timestamp, TokenRegistration, Transcript, TriggerOn, WindowVerdict,
 };
 use w3bstream_vfs::{Applied, SqlSession, Writes, key};
 use w3bstream_wallet::DeviceStatus;
 
+use crate::call::{Frame, GuestView, Traced, Trial};
 use crate::registry::{Draft, Image};
 use crate::{Error, ErrorKind};
 
@@ -40,6 +40,8 @@ pub(crate) struct Applier<'a> {
     /// The operator's caps on guests.
     pub(crate) caps: &'a GuestLimits,
     pub(crate) state: &'a mut dyn StateReader,
+    /// What is tried beside it.
+    pub(crate) trial: Trial,
 }
 
 /// What the block did.
@@ -48,6 +50,8 @@ pub(crate) struct Effects {
     pub(crate) applied: Applied,
     pub(crate) draft: Draft,
     pub(crate) logs: Vec<(AppletName, MessageId, LogLine)>,
+    /// Each call that was to be traced.
+    pub(crate) calls: Vec<Traced>,
 }
 
 /// The work in progress on one block.
@@ -59,6 +63,7 @@ struct Work<'a> {
     index: Vec<(MessageId, u64, u64)>,
     logs: Vec<(AppletName, MessageId, LogLine)>,
     modules: BTreeMap<Digest, Arc<dyn Module>>,
+    calls: Vec<Traced>,
 }
 
 impl<'a> Applier<'a> {
@@ -72,6 +77,7 @@ impl<'a> Applier<'a> {
             index: Vec::new(),
             logs: Vec::new(),
             modules: BTreeMap::new(),
+            calls: Vec::new(),
         };
         for (place, (_, resolved)) in (1..).zip(entries) {
             match resolved {
@@ -110,7 +116,7 @@ impl Work<'_> {
         let manifest = self.manifest().map_or(Digest::ZERO, |m| m.digest());
         let (writes, outputs, index) = (self.writes, self.outputs, self.index);
         let applied = Applied { height, writes, outputs, manifest, index, sql };
-        Ok(Effects { applied, draft: self.draft, logs: self.logs })
+        Ok(Effects { applied, draft: self.draft, logs: self.logs, calls: self.calls })
     }
 
     fn control(&mut self, tx: &ControlTx) -> Result<(), Error> {
@@ -297,7 +303,11 @@ impl Work<'_> {
         Ok(vec![trigger.event_type.clone()])
     }
 
-    fn module(&mut self, digest: Digest) -> Result<Arc<dyn Module>, Error> {
+    fn module(&mut self, applet: &Applet) -> Result<Arc<dyn Module>, Error> {
+        if let Some(module) = self.base.trial.instead_of(&applet.name) {
+            return Ok(module.clone());
+        }
+        let digest = applet.program;
         if let Some(module) = self.modules.get(&digest) {
             return Ok(module.clone());
         }
@@ -314,30 +324,19 @@ impl Work<'_> {
         &mut self,
         (applet, route): (&Applet, &Route),
         (rid, record): (i32, &Record),
-        (call_index, calls): (u64, u64),
-        manifest: &Manifest,
+        counts: (u64, u64),
+        manifest: &Arc<Manifest>,
     ) -> Result<(), Error> {
-        let module = self.module(applet.program)?;
-        let limits = applet.limits.capped_by(self.base.caps);
-        let device = record.of_device();
-        let call = Call {
-            handler: &route.handler,
-            event_type: record.event_type(),
-            payload: record.payload(),
+        let module = self.module(applet)?;
+        let frame = Frame {
+            record,
             rid,
-            source: Source {
-                project: Some(record.project()),
-                device: device.as_ref(),
-                salt: record.salt(),
-                time: record.time().0,
-                block_time: self.base.time.0,
-            },
-            env: &manifest.env,
-            settlements: &manifest.settlements,
-            chains: &manifest.chains,
-            triggers: &manifest.triggers,
-            id: call_id(record.id(), &applet.name, &route.handler),
-            limits: &limits,
+            applet: &applet.name,
+            handler: &route.handler,
+            limits: applet.limits.capped_by(self.base.caps),
+            manifest,
+            device: record.of_device(),
+            block_time: self.base.time,
         };
         let mut view = GuestView {
             applet: &applet.name,
@@ -346,37 +345,50 @@ impl Work<'_> {
             database: manifest.database.as_ref(),
             in_sql: false,
         };
-        let outcome = module.call(call, &mut view)?;
+        let outcome = module.call(frame.call(), &mut view)?;
         if view.in_sql {
             self.base.state.sql()?.end_call(outcome.result.is_ok())?;
         }
+        if self.base.trial.traces(&applet.name) {
+            self.calls.push(frame.traced(&outcome));
+        }
+        self.keep(&frame, (&*module, counts), outcome);
+        Ok(())
+    }
+
+    /// Takes over what a call did.
+    fn keep(
+        &mut self,
+        frame: &Frame<'_>,
+        (module, (call, calls)): (&dyn Module, (u64, u64)),
+        outcome: Outcome,
+    ) {
+        let (applet, message) = (frame.applet, frame.record.id());
         let (code, error) = match outcome.result {
             Ok(code) => (code, None),
             Err(why) => (-1, Some(why.code().to_owned())),
         };
         let result = ResultRecord {
-            message: record.id(),
-            applet: applet.name.clone(),
-            handler: route.handler.clone(),
+            message,
+            applet: applet.clone(),
+            handler: frame.handler.to_owned(),
             program: module.program(),
             instrumented: module.instrumented(),
             code,
             error,
             gas: outcome.gas,
-            call: call_index,
+            call,
             calls,
             outputs: outcome.outputs.len() as u64,
         };
-        let (target, data) = (record.id().0.as_bytes().to_vec(), result.to_canonical());
+        let (target, data) = (message.0.as_bytes().to_vec(), result.to_canonical());
         self.outputs.push(Output { kind: OutputKind::Result, chain_id: 0, target, data });
         self.outputs.extend(outcome.outputs);
-        let keyed = outcome.writes.into_iter().map(|(k, v)| (key::guest(&applet.name, &[], &k), Some(v)));
+        let keyed = outcome.writes.into_iter().map(|(k, v)| (key::guest(applet, &[], &k), Some(v)));
         self.writes.extend(keyed);
-        let removed = outcome.removed.into_iter().map(|k| (key::guest(&applet.name, &[], &k), None));
+        let removed = outcome.removed.into_iter().map(|k| (key::guest(applet, &[], &k), None));
         self.writes.extend(removed);
-        let logs = outcome.logs.into_iter().map(|line| (applet.name.clone(), record.id(), line));
-        self.logs.extend(logs);
-        Ok(())
+        self.logs.extend(outcome.logs.into_iter().map(|line| (applet.clone(), message, line)));
     }
 }
 
@@ -399,70 +411,5 @@ pub(crate) fn follows(before: Option<&Database>, next: Option<&Database>) -> Res
             Err("the project's database has data and cannot be taken away: keep [database]".into())
         }
         (None, _) => Ok(()),
-    }
-}
-
-/// Names a handler's call: a message reaches each handler of an applet once.
-fn call_id(message: MessageId, applet: &AppletName, handler: &str) -> Digest {
-    let parts = [&message.0.as_bytes()[..], applet.as_str().as_bytes(), handler.as_bytes()];
-    Digest::tagged("w3b/handler-call/1", &parts)
-}
-
-/// A guest's view of the state: what this block has written already, then what was there before.
-struct GuestView<'a> {
-    applet: &'a AppletName,
-    writes: &'a Writes,
-    state: &'a mut dyn StateReader,
-    /// The project's database, as the manifest declares it.
-    database: Option<&'a Database>,
-    /// Whether this call has used it.
-    in_sql: bool,
-}
-
-impl GuestView<'_> {
-    fn run_sql(&mut self, statement: &SqlStatement, budget: &SqlBudget) -> Result<SqlOutcome, Error> {
-        let Some(database) = self.database else { return Ok(SqlOutcome::refused(SqlRefusal::NoDatabase)) };
-        let budget = SqlBudget { database_bytes: database.max_bytes, ..*budget };
-        let session = self.state.sql()?;
-        if !self.in_sql {
-            session.begin_call()?;
-            self.in_sql = true;
-        }
-        Ok(session.run(statement, &budget)?)
-    }
-}
-
-impl HostState for GuestView<'_> {
-    fn has_database(&self) -> bool {
-        self.database.is_some()
-    }
-
-    fn sql(
-        &mut self,
-        statement: &SqlStatement,
-        budget: &SqlBudget,
-    ) -> Result<SqlOutcome, w3bstream_engine::Error> {
-        self.run_sql(statement, budget).map_err(|e| {
-            w3bstream_engine::Error::new(w3bstream_engine::ErrorKind::State, "the project's database")
-                .with_source(e)
-        })
-    }
-
-    fn kv_get(&mut self, name: &[u8]) -> Result<Option<Vec<u8>>, w3bstream_engine::Error> {
-        let key = key::guest(self.applet, &[], name);
-        if let Some(written) = self.writes.get(&key) {
-            return Ok(written.clone());
-        }
-        self.state.get(&key).map_err(|e| {
-            w3bstream_engine::Error::new(w3bstream_engine::ErrorKind::State, "state of the applet")
-                .with_source(e)
-        })
-    }
-
-    fn contract(&mut self, call: &ContractCall) -> Result<Option<ContractAnswer>, w3bstream_engine::Error> {
-        self.state.contract(call).map_err(|e| {
-            w3bstream_engine::Error::new(w3bstream_engine::ErrorKind::State, "answers of contracts")
-                .with_source(e)
-        })
     }
 }

@@ -19,7 +19,10 @@
 //! - Every queue is bounded: endpoints by what they let in flight, the driver's by 64 inputs.
 
 mod apply;
+mod call;
+mod canary;
 mod chains;
+mod compare;
 mod control;
 mod counters;
 mod error;
@@ -32,6 +35,7 @@ mod project;
 mod reading;
 mod recent;
 mod registry;
+mod replay;
 mod sessions;
 mod settle;
 mod stage_admit;
@@ -39,19 +43,24 @@ mod stage_execute;
 mod stage_order;
 mod stage_outbox;
 mod trigger;
+mod versions;
 mod view;
 mod waiters;
 
+pub use canary::{CanaryLimits, CanaryStatus};
+pub use compare::{Difference, Field};
 pub use control::ControlOutcome;
 pub use error::{Error, ErrorKind};
 pub use node::Pipeline;
-pub use parts::{ChainParts, OpenWal, Options, Parts};
+pub use parts::{ChainParts, OpenScratch, OpenWal, Options, Parts};
 pub use probe::{NoProbe, POINTS, Probe};
 pub use project::GuestLog;
 pub use recent::{RecentMessage, RecentRefusal};
+pub use replay::{ReplayRequest, ReplayState, ReplayStatus};
 pub use sessions::SessionOptions;
 pub use settle::{
     FeeAccount, GuestTransaction, Landed, ProofProgress, SendState, Settlement, SettlementState,
 };
 pub use trigger::TriggerStatus;
+pub use versions::VersionView;
 pub use view::{BlockView, DeviceView, ProjectStatus, ReceiptContent};

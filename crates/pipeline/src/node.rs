@@ -19,6 +19,7 @@ use w3bstream_wallet::{Role, Signer};
 use crate::counters::{Counters, Refusals};
 use crate::project::{Project, Resume};
 use crate::registry::{Image, Registries};
+use crate::replay::Replays;
 use crate::sessions::Desk;
 use crate::stage_order::{ATTESTED, Sequencer};
 use crate::waiters::Waiters;
@@ -32,6 +33,7 @@ pub(crate) struct Shared {
     pub(crate) registries: Registries,
     pub(crate) refusals: Refusals,
     pub(crate) desk: Desk,
+    pub(crate) replays: Replays,
     pub(crate) waiters: Waiters,
     /// Batches that were taken from an endpoint and are not yet stored.
     pub(crate) admitting: AtomicUsize,
@@ -140,6 +142,7 @@ impl Pipeline {
             registries: Registries::default(),
             refusals: Refusals::default(),
             desk: Desk::new(parts.sessions, parts.clock.now()),
+            replays: Replays::default(),
             waiters: Waiters::default(),
             admitting: AtomicUsize::new(0),
             projects: RwLock::default(),
@@ -299,6 +302,7 @@ impl Pipeline {
             // It is only for who looks; whatever else is wrong with the project halts it where it matters.
             tracing::warn!(project = %project.name, "what came last before the stop is not known: {e}");
         }
+        crate::versions::find_old(&*parts.journal, id).await?;
         shared.registries.insert(id, image);
         shared.projects.write().unwrap_or_else(PoisonError::into_inner).insert(id, project.clone());
         if project.halt_reason().is_none() {

@@ -16,7 +16,7 @@ use w3bstream_types::{Clock, Did, GuestLimits, ProjectId};
 use w3bstream_vfs::Vfs;
 use w3bstream_wallet::{AdmitLimits, Signer};
 
-use crate::{Probe, SessionOptions};
+use crate::{CanaryLimits, Probe, SessionOptions};
 
 /// Opens the consensus log of a project.
 pub trait OpenWal: Send + Sync + fmt::Debug {
@@ -25,6 +25,21 @@ pub trait OpenWal: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`w3bstream_consensus::Error`] if it cannot be read or written.
     fn open(&self, project: ProjectId) -> Result<Box<dyn Wal>, w3bstream_consensus::Error>;
+}
+
+/// Opens a vfs that is thrown away.
+pub trait OpenScratch: Send + Sync + fmt::Debug {
+    /// An empty vfs. What the one before has left is removed: one is used at a time. Blocks.
+    ///
+    /// # Errors
+    /// [`w3bstream_vfs::Error`] if there is no room for it.
+    fn open(&self) -> Result<Arc<dyn Vfs>, w3bstream_vfs::Error>;
+
+    /// Removes what is there, once it was closed. Blocks.
+    ///
+    /// # Errors
+    /// [`w3bstream_vfs::Error`] if it cannot be removed.
+    fn clear(&self) -> Result<(), w3bstream_vfs::Error>;
 }
 
 /// The rooms of one node, each behind its trait.
@@ -40,6 +55,8 @@ pub struct Parts {
     pub journal: Arc<dyn Journal>,
     /// Programs and replicated state.
     pub vfs: Arc<dyn Vfs>,
+    /// Where replays make older states anew.
+    pub scratch: Arc<dyn OpenScratch>,
     /// Runs programs.
     pub engine: Arc<dyn Engine>,
     /// Keys by role.
@@ -96,6 +113,8 @@ pub struct Options {
     pub max_backlog: u64,
     /// Lines of guests' logs that are kept in memory, per project.
     pub log_lines: usize,
+    /// Limits of canaries.
+    pub canaries: CanaryLimits,
 }
 
 impl Default for Options {
@@ -118,6 +137,7 @@ impl Default for Options {
             admit_batch: 128,
             max_backlog: 1_000_000,
             log_lines: 1000,
+            canaries: CanaryLimits::default(),
         }
     }
 }

@@ -9,6 +9,7 @@ use w3bstream_consensus::DriverInput;
 use w3bstream_engine::LogLine;
 use w3bstream_types::{AppletName, Genesis, MessageId, OperatorName, ProjectId, ProjectName, Stored};
 
+use crate::canary::Canaries;
 use crate::counters::{Counters, Expected, GuestMetrics};
 use crate::handover::Handover;
 use crate::recent::Recent;
@@ -59,6 +60,8 @@ pub(crate) struct Project {
     pub(crate) halted: watch::Sender<Option<String>>,
     /// What came last, for people who look.
     pub(crate) recent: Recent,
+    /// Modules that are tried beside its own.
+    pub(crate) canaries: Canaries,
     /// How its triggers stand.
     pub(crate) triggers: Board,
     logs: Mutex<VecDeque<GuestLog>>,
@@ -97,6 +100,7 @@ impl Project {
             waits: watch::Sender::default(),
             halted: watch::Sender::new(halted),
             recent: Recent::default(),
+            canaries: Canaries::default(),
             triggers: Board::default(),
             logs: Mutex::default(),
             accounts: Mutex::default(),

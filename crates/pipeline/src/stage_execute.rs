@@ -8,19 +8,19 @@ use w3bstream_tasks::Shutdown;
 use w3bstream_types::{
     AckMode, Block, Canonical, CertifiedBlock, ContractAnswer, ContractCall, Digest, Entry, Executed,
     HandlerResult, MessageId, Ordered, Output, OutputKind, ProjectId, Refusal, RefusalKind, ResultRecord,
-    SqlBlock, Transcript,
+    SqlBlock, Stored, Transcript,
 };
 use w3bstream_vfs::{SqlSession, Vfs};
 
 use crate::apply::{Applier, Effects, Resolved, StateReader};
+use crate::call::Trial;
 use crate::counters::Counters;
-use crate::live;
 use crate::node::Shared;
 use crate::project::{GuestLog, Project};
 use crate::reading::Asking;
 use crate::registry::Image;
 use crate::stage_order::message_ids;
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, canary, live};
 
 /// Runs until the node stops or the project halts.
 pub(crate) async fn run(shared: Arc<Shared>, project: Arc<Project>, shutdown: Shutdown) {
@@ -69,11 +69,17 @@ async fn execute(shared: &Arc<Shared>, project: &Project, height: u64) -> Result
     let (certified, entries) = load(shared, project, height).await?;
     parts.probe.at("execute.started");
     let image = shared.registries.image(project.id);
-    let contracts = Contracts::Agreed(transcript_of(&entries));
-    let (effects, _, entries) =
-        compute(shared.clone(), project.id, (&certified.block, image), (entries, contracts)).await?;
+    let transcript = transcript_of(&entries);
+    let contracts = Contracts::Agreed(transcript.clone());
+    let run = Run { trial: canary::trial(project), ..Run::live(shared, project.id) };
+    let (effects, _, entries) = compute(run, (&certified.block, image), (entries, contracts)).await?;
     parts.probe.at("execute.ran");
-    let Effects { applied, draft, logs } = effects;
+    let Effects { applied, draft, logs, calls } = effects;
+    if !calls.is_empty() {
+        // Before it is stored: what the state was is still there.
+        let given = (&certified.block, &entries[..], &transcript);
+        canary::offer(shared, project, given, (&calls, &applied.writes)).await;
+    }
     let (outputs, manifest, index) = (applied.outputs.clone(), applied.manifest, applied.index.clone());
     let state_root = parts.vfs.apply(project.id, applied).await?;
     parts.probe.at("execute.applied");
@@ -117,17 +123,35 @@ async fn load(
     project: &Project,
     height: u64,
 ) -> Result<(CertifiedBlock, Vec<(Entry, Resolved)>), Error> {
-    let gone = |what: String| Error::new(ErrorKind::Fatal, format!("block {height}: {what} is gone"));
-    let parts = &shared.parts;
-    let (certified, stored) = match project.handover.take(height) {
-        Some(read) => read,
-        None => {
-            let found = parts.journal.block(project.id, height).await?;
-            let certified = found.ok_or_else(|| gone("it".into()))?;
-            let stored = shared.store.get(&message_ids(&certified)).await?;
-            (certified, stored.into_iter().flatten().collect())
-        }
-    };
+    match project.handover.take(height) {
+        Some((certified, stored)) => resolve(shared, project.id, certified, stored).await,
+        None => read(shared, project.id, height).await,
+    }
+}
+
+fn gone(height: u64, what: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Fatal, format!("block {height}: {what} is gone"))
+}
+
+/// The block of a height from the journal, with everything that its entries name.
+pub(crate) async fn read(
+    shared: &Shared,
+    project: ProjectId,
+    height: u64,
+) -> Result<(CertifiedBlock, Vec<(Entry, Resolved)>), Error> {
+    let certified = shared.parts.journal.block(project, height).await?.ok_or_else(|| gone(height, "it"))?;
+    let stored = shared.store.get(&message_ids(&certified)).await?;
+    resolve(shared, project, certified, stored.into_iter().flatten().collect()).await
+}
+
+async fn resolve(
+    shared: &Shared,
+    project: ProjectId,
+    certified: CertifiedBlock,
+    stored: Vec<Stored>,
+) -> Result<(CertifiedBlock, Vec<(Entry, Resolved)>), Error> {
+    let (height, parts) = (certified.block.header().height, &shared.parts);
+    let gone = |what: String| gone(height, what);
     let mut stored: HashMap<MessageId, _> = stored.into_iter().map(|s| (s.record().id(), s)).collect();
     let mut entries = Vec::with_capacity(certified.block.entries().len());
     for (index, entry) in (0..).zip(certified.block.entries()) {
@@ -141,7 +165,7 @@ async fn load(
                 Resolved::Control(Box::new(tx.ok_or_else(|| gone(format!("control transaction {id}")))?))
             }
             Entry::Transcript(id) => {
-                let transcript = crate::reading::find(&*parts.journal, project.id, *id).await?;
+                let transcript = crate::reading::find(&*parts.journal, project, *id).await?;
                 Resolved::Transcript(Box::new(transcript.ok_or_else(|| gone(format!("transcript {id}")))?))
             }
         };
@@ -151,7 +175,7 @@ async fn load(
 }
 
 /// The answers on which a block's members have agreed; none if it names no transcript.
-fn transcript_of(entries: &[(Entry, Resolved)]) -> Transcript {
+pub(crate) fn transcript_of(entries: &[(Entry, Resolved)]) -> Transcript {
     let found = entries.iter().find_map(|(_, resolved)| match resolved {
         Resolved::Transcript(transcript) => Some((**transcript).clone()),
         Resolved::Message(_) | Resolved::Control(_) => None,
@@ -159,17 +183,35 @@ fn transcript_of(entries: &[(Entry, Resolved)]) -> Transcript {
     found.unwrap_or_default()
 }
 
+/// Where and how a block is run.
+pub(crate) struct Run {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) project: ProjectId,
+    /// What holds the state before the block.
+    pub(crate) state: Arc<dyn Vfs>,
+    pub(crate) trial: Trial,
+}
+
+impl Run {
+    /// On the project's own state.
+    pub(crate) fn live(shared: &Arc<Shared>, project: ProjectId) -> Self {
+        let state = shared.parts.vfs.clone();
+        Self { shared: shared.clone(), project, state, trial: Trial::default() }
+    }
+}
+
 /// Runs a block's handlers on a thread that may block. Gives the contracts' answers and the entries back.
 pub(crate) async fn compute(
-    shared: Arc<Shared>,
-    project: ProjectId,
+    run: Run,
     (block, image): (&Block, Arc<Image>),
     (entries, contracts): (Vec<(Entry, Resolved)>, Contracts),
 ) -> Result<(Effects, Contracts, Vec<(Entry, Resolved)>), Error> {
     let runtime = tokio::runtime::Handle::current();
     let (height, time) = (block.header().height, block.header().time);
     let work = move || {
-        let mut state = VfsReader { runtime, vfs: shared.parts.vfs.clone(), project, contracts, sql: None };
+        let Run { shared, project, state: vfs, trial } = run;
+        let programs = shared.parts.vfs.clone();
+        let mut state = VfsReader { runtime, vfs, programs, project, contracts, sql: None };
         let applier = Applier {
             project,
             time,
@@ -177,6 +219,7 @@ pub(crate) async fn compute(
             engine: &*shared.parts.engine,
             caps: &shared.parts.options.guest_caps,
             state: &mut state,
+            trial,
         };
         let effects = applier.apply(height, &entries)?;
         Ok((effects, state.contracts, entries))
@@ -196,6 +239,8 @@ pub(crate) enum Contracts {
 struct VfsReader {
     runtime: tokio::runtime::Handle,
     vfs: Arc<dyn Vfs>,
+    /// Where programs are, whatever state they run on.
+    programs: Arc<dyn Vfs>,
     project: ProjectId,
     contracts: Contracts,
     sql: Option<Box<dyn SqlSession>>,
@@ -207,7 +252,7 @@ impl StateReader for VfsReader {
     }
 
     fn program(&mut self, digest: Digest) -> Result<Vec<u8>, Error> {
-        Ok(self.runtime.block_on(self.vfs.program(digest))?)
+        Ok(self.runtime.block_on(self.programs.program(digest))?)
     }
 
     fn contract(&mut self, call: &ContractCall) -> Result<Option<ContractAnswer>, Error> {

@@ -25,7 +25,7 @@ use crate::live;
 use crate::node::Shared;
 use crate::project::Project;
 use crate::reading::{self, Asking};
-use crate::stage_execute::{Contracts, compute};
+use crate::stage_execute::{Contracts, Run, compute};
 use crate::{Error, ErrorKind};
 
 /// Journal cursor: the store's position up to which every message of the project is in a block.
@@ -306,7 +306,8 @@ impl Sequencer {
         let entries = ordered.collect::<Result<Vec<_>, Error>>()?;
         let image = self.shared.registries.image(self.project.id);
         let work = (entries, Contracts::Asking(asking));
-        let (_, contracts, _) = compute(self.shared.clone(), self.project.id, (&block, image), work).await?;
+        let run = Run::live(&self.shared, self.project.id);
+        let (_, contracts, _) = compute(run, (&block, image), work).await?;
         match contracts {
             Contracts::Asking(asking) => Ok(asking.transcript()),
             Contracts::Agreed(_) => Ok(None),
@@ -327,10 +328,11 @@ impl Sequencer {
         // The cursor moves to the last of them: messages are taken in the order of their positions.
         let last = stored.iter().map(w3bstream_types::Stored::position).max();
         let ordered_to = last.map_or(self.ordered_to, |p| p.max(self.ordered_to));
-        let batch = vec![
+        let mut batch = vec![
             Write::Block(self.project.id, Box::new(certified.clone())),
             Write::Cursor(self.project.id, ORDERED, ordered_to.0),
         ];
+        batch.extend(crate::versions::note(&*parts.journal, self.project.id, &certified.block).await?);
         parts.journal.commit(batch).await?;
         parts.probe.at("order.journaled");
         self.ordered_to = ordered_to;

@@ -488,6 +488,7 @@ impl Query for Pipeline {
         let guests: Vec<_> = all.iter().map(|p| (p.name.clone(), &p.guest_metrics)).collect();
         counters::write_guest_metrics(&mut out, &guests);
         self.0.refusals.write_metrics(&mut out);
+        crate::canary::write_metrics(&mut out, &self.0);
         out
     }
 }

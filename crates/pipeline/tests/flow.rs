@@ -2,10 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "flow/canary.rs"]
+mod canary;
 #[path = "flow/live.rs"]
 mod live;
 #[path = "flow/reading.rs"]
 mod reading;
+#[path = "flow/replay.rs"]
+mod replay;
 #[path = "flow/sending.rs"]
 mod sending;
 #[path = "flow/sessions.rs"]
@@ -14,6 +18,8 @@ mod sessions;
 mod settling;
 #[path = "flow/triggers.rs"]
 mod triggers;
+#[path = "flow/versions.rs"]
+mod versions;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -30,7 +36,8 @@ use w3bstream_endpoint::{Answer, Feed, MemoryClient, MemoryEndpoint, Query as _}
 use w3bstream_engine::{Call, Engine, GuestError, HostState, Module, Outcome};
 use w3bstream_journal::MemoryJournal;
 use w3bstream_pipeline::{
-    ChainParts, NoProbe, OpenWal, Options, Parts, Pipeline, Probe, ReceiptContent, SessionOptions,
+    CanaryLimits, ChainParts, NoProbe, OpenScratch, OpenWal, Options, Parts, Pipeline, Probe, ReceiptContent,
+    SessionOptions,
 };
 use w3bstream_prover::{MemoryProver, Prover, TOY};
 use w3bstream_storage::{Filter, MemoryStorage, Storage as _};
@@ -40,7 +47,7 @@ use w3bstream_types::{
     MessageState, Output, OutputKind, Position, ProjectId, Received, Record, RefusalKind, Route, SecretKey,
     Sequence, Submission, SystemClock, Timestamp, TokenRegistration, TransactionRequest, token_hash,
 };
-use w3bstream_vfs::MemoryVfs;
+use w3bstream_vfs::{MemoryVfs, Vfs};
 use w3bstream_wallet::{MemorySigner, Role, Signer as _};
 
 /// An engine whose programs are the names of Rust functions.
@@ -122,6 +129,21 @@ impl Module for NativeModule {
             outcome.outputs = vec![Output { kind, chain_id: rule.chain_id, target, data }];
             outcome.writes.insert(b"id".to_vec(), id.as_bytes().to_vec());
         }
+        match self.0.as_str() {
+            "slower" => outcome.gas += 1,
+            "sleeps" => std::thread::sleep(Duration::from_millis(20)),
+            "panics" => panic!("an engine that should not"),
+            // Counts on from its own state, another way from the third message on.
+            "jumps" if before >= 2 => {
+                outcome.writes.insert(b"count".to_vec(), vec![before.wrapping_add(10)]);
+            }
+            "hoards" => {
+                outcome.writes.insert(call.payload.to_vec(), vec![0; 1000]);
+            }
+            // Not what an engine may do.
+            "fickle" => outcome.gas += FICKLE.load(Ordering::SeqCst),
+            _ => {}
+        }
         if self.0 == "fails" {
             outcome = Outcome {
                 result: Err(GuestError::Trap),
@@ -134,12 +156,27 @@ impl Module for NativeModule {
     }
 }
 
+static FICKLE: AtomicU64 = AtomicU64::new(0);
+
 #[derive(Debug)]
 struct Disk(MemoryDisk);
 
 impl OpenWal for Disk {
     fn open(&self, _: ProjectId) -> Result<Box<dyn Wal>, w3bstream_consensus::Error> {
         Ok(Box::new(self.0.open()?))
+    }
+}
+
+#[derive(Debug)]
+struct Scratch;
+
+impl OpenScratch for Scratch {
+    fn open(&self) -> Result<Arc<dyn Vfs>, w3bstream_vfs::Error> {
+        Ok(Arc::new(MemoryVfs::new()))
+    }
+
+    fn clear(&self) -> Result<(), w3bstream_vfs::Error> {
+        Ok(())
     }
 }
 
@@ -166,6 +203,7 @@ struct World {
     clock: Arc<ShiftedClock>,
     feed: Feed,
     probe: Arc<dyn Probe>,
+    canaries: CanaryLimits,
     owner: SecretKey,
     device: SecretKey,
 }
@@ -196,6 +234,7 @@ impl World {
             clock: Arc::default(),
             feed: Feed::default(),
             probe: Arc::new(NoProbe),
+            canaries: CanaryLimits::DEFAULT,
             owner: key(1),
             device: key(2),
         }
@@ -220,6 +259,7 @@ impl World {
             storage: Arc::new(self.storage.reopen()),
             journal: Arc::new(self.journal.reopen()),
             vfs: Arc::new(self.vfs.reopen()),
+            scratch: Arc::new(Scratch),
             engine: Arc::new(Native),
             node: Did::key(&self.signer.public(Role::Node).unwrap()),
             signer: self.signer.clone(),
@@ -234,7 +274,7 @@ impl World {
             clock: self.clock.clone(),
             probe: self.probe.clone(),
             sessions: SessionOptions::new([9; 32]),
-            options: Options::default(),
+            options: Options { canaries: self.canaries, ..Options::default() },
         };
         let pipeline = Pipeline::build(parts).await.unwrap();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

@@ -84,8 +84,31 @@ pub fn sql_row(table: &str, rowid: i64) -> Vec<u8> {
     key(SQL_ROW, &[table.as_bytes(), &rowid.to_be_bytes()])
 }
 
+/// The table and number of a row, if a key is one of [`sql_row`], for people.
+#[must_use]
+pub fn sql_row_of(key: &[u8]) -> Option<String> {
+    let (SQL_ROW, rest) = key.split_first().map(|(n, rest)| (*n, rest))? else { return None };
+    let (size, rest) = rest.split_first_chunk::<2>()?;
+    let (table, rest) = rest.split_at_checked(u16::from_be_bytes(*size).into())?;
+    let number = rest.get(2..).and_then(|n| <[u8; 8]>::try_from(n).ok())?;
+    Some(format!("{} {}", std::str::from_utf8(table).ok()?, i64::from_be_bytes(number)))
+}
+
 /// The nonce of the last applied control transaction.
 #[must_use]
 pub fn control_nonce() -> Vec<u8> {
     key(NONCE, &[])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rows_key_is_read_back_and_others_are_none() {
+        assert_eq!(sql_row_of(&sql_row("readings", -7)).as_deref(), Some("readings -7"));
+        assert_eq!(sql_row_of(&manifest()), None);
+        let key = sql_row("t", 1);
+        assert!((0..key.len()).all(|short| sql_row_of(&key[..short]).is_none()));
+    }
 }

@@ -1,4 +1,8 @@
-//! `applet run`: a module alone, without a node.
+//! `applet run`: a module alone, without a node. `applet replay`: a module on what a project's messages
+//! were. `applet canary`: a module on what they are.
+
+mod canary;
+mod replay;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -37,6 +41,11 @@ pub(crate) enum Command {
         #[arg(long)]
         gas: Option<u64>,
     },
+    /// Run blocks of a project again on its node, with another module or as they were, and print the first difference.
+    Replay(replay::Args),
+    /// Run a module beside an applet's own on the messages that come, apply nothing of it, and count what differs.
+    #[command(subcommand)]
+    Canary(canary::Command),
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -53,8 +62,16 @@ impl HostState for Memory {
     }
 }
 
-pub(crate) fn run(registry: &Registry, command: &Command, json: bool) -> anyhow::Result<()> {
-    let Command::Run { file, handler, input, event_type, env, kv, gas } = command;
+pub(crate) async fn run(registry: &Registry, command: Command, json: bool) -> anyhow::Result<()> {
+    match command {
+        Command::Run { .. } => alone(registry, &command, json),
+        Command::Replay(args) => replay::run(args, json).await,
+        Command::Canary(command) => canary::run(command, json).await,
+    }
+}
+
+fn alone(registry: &Registry, command: &Command, json: bool) -> anyhow::Result<()> {
+    let Command::Run { file, handler, input, event_type, env, kv, gas } = command else { return Ok(()) };
     let program = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     let engine = registry.engine(&EngineSettings::default())?;
     let module = engine.load(&program).with_context(|| file.display().to_string())?;

@@ -229,12 +229,24 @@ pub fn main(registry: Registry) -> ExitCode {
 
 #[allow(clippy::print_stderr, reason = "errors of a command go to standard error")]
 fn failed(error: &anyhow::Error, json: bool) -> ExitCode {
-    if json {
+    if json && !error.is::<Told>() {
         print_value(&serde_json::json!({ "error": format!("{error:#}") }));
     }
     eprintln!("error: {error:#}");
     ExitCode::from(FAILED)
 }
+
+/// What failed, where the JSON value that a command prints has said so already.
+#[derive(Debug)]
+pub(crate) struct Told(pub(crate) String);
+
+impl std::fmt::Display for Told {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Told {}
 
 /// Prints a line of what was asked for.
 #[allow(clippy::print_stdout, reason = "this is what a command is for")]
@@ -259,7 +271,7 @@ async fn dispatch(registry: Registry, command: Command, json: bool) -> anyhow::R
         Command::Receipt(command) => receipt::run(command, json).await,
         Command::Transaction(command) => transaction::run(command, json).await,
         Command::Mqtt(command) => mqtt::run(command, json),
-        Command::Applet(command) => applet::run(&registry, &command, json),
+        Command::Applet(command) => applet::run(&registry, command, json).await,
         // Its program's exit code is this process's.
         Command::Wasi(_) => Ok(()),
         Command::Config(command) => config(&command),

@@ -1,4 +1,6 @@
-//! `project new|deploy|list|account|status`.
+//! `project new|deploy|list|account|sql|rollback|status`.
+
+mod versions;
 
 use std::path::{Path, PathBuf};
 
@@ -52,7 +54,17 @@ pub(crate) enum Command {
         /// A statement that only reads.
         statement: String,
     },
-    /// How a project is doing, and what it waits for.
+    /// Put an earlier version in force again: its applets and settings, at the next block. State and database stay.
+    Rollback {
+        #[command(flatten)]
+        at: Where,
+        /// The project.
+        name: ProjectName,
+        /// The version; else the one before that in force, or before the one that this one restored.
+        #[arg(long)]
+        to: Option<u64>,
+    },
+    /// How a project is doing, what it waits for, and its last versions.
     Status {
         #[command(flatten)]
         at: Where,
@@ -110,14 +122,19 @@ pub(crate) async fn run(command: Command, json: bool) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Status { at, name } => {
-            let project = at.admin()?.get(&format!("/v1/projects/{name}")).await?;
+            let admin = at.admin()?;
+            let mut project = admin.get(&format!("/v1/projects/{name}")).await?;
+            let versions = admin.get(&format!("/v1/projects/{name}/versions")).await?;
+            project["versions"] = versions["versions"].clone();
             if json {
                 print_value(&project)
             } else {
-                details(&project)
+                details(&project);
+                versions::list(&project["versions"]);
             }
             Ok(())
         }
+        Command::Rollback { at, name, to } => versions::roll_back(&at, &name, (to, json)).await,
     }
 }
 

@@ -1,0 +1,200 @@
+//! One handler's call: what it is given, what it sees of the state, and what it did.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use w3bstream_engine::{Call, GuestError, HostState, Module, Outcome, Source};
+use w3bstream_types::{
+    AppletName, ContractAnswer, ContractCall, Database, Did, Digest, GuestLimits, Manifest, MessageId,
+    Output, Record, SqlBudget, SqlOutcome, SqlRefusal, SqlStatement, Timestamp,
+};
+use w3bstream_vfs::{Writes, key};
+
+use crate::Error;
+use crate::apply::StateReader;
+
+/// What a block's execution does beside what it always does.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Trial {
+    /// A module that runs in place of an applet's own.
+    pub(crate) swap: Option<(AppletName, Arc<dyn Module>)>,
+    /// Whose calls are traced.
+    pub(crate) trace: Trace,
+}
+
+/// Whose calls are traced.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Trace {
+    /// Nobody's.
+    #[default]
+    Off,
+    /// Everybody's.
+    All,
+    /// Those of some applets.
+    Of(BTreeSet<AppletName>),
+}
+
+impl Trial {
+    pub(crate) fn instead_of(&self, applet: &AppletName) -> Option<&Arc<dyn Module>> {
+        self.swap.as_ref().filter(|(name, _)| name == applet).map(|(_, module)| module)
+    }
+
+    pub(crate) fn traces(&self, applet: &AppletName) -> bool {
+        match &self.trace {
+            Trace::Off => false,
+            Trace::All => true,
+            Trace::Of(some) => some.contains(applet),
+        }
+    }
+}
+
+/// What a call did, without who did it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Done {
+    pub(crate) result: Result<i32, GuestError>,
+    pub(crate) gas: u64,
+    /// The guest's own keys; `None` was removed.
+    pub(crate) writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    pub(crate) outputs: Vec<Output>,
+}
+
+impl Done {
+    pub(crate) fn of(outcome: &Outcome) -> Self {
+        let set = outcome.writes.iter().map(|(k, v)| (k.clone(), Some(v.clone())));
+        let removed = outcome.removed.iter().map(|k| (k.clone(), None));
+        Self {
+            result: outcome.result,
+            gas: outcome.gas,
+            writes: set.chain(removed).collect(),
+            outputs: outcome.outputs.clone(),
+        }
+    }
+}
+
+/// A call that was traced.
+#[derive(Clone, Debug)]
+pub(crate) struct Traced {
+    /// The message's place in its block, from 1.
+    pub(crate) rid: i32,
+    pub(crate) message: MessageId,
+    pub(crate) applet: AppletName,
+    pub(crate) handler: String,
+    pub(crate) limits: GuestLimits,
+    pub(crate) manifest: Arc<Manifest>,
+    pub(crate) done: Done,
+}
+
+/// A handler's call, with all that it is given.
+pub(crate) struct Frame<'a> {
+    pub(crate) record: &'a Record,
+    pub(crate) rid: i32,
+    pub(crate) applet: &'a AppletName,
+    pub(crate) handler: &'a str,
+    pub(crate) limits: GuestLimits,
+    pub(crate) manifest: &'a Arc<Manifest>,
+    /// The device that sent it.
+    pub(crate) device: Option<Did>,
+    pub(crate) block_time: Timestamp,
+}
+
+impl Frame<'_> {
+    pub(crate) fn call(&self) -> Call<'_> {
+        let (record, manifest) = (self.record, self.manifest);
+        Call {
+            handler: self.handler,
+            event_type: record.event_type(),
+            payload: record.payload(),
+            rid: self.rid,
+            source: Source {
+                project: Some(record.project()),
+                device: self.device.as_ref(),
+                salt: record.salt(),
+                time: record.time().0,
+                block_time: self.block_time.0,
+            },
+            env: &manifest.env,
+            settlements: &manifest.settlements,
+            chains: &manifest.chains,
+            triggers: &manifest.triggers,
+            id: call_id(record.id(), self.applet, self.handler),
+            limits: &self.limits,
+        }
+    }
+
+    pub(crate) fn traced(&self, outcome: &Outcome) -> Traced {
+        Traced {
+            rid: self.rid,
+            message: self.record.id(),
+            applet: self.applet.clone(),
+            handler: self.handler.to_owned(),
+            limits: self.limits,
+            manifest: self.manifest.clone(),
+            done: Done::of(outcome),
+        }
+    }
+}
+
+/// Names a handler's call: a message reaches each handler of an applet once.
+fn call_id(message: MessageId, applet: &AppletName, handler: &str) -> Digest {
+    let parts = [&message.0.as_bytes()[..], applet.as_str().as_bytes(), handler.as_bytes()];
+    Digest::tagged("w3b/handler-call/1", &parts)
+}
+
+/// A guest's view of the state: what this block has written already, then what was there before.
+pub(crate) struct GuestView<'a> {
+    pub(crate) applet: &'a AppletName,
+    pub(crate) writes: &'a Writes,
+    pub(crate) state: &'a mut dyn StateReader,
+    /// The project's database, as the manifest declares it.
+    pub(crate) database: Option<&'a Database>,
+    /// Whether this call has used it.
+    pub(crate) in_sql: bool,
+}
+
+impl GuestView<'_> {
+    fn run_sql(&mut self, statement: &SqlStatement, budget: &SqlBudget) -> Result<SqlOutcome, Error> {
+        let Some(database) = self.database else { return Ok(SqlOutcome::refused(SqlRefusal::NoDatabase)) };
+        let budget = SqlBudget { database_bytes: database.max_bytes, ..*budget };
+        let session = self.state.sql()?;
+        if !self.in_sql {
+            session.begin_call()?;
+            self.in_sql = true;
+        }
+        Ok(session.run(statement, &budget)?)
+    }
+}
+
+impl HostState for GuestView<'_> {
+    fn has_database(&self) -> bool {
+        self.database.is_some()
+    }
+
+    fn sql(
+        &mut self,
+        statement: &SqlStatement,
+        budget: &SqlBudget,
+    ) -> Result<SqlOutcome, w3bstream_engine::Error> {
+        self.run_sql(statement, budget).map_err(|e| {
+            w3bstream_engine::Error::new(w3bstream_engine::ErrorKind::State, "the project's database")
+                .with_source(e)
+        })
+    }
+
+    fn kv_get(&mut self, name: &[u8]) -> Result<Option<Vec<u8>>, w3bstream_engine::Error> {
+        let key = key::guest(self.applet, &[], name);
+        if let Some(written) = self.writes.get(&key) {
+            return Ok(written.clone());
+        }
+        self.state.get(&key).map_err(|e| {
+            w3bstream_engine::Error::new(w3bstream_engine::ErrorKind::State, "state of the applet")
+                .with_source(e)
+        })
+    }
+
+    fn contract(&mut self, call: &ContractCall) -> Result<Option<ContractAnswer>, w3bstream_engine::Error> {
+        self.state.contract(call).map_err(|e| {
+            w3bstream_engine::Error::new(w3bstream_engine::ErrorKind::State, "answers of contracts")
+                .with_source(e)
+        })
+    }
+}
