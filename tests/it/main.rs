@@ -6,6 +6,7 @@ mod anvil;
 mod bench;
 mod cli;
 mod crash;
+mod events;
 mod guests;
 mod legacy;
 mod public;

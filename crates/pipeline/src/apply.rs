@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use w3bstream_engine::{Call, Engine, HostState, LogLine, Module, Source};
+use w3bstream_engine::{Call, Engine, HostState, LogLine, Module, Outcome, Source};
 use w3bstream_types::{
     Applet, AppletName, Canonical, ContractAnswer, ContractCall, Control, ControlTx, Database,
     DeviceRegistration, Digest, Entry, EventType, Form, GuestLimits, MAX_SESSION_LAG_MS, Manifest, MessageId,
@@ -15,6 +15,7 @@ use w3bstream_types::{
 use w3bstream_vfs::{Applied, SqlSession, Writes, key};
 use w3bstream_wallet::DeviceStatus;
 
+use crate::events::{Chain, Event};
 use crate::registry::{Draft, Image};
 use crate::{Error, ErrorKind};
 
@@ -232,16 +233,28 @@ impl Work<'_> {
                 target: record.id().0.as_bytes().to_vec(),
                 data: kind.code().as_bytes().to_vec(),
             }),
-            Ok(manifest) => {
-                let routes = manifest.routes(record.event_type());
-                let calls = routes.len() as u64;
-                for (call, route) in (0..).zip(routes) {
-                    self.run(route, (place, record), (call, calls), &manifest)?;
-                }
-            }
+            Ok(manifest) => self.handle((place, record), &manifest)?,
         }
         self.index.push((record.id(), first, self.outputs.len() as u64 - first));
         Ok(())
+    }
+
+    /// Runs a message's handlers, then those of the events that they sent, in the order in which they sent them.
+    fn handle(&mut self, message: (i32, &Record), manifest: &Manifest) -> Result<(), Error> {
+        let (mut chain, mut event) = (Chain::default(), None);
+        loop {
+            let of = event.as_ref().map_or(message.1.event_type(), |event: &Event| &event.event_type);
+            let routes = manifest.routes(of);
+            let calls = routes.len() as u64;
+            for (call, route) in (0..).zip(routes) {
+                let about = About { message, event: event.as_ref(), call, calls };
+                self.run(route, &about, (manifest, &mut chain))?;
+            }
+            event = chain.next();
+            if event.is_none() {
+                return Ok(());
+            }
+        }
     }
 
     /// Whether the state of this height allows the message. Admission asked the same of an earlier state.
@@ -313,30 +326,33 @@ impl Work<'_> {
     fn run(
         &mut self,
         (applet, route): (&Applet, &Route),
-        (rid, record): (i32, &Record),
-        (call_index, calls): (u64, u64),
-        manifest: &Manifest,
+        about: &About<'_>,
+        (manifest, chain): (&Manifest, &mut Chain),
     ) -> Result<(), Error> {
         let module = self.module(applet.program)?;
         let limits = applet.limits.capped_by(self.base.caps);
+        let ((rid, record), event) = (about.message, about.event);
         let device = record.of_device();
+        let id = call_id(event.map_or(record.id().0, |event| event.id), &applet.name, &route.handler);
         let call = Call {
             handler: &route.handler,
-            event_type: record.event_type(),
-            payload: record.payload(),
+            event_type: event.map_or(record.event_type(), |event| &event.event_type),
+            payload: event.map_or(record.payload(), |event| &event.payload),
             rid,
             source: Source {
                 project: Some(record.project()),
                 device: device.as_ref(),
-                salt: record.salt(),
+                // It belongs to the message's payload.
+                salt: record.salt().filter(|_| event.is_none()),
                 time: record.time().0,
+                caused: chain.caused(event),
                 block_time: self.base.time.0,
             },
             env: &manifest.env,
             settlements: &manifest.settlements,
             chains: &manifest.chains,
             triggers: &manifest.triggers,
-            id: call_id(record.id(), &applet.name, &route.handler),
+            id,
             limits: &limits,
         };
         let mut view = GuestView {
@@ -346,16 +362,30 @@ impl Work<'_> {
             database: manifest.database.as_ref(),
             in_sql: false,
         };
-        let outcome = module.call(call, &mut view)?;
+        let mut outcome = module.call(call, &mut view)?;
         if view.in_sql {
             self.base.state.sql()?.end_call(outcome.result.is_ok())?;
         }
+        chain.take(&mut outcome.outputs, (id, event), (record, manifest))?;
+        self.keep((applet, route), &*module, about, outcome);
+        Ok(())
+    }
+
+    /// Keeps what a call did: its result, its outputs, its writes, its log.
+    fn keep(
+        &mut self,
+        (applet, route): (&Applet, &Route),
+        module: &dyn Module,
+        about: &About<'_>,
+        outcome: Outcome,
+    ) {
+        let message = about.message.1.id();
         let (code, error) = match outcome.result {
             Ok(code) => (code, None),
             Err(why) => (-1, Some(why.code().to_owned())),
         };
         let result = ResultRecord {
-            message: record.id(),
+            message,
             applet: applet.name.clone(),
             handler: route.handler.clone(),
             program: module.program(),
@@ -363,21 +393,33 @@ impl Work<'_> {
             code,
             error,
             gas: outcome.gas,
-            call: call_index,
-            calls,
+            call: about.call,
+            calls: about.calls,
             outputs: outcome.outputs.len() as u64,
+            event: about.event.map(|event| event.id),
         };
-        let (target, data) = (record.id().0.as_bytes().to_vec(), result.to_canonical());
+        let (target, data) = (message.0.as_bytes().to_vec(), result.to_canonical());
         self.outputs.push(Output { kind: OutputKind::Result, chain_id: 0, target, data });
         self.outputs.extend(outcome.outputs);
         let keyed = outcome.writes.into_iter().map(|(k, v)| (key::guest(&applet.name, &[], &k), Some(v)));
         self.writes.extend(keyed);
         let removed = outcome.removed.into_iter().map(|k| (key::guest(&applet.name, &[], &k), None));
         self.writes.extend(removed);
-        let logs = outcome.logs.into_iter().map(|line| (applet.name.clone(), record.id(), line));
+        let logs = outcome.logs.into_iter().map(|line| (applet.name.clone(), message, line));
         self.logs.extend(logs);
-        Ok(())
     }
+}
+
+/// What a handler is called with.
+struct About<'a> {
+    /// The message and its place in the block: itself, or what caused the event.
+    message: (i32, &'a Record),
+    /// The event; `None` for the message itself.
+    event: Option<&'a Event>,
+    /// Which of the calls with the message, or with the event, this is.
+    call: u64,
+    /// How many they are.
+    calls: u64,
 }
 
 /// Whether the owner has signed a change: of the manifest in force, or of the first one.
@@ -402,9 +444,9 @@ pub(crate) fn follows(before: Option<&Database>, next: Option<&Database>) -> Res
     }
 }
 
-/// Names a handler's call: a message reaches each handler of an applet once.
-fn call_id(message: MessageId, applet: &AppletName, handler: &str) -> Digest {
-    let parts = [&message.0.as_bytes()[..], applet.as_str().as_bytes(), handler.as_bytes()];
+/// Names a handler's call: a message reaches each handler of an applet once, and so does an event.
+fn call_id(about: Digest, applet: &AppletName, handler: &str) -> Digest {
+    let parts = [&about.as_bytes()[..], applet.as_str().as_bytes(), handler.as_bytes()];
     Digest::tagged("w3b/handler-call/1", &parts)
 }
 

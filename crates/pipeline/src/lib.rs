@@ -23,6 +23,7 @@ mod chains;
 mod control;
 mod counters;
 mod error;
+mod events;
 mod handover;
 mod live;
 mod node;

@@ -456,15 +456,25 @@ impl Pipeline {
     }
 }
 
+/// The most results that a message's reason tells of: events may lead to many.
+const MOST_DESCRIBED: usize = 16;
+
 pub(crate) fn describe(results: &[HandlerResult]) -> String {
     if results.is_empty() {
         return "no route takes this event type".into();
     }
-    let one = |r: &HandlerResult| match &r.error {
-        None => format!("{}.{} gave {}", r.applet, r.handler, r.code),
-        Some(why) => format!("{}.{} failed: {why}", r.applet, r.handler),
+    let one = |r: &HandlerResult| {
+        let event = r.event.as_ref().map_or_else(String::new, |event| format!("event {event}: "));
+        match &r.error {
+            None => format!("{event}{}.{} gave {}", r.applet, r.handler, r.code),
+            Some(why) => format!("{event}{}.{} failed: {why}", r.applet, r.handler),
+        }
     };
-    results.iter().map(one).collect::<Vec<_>>().join("; ")
+    let mut shown: Vec<String> = results.iter().take(MOST_DESCRIBED).map(one).collect();
+    if let Some(more) = results.len().checked_sub(MOST_DESCRIBED).filter(|more| *more > 0) {
+        shown.push(format!("and {more} more"));
+    }
+    shown.join("; ")
 }
 
 #[async_trait]

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "flow/events.rs"]
+mod events;
 #[path = "flow/live.rs"]
 mod live;
 #[path = "flow/reading.rs"]
@@ -121,6 +123,9 @@ impl Module for NativeModule {
             let kind = OutputKind::Transaction;
             outcome.outputs = vec![Output { kind, chain_id: rule.chain_id, target, data }];
             outcome.writes.insert(b"id".to_vec(), id.as_bytes().to_vec());
+        }
+        if self.0 == "emits" {
+            events::emit(&call, state, &mut outcome)?;
         }
         if self.0 == "fails" {
             outcome = Outcome {
