@@ -501,3 +501,27 @@ impl Query for Pipeline {
         out
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_tells_of_the_first_results_and_how_many_more_there_are() {
+        let result = |event: Option<&str>| HandlerResult {
+            applet: "a".parse().unwrap(),
+            handler: "h".into(),
+            code: 0,
+            error: None,
+            gas: 1,
+            event: event.map(|name| name.parse().unwrap()),
+            answer: None,
+        };
+        let few = describe(&[result(None), result(Some("seen"))]);
+        assert_eq!(few, "a.h gave 0; event seen: a.h gave 0");
+        assert!(!describe(&vec![result(None); MOST_DESCRIBED]).contains("more"));
+        let many = describe(&vec![result(None); MOST_DESCRIBED + 2]);
+        assert_eq!(many.matches("gave").count(), MOST_DESCRIBED);
+        assert!(many.ends_with("; and 2 more"), "{many}");
+    }
+}
