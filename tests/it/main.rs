@@ -8,6 +8,7 @@ mod canary;
 mod cli;
 mod crash;
 mod deploy;
+mod events;
 mod guests;
 mod legacy;
 mod public;

@@ -135,6 +135,8 @@ impl From<Accepted> for proto::Accepted {
             code: r.code,
             error: r.error,
             gas: r.gas,
+            event: r.event.map(|event| event.to_string()),
+            answer: r.answer.map(|answer| answer.as_bytes().to_vec()),
         };
         let mode = match accepted.mode {
             AckMode::Durable => proto::AckMode::Durable,

@@ -1,6 +1,7 @@
 //! `POST /v1/projects/{project}/events`: one message.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
@@ -15,7 +16,8 @@ use tokio::sync::oneshot::{self, Receiver, error::RecvError};
 use tokio::time::{Instant, timeout, timeout_at};
 use w3bstream_endpoint::{Ack, Answer, Arrival};
 use w3bstream_types::{
-    Accepted, EventType, Malformed, ProjectName, Received, RefusalKind, Submission, Timestamp, check_event_id,
+    Accepted, AckMode, EventType, Malformed, ProjectName, Received, RefusalKind, Submission, Timestamp,
+    check_event_id,
 };
 use w3bstream_wire::{AckBody, CONTENT_TYPE_ENVELOPE, CONTENT_TYPE_JOSE, decode_message};
 
@@ -38,6 +40,8 @@ pub(crate) struct EventQuery {
     #[serde(rename = "type")]
     event_type: Option<EventType>,
     time: Option<u64>,
+    /// How long the sender waits for its handlers' answer, in milliseconds.
+    wait: Option<u64>,
 }
 
 /// How a message identifies its sender, as far as the head says.
@@ -63,11 +67,12 @@ pub(crate) async fn post_event(
     let response = match judge_head(&shared, path, query, &request) {
         // The body is not read: nobody's memory or time is spent on what the head has decided.
         Err(problem) => shared.refuse(problem, !request.body().is_end_stream()),
-        Ok(head) => match take(&shared, head, request).await {
+        Ok(head) => match take(&shared, head, (request, start)).await {
             Err(Stop { problem, unread }) => shared.refuse(problem, unread),
-            Ok(accepted) => {
+            Ok(taken) => {
+                let (Taken::Done(accepted) | Taken::UnderWay(accepted)) = &taken;
                 shared.metrics.accepted(accepted.duplicate);
-                answer(&accepted)
+                answer(&taken)
             }
         },
     };
@@ -75,9 +80,21 @@ pub(crate) async fn post_event(
     response
 }
 
-fn answer(accepted: &Accepted) -> Response {
+/// A message that the node has.
+enum Taken {
+    /// What its project promises, or its sender waits for, is reached.
+    Done(Accepted),
+    /// It is durable, and what the sender waited for did not come in time.
+    UnderWay(Accepted),
+}
+
+fn answer(taken: &Taken) -> Response {
+    let (accepted, status) = match taken {
+        Taken::Done(accepted) if accepted.duplicate => (accepted, StatusCode::OK),
+        Taken::Done(accepted) => (accepted, StatusCode::CREATED),
+        Taken::UnderWay(accepted) => (accepted, StatusCode::ACCEPTED),
+    };
     let body = Json(AckBody::from(accepted));
-    let status = if accepted.duplicate { StatusCode::OK } else { StatusCode::CREATED };
     let mut response = (status, body).into_response();
     if let Ok(place) = HeaderValue::from_str(&format!("/v1/messages/{}", accepted.id)) {
         response.headers_mut().insert(LOCATION, place);
@@ -121,11 +138,22 @@ fn judge_head(
     if !matches!(identity, Identity::Bearer { .. }) && query.time.is_some() {
         return Err(malformed("the time of a signed message is inside; leave ?time= away"));
     }
+    check_wait(query.wait, shared.limits.max_wait)?;
     let limits = &shared.limits;
     if request.body().size_hint().lower() > limits.max_body_bytes as u64 {
         return Err(too_large(limits));
     }
     Ok(Head { project, query, identity, coding })
+}
+
+/// Whether a sender may wait so many milliseconds.
+fn check_wait(wait: Option<u64>, most: Duration) -> Result<(), Problem> {
+    match wait {
+        Some(wait) if wait == 0 || u128::from(wait) > most.as_millis() => {
+            Err(malformed(format!("?wait={wait}: it must be 1 to {} milliseconds", most.as_millis())))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The one value of a header; `None` if it is not there.
@@ -245,7 +273,7 @@ impl<P: Into<Problem>> From<P> for Stop {
 }
 
 /// Reads the body, hands the message over and waits for its answer.
-async fn take(shared: &Arc<Shared>, head: Head, request: Request) -> Result<Accepted, Stop> {
+async fn take(shared: &Arc<Shared>, head: Head, (request, start): (Request, Instant)) -> Result<Taken, Stop> {
     let Head { project, query, identity, coding } = head;
     let body = request.into_body();
     let held = tokio::select! {
@@ -259,6 +287,7 @@ async fn take(shared: &Arc<Shared>, head: Head, request: Request) -> Result<Acce
     }
     let Held { bytes, share } = held;
     let key = identity.key().map(str::to_owned);
+    let wait = query.wait.map(Duration::from_millis);
     let submission = submission(identity, query, bytes)?;
     let meant = match (&submission, key) {
         (Submission::Signed(record), Some(key)) => {
@@ -274,12 +303,50 @@ async fn take(shared: &Arc<Shared>, head: Head, request: Request) -> Result<Acce
     };
     // Taken after the body was read, so that slow bodies do not keep others out.
     let place = place(shared).await?;
-    let told = shared.submit(project, submission, (place, share))?;
-    let accepted = told_in_time(shared, told, Instant::now() + shared.limits.ack_timeout).await?;
+    let hold = (place, share);
+    let taken = match wait {
+        None => {
+            let told = shared.submit(project, submission, hold)?;
+            let deadline = Instant::now() + shared.limits.ack_timeout;
+            Taken::Done(told_in_time(shared, told, deadline).await?)
+        }
+        Some(wait) => {
+            let told = shared.submit_to_be_answered(project, submission, hold)?;
+            answered_in_time(shared, told, start + wait).await?
+        }
+    };
     if let Some((name, id)) = meant {
         shared.keys.remember(name, id, &shared.limits);
     }
-    Ok(accepted)
+    Ok(taken)
+}
+
+/// The handlers' answer, waited for until `deadline`. A message that is durable by then is no failure: it is executed, once,
+/// whoever waits for it.
+async fn answered_in_time(
+    shared: &Shared,
+    (told, mut stored): (Receiver<Answer>, Receiver<Accepted>),
+    deadline: Instant,
+) -> Result<Taken, Problem> {
+    let problem = match told_in_time(shared, told, deadline).await {
+        Ok(accepted) => return Ok(Taken::Done(accepted)),
+        Err(problem) => problem,
+    };
+    // What is told of a message that the node goes on with.
+    let goes_on = [
+        ProblemKind::AckTimeout,
+        ProblemKind::Refusal(RefusalKind::NotReady),
+        ProblemKind::Refusal(RefusalKind::ShuttingDown),
+    ];
+    match stored.try_recv() {
+        Ok(accepted) if goes_on.contains(&problem.kind) => Ok(Taken::UnderWay(accepted)),
+        _ if problem.kind == ProblemKind::AckTimeout => Err(Problem::new(
+            ProblemKind::AckTimeout,
+            "the message was not stored within the time of ?wait=; it may still be accepted, and a repeat of the same \
+             bytes is never stored twice",
+        )),
+        _ => Err(problem),
+    }
 }
 
 /// The node's answer, waited for until `deadline`.
@@ -347,7 +414,35 @@ fn submission(identity: Identity, query: EventQuery, bytes: Vec<u8>) -> Result<S
 /// What a message holds until the node has answered it: its place in flight and its share of the memory.
 pub(crate) type Hold = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
 
+fn ack(hold: Hold) -> (Ack, Receiver<Answer>) {
+    let (tell, told) = oneshot::channel();
+    let ack = Ack::new(move |answer| {
+        // The place and the memory are free once the node has answered, even if the client has gone.
+        drop(hold);
+        let _ = tell.send(answer);
+    });
+    (ack, told)
+}
+
 impl Shared {
+    /// Hands a message to the node whose sender waits for its handlers' answer: gives that, and before it what is known as
+    /// soon as the message is durable.
+    fn submit_to_be_answered(
+        &self,
+        project: ProjectName,
+        submission: Submission,
+        hold: Hold,
+    ) -> Result<(Receiver<Answer>, Receiver<Accepted>), Problem> {
+        let (tell, stored) = oneshot::channel();
+        let (ack, told) = ack(hold);
+        let ack = ack.waiting_for(AckMode::Executed, move |id, duplicate| {
+            let _ = tell.send(Accepted { id, duplicate, mode: AckMode::Durable, results: Vec::new() });
+        });
+        let received = Received { project, submission, received_at: self.clock.now() };
+        self.hand_over(Arrival { received, ack })?;
+        Ok((told, stored))
+    }
+
     /// Hands a message to the node.
     pub(crate) fn submit(
         &self,
@@ -355,12 +450,7 @@ impl Shared {
         submission: Submission,
         hold: Hold,
     ) -> Result<Receiver<Answer>, Problem> {
-        let (tell, told) = oneshot::channel();
-        let ack = Ack::new(move |answer| {
-            // The place and the memory are free once the node has answered, even if the client has gone.
-            drop(hold);
-            let _ = tell.send(answer);
-        });
+        let (ack, told) = ack(hold);
         let received = Received { project, submission, received_at: self.clock.now() };
         self.hand_over(Arrival { received, ack })?;
         Ok(told)

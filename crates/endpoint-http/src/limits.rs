@@ -39,6 +39,9 @@ pub struct HttpLimits {
     pub overload_wait: Duration,
     /// How long a message may wait for its acknowledgement. Then: 504, and the sender tries again.
     pub ack_timeout: Duration,
+    /// The longest deadline that a sender may set for its handlers' answer, with `?wait=`. It is held to
+    /// [`max_in_flight`](Self::max_in_flight) as any message is. Beyond it: 400.
+    pub max_wait: Duration,
     /// How long a connection without a request is kept.
     pub idle_timeout: Duration,
     /// How long a client may leave an answer unread.
@@ -95,6 +98,7 @@ impl Default for HttpLimits {
             body_progress_bytes: 512,
             overload_wait: Duration::from_millis(250),
             ack_timeout: Duration::from_secs(30),
+            max_wait: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(75),
             write_timeout: Duration::from_secs(30),
             close_timeout: Duration::from_secs(10),
@@ -170,6 +174,7 @@ impl HttpLimits {
             ("body_timeout", self.body_timeout),
             ("body_progress_timeout", self.body_progress_timeout),
             ("ack_timeout", self.ack_timeout),
+            ("max_wait", self.max_wait),
             ("idle_timeout", self.idle_timeout),
             ("write_timeout", self.write_timeout),
             ("batch_timeout", self.batch_timeout),
@@ -190,13 +195,14 @@ mod tests {
     fn the_defaults_are_possible_and_each_limit_is_checked() {
         HttpLimits::default().check().unwrap();
         type Break = fn(&mut HttpLimits);
-        let breaks: [(&str, Break); 13] = [
+        let breaks: [(&str, Break); 14] = [
             ("max_connections", |l| l.max_connections = 0),
             ("max_in_flight", |l| l.max_in_flight = usize::MAX),
             ("max_streams", |l| l.max_streams = 0),
             ("max_header_bytes", |l| l.max_header_bytes = 100),
             ("max_buffered_bytes", |l| l.max_buffered_bytes = l.max_body_bytes - 1),
             ("head_timeout", |l| l.head_timeout = Duration::ZERO),
+            ("max_wait", |l| l.max_wait = Duration::ZERO),
             ("idle_timeout", |l| l.idle_timeout = Duration::MAX),
             ("close_timeout", |l| l.close_timeout = Duration::MAX),
             ("batch_in_flight", |l| l.batch_in_flight = 0),

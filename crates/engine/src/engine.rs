@@ -49,8 +49,21 @@ pub struct Source<'a> {
     pub salt: Option<&'a [u8; 16]>,
     /// The time that the sender gave, in milliseconds since the epoch; 0 if it gave none.
     pub time: u64,
+    /// What the message has set off before this call.
+    pub caused: Caused,
     /// The time of the block that runs the call, in milliseconds since the epoch. All members of a subnet know it.
     pub block_time: u64,
+}
+
+/// The events that follow from a message, up to a call. All members of a subnet count the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Caused {
+    /// How many events lead from the message to the one that the call is about: 0 for the message itself.
+    pub depth: u64,
+    /// How many events handlers of the message have sent.
+    pub events: u64,
+    /// The bytes of their types and payloads.
+    pub bytes: u64,
 }
 
 /// What a running guest may read of the project's state. Implemented by the pipeline. The key is the
@@ -160,7 +173,8 @@ pub struct Outcome {
     pub writes: BTreeMap<Vec<u8>, Vec<u8>>,
     /// The guest's keys that it removed; none is in `writes`. Empty if it failed.
     pub removed: BTreeSet<Vec<u8>>,
-    /// Side effects that it asked for, in order. Empty if it failed.
+    /// Side effects that it asked for, in order. Empty if it failed. An event has its type as target and its payload as
+    /// data; an answer has the handler's name as target.
     pub outputs: Vec<Output>,
     /// What it logged, up to its limit, also if it failed.
     pub logs: Vec<LogLine>,

@@ -22,10 +22,11 @@ mod error;
 pub mod instrument;
 pub mod tools;
 
-pub use engine::{Call, Engine, GuestError, HostState, LogLine, Module, Outcome, Source};
+pub use engine::{Call, Caused, Engine, GuestError, HostState, LogLine, Module, Outcome, Source};
 pub use error::{Error, ErrorKind};
 
 /// Version of the guest ABI together with the gas table and the version of SQLite. Part of a subnet's genesis.
 ///
-/// 1: without databases. 2: with them, by SQLite 3.54.1 ([`w3bstream_types::SQLITE_VERSION`]), and the system API.
-pub const ABI_VERSION: u64 = 2;
+/// 1: without databases. 2: with them, by SQLite 3.54.1 ([`w3bstream_types::SQLITE_VERSION`]), and the system API. 3: with
+/// events between handlers, and answers.
+pub const ABI_VERSION: u64 = 3;

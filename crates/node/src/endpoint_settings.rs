@@ -19,6 +19,8 @@ pub struct HttpSettings {
     pub tls_listen: Option<SocketAddr>,
     /// Origins of web pages that may use the device routes, such as `https://app.example`. None, unless set.
     pub cors: Vec<String>,
+    /// The longest deadline that a sender may set for its handlers' answer (`?wait=`), in milliseconds.
+    pub max_wait_ms: u64,
 }
 
 impl Default for HttpSettings {
@@ -30,6 +32,7 @@ impl Default for HttpSettings {
             status: StatusPage::default(),
             tls_listen: None,
             cors: Vec::new(),
+            max_wait_ms: 30_000,
         }
     }
 }

@@ -128,7 +128,11 @@ impl Making<'_> {
         let parse = |text: &String| text.parse::<Origin>().map_err(|e| anyhow::anyhow!("http.cors: {e}"));
         let cors = settings.cors.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
         let bind = |at: At| {
-            let limits = HttpLimits { max_connections: settings.max_connections, ..HttpLimits::default() };
+            let limits = HttpLimits {
+                max_connections: settings.max_connections,
+                max_wait: Duration::from_millis(settings.max_wait_ms),
+                ..HttpLimits::default()
+            };
             let config = HttpConfig {
                 limits,
                 extra: Some(web::router(query.clone(), self.clock.clone(), status)),

@@ -15,6 +15,7 @@ use w3bstream_vfs::{Applied, SqlSession, Writes, key};
 use w3bstream_wallet::DeviceStatus;
 
 use crate::call::{Frame, GuestView, Traced, Trial};
+use crate::events::{Chain, Event};
 use crate::registry::{Draft, Image};
 use crate::{Error, ErrorKind};
 
@@ -238,16 +239,28 @@ impl Work<'_> {
                 target: record.id().0.as_bytes().to_vec(),
                 data: kind.code().as_bytes().to_vec(),
             }),
-            Ok(manifest) => {
-                let routes = manifest.routes(record.event_type());
-                let calls = routes.len() as u64;
-                for (call, route) in (0..).zip(routes) {
-                    self.run(route, (place, record), (call, calls), &manifest)?;
-                }
-            }
+            Ok(manifest) => self.handle((place, record), &manifest)?,
         }
         self.index.push((record.id(), first, self.outputs.len() as u64 - first));
         Ok(())
+    }
+
+    /// Runs a message's handlers, then those of the events that they sent, in the order in which they sent them.
+    fn handle(&mut self, message: (i32, &Record), manifest: &Arc<Manifest>) -> Result<(), Error> {
+        let (mut chain, mut event) = (Chain::default(), None);
+        loop {
+            let of = event.as_ref().map_or(message.1.event_type(), |event: &Event| &event.event_type);
+            let routes = manifest.routes(of);
+            let calls = routes.len() as u64;
+            for (call, route) in (0..).zip(routes) {
+                let about = About { message, event: event.as_ref(), call, calls };
+                self.run(route, &about, (manifest, &mut chain))?;
+            }
+            event = chain.next();
+            if event.is_none() {
+                return Ok(());
+            }
+        }
     }
 
     /// Whether the state of this height allows the message. Admission asked the same of an earlier state.
@@ -323,14 +336,16 @@ impl Work<'_> {
     fn run(
         &mut self,
         (applet, route): (&Applet, &Route),
-        (rid, record): (i32, &Record),
-        counts: (u64, u64),
-        manifest: &Arc<Manifest>,
+        about: &About<'_>,
+        (manifest, chain): (&Arc<Manifest>, &mut Chain),
     ) -> Result<(), Error> {
         let module = self.module(applet)?;
+        let (rid, record) = about.message;
         let frame = Frame {
             record,
             rid,
+            event: about.event,
+            caused: chain.caused(about.event),
             applet: &applet.name,
             handler: &route.handler,
             limits: applet.limits.capped_by(self.base.caps),
@@ -345,24 +360,20 @@ impl Work<'_> {
             database: manifest.database.as_ref(),
             in_sql: false,
         };
-        let outcome = module.call(frame.call(), &mut view)?;
+        let mut outcome = module.call(frame.call(), &mut view)?;
         if view.in_sql {
             self.base.state.sql()?.end_call(outcome.result.is_ok())?;
         }
         if self.base.trial.traces(&applet.name) {
             self.calls.push(frame.traced(&outcome));
         }
-        self.keep(&frame, (&*module, counts), outcome);
+        chain.take(&mut outcome.outputs, (frame.id(), about.event), (record, manifest))?;
+        self.keep(&frame, (&*module, about), outcome);
         Ok(())
     }
 
-    /// Takes over what a call did.
-    fn keep(
-        &mut self,
-        frame: &Frame<'_>,
-        (module, (call, calls)): (&dyn Module, (u64, u64)),
-        outcome: Outcome,
-    ) {
+    /// Takes over what a call did: its result, its outputs, its writes, its log.
+    fn keep(&mut self, frame: &Frame<'_>, (module, about): (&dyn Module, &About<'_>), outcome: Outcome) {
         let (applet, message) = (frame.applet, frame.record.id());
         let (code, error) = match outcome.result {
             Ok(code) => (code, None),
@@ -377,9 +388,10 @@ impl Work<'_> {
             code,
             error,
             gas: outcome.gas,
-            call,
-            calls,
+            call: about.call,
+            calls: about.calls,
             outputs: outcome.outputs.len() as u64,
+            event: about.event.map(|event| event.id),
         };
         let (target, data) = (message.0.as_bytes().to_vec(), result.to_canonical());
         self.outputs.push(Output { kind: OutputKind::Result, chain_id: 0, target, data });
@@ -390,6 +402,18 @@ impl Work<'_> {
         self.writes.extend(removed);
         self.logs.extend(outcome.logs.into_iter().map(|line| (applet.clone(), message, line)));
     }
+}
+
+/// What a handler is called with.
+struct About<'a> {
+    /// The message and its place in the block: itself, or what caused the event.
+    message: (i32, &'a Record),
+    /// The event; `None` for the message itself.
+    event: Option<&'a Event>,
+    /// Which of the calls with the message, or with the event, this is.
+    call: u64,
+    /// How many they are.
+    calls: u64,
 }
 
 /// Whether the owner has signed a change: of the manifest in force, or of the first one.

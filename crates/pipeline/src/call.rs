@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use w3bstream_engine::{Call, GuestError, HostState, Module, Outcome, Source};
+use w3bstream_engine::{Call, Caused, GuestError, HostState, Module, Outcome, Source};
 use w3bstream_types::{
     AppletName, ContractAnswer, ContractCall, Database, Did, Digest, GuestLimits, Manifest, MessageId,
     Output, Record, SqlBudget, SqlOutcome, SqlRefusal, SqlStatement, Timestamp,
@@ -12,6 +12,7 @@ use w3bstream_vfs::{Writes, key};
 
 use crate::Error;
 use crate::apply::StateReader;
+use crate::events::Event;
 
 /// What a block's execution does beside what it always does.
 #[derive(Clone, Debug, Default)]
@@ -77,6 +78,9 @@ pub(crate) struct Traced {
     /// The message's place in its block, from 1.
     pub(crate) rid: i32,
     pub(crate) message: MessageId,
+    /// The event that it was called with, if not with the message itself.
+    pub(crate) event: Option<Event>,
+    pub(crate) caused: Caused,
     pub(crate) applet: AppletName,
     pub(crate) handler: String,
     pub(crate) limits: GuestLimits,
@@ -84,10 +88,21 @@ pub(crate) struct Traced {
     pub(crate) done: Done,
 }
 
+impl Traced {
+    /// The id of the event that it was called with.
+    pub(crate) fn about(&self) -> Option<Digest> {
+        self.event.as_ref().map(|event| event.id)
+    }
+}
+
 /// A handler's call, with all that it is given.
 pub(crate) struct Frame<'a> {
     pub(crate) record: &'a Record,
     pub(crate) rid: i32,
+    /// The event that it is called with, if not with the message itself.
+    pub(crate) event: Option<&'a Event>,
+    /// What the message has set off so far.
+    pub(crate) caused: Caused,
     pub(crate) applet: &'a AppletName,
     pub(crate) handler: &'a str,
     pub(crate) limits: GuestLimits,
@@ -99,32 +114,43 @@ pub(crate) struct Frame<'a> {
 
 impl Frame<'_> {
     pub(crate) fn call(&self) -> Call<'_> {
-        let (record, manifest) = (self.record, self.manifest);
+        let (record, event, manifest) = (self.record, self.event, self.manifest);
         Call {
             handler: self.handler,
-            event_type: record.event_type(),
-            payload: record.payload(),
+            event_type: event.map_or(record.event_type(), |event| &event.event_type),
+            payload: event.map_or(record.payload(), |event| &event.payload),
             rid: self.rid,
             source: Source {
                 project: Some(record.project()),
                 device: self.device.as_ref(),
-                salt: record.salt(),
+                // It belongs to the message's payload.
+                salt: record.salt().filter(|_| event.is_none()),
                 time: record.time().0,
+                caused: self.caused,
                 block_time: self.block_time.0,
             },
             env: &manifest.env,
             settlements: &manifest.settlements,
             chains: &manifest.chains,
             triggers: &manifest.triggers,
-            id: call_id(record.id(), self.applet, self.handler),
+            id: self.id(),
             limits: &self.limits,
         }
+    }
+
+    /// Names the call: a message reaches each handler of an applet once, and so does an event.
+    pub(crate) fn id(&self) -> Digest {
+        let about = self.event.map_or(self.record.id().0, |event| event.id);
+        let parts = [&about.as_bytes()[..], self.applet.as_str().as_bytes(), self.handler.as_bytes()];
+        Digest::tagged("w3b/handler-call/1", &parts)
     }
 
     pub(crate) fn traced(&self, outcome: &Outcome) -> Traced {
         Traced {
             rid: self.rid,
             message: self.record.id(),
+            event: self.event.cloned(),
+            caused: self.caused,
             applet: self.applet.clone(),
             handler: self.handler.to_owned(),
             limits: self.limits,
@@ -132,12 +158,6 @@ impl Frame<'_> {
             done: Done::of(outcome),
         }
     }
-}
-
-/// Names a handler's call: a message reaches each handler of an applet once.
-fn call_id(message: MessageId, applet: &AppletName, handler: &str) -> Digest {
-    let parts = [&message.0.as_bytes()[..], applet.as_str().as_bytes(), handler.as_bytes()];
-    Digest::tagged("w3b/handler-call/1", &parts)
 }
 
 /// A guest's view of the state: what this block has written already, then what was there before.

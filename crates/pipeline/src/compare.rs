@@ -150,7 +150,8 @@ pub(crate) fn blocks(height: u64, old: &[Traced], new: &[Traced], gas: bool) -> 
     for i in 0..old.len().max(new.len()) {
         match (old.get(i), new.get(i)) {
             (Some(a), Some(b))
-                if (a.message, &a.applet, &a.handler) == (b.message, &b.applet, &b.handler) =>
+                if (a.message, a.about(), &a.applet, &a.handler)
+                    == (b.message, b.about(), &b.applet, &b.handler) =>
             {
                 if let Some(what) = calls(&a.done, &b.done, gas) {
                     return Some(named(a, what));
@@ -186,7 +187,9 @@ pub(crate) fn outputs(height: u64, old: &[Output], new: &[Output]) -> Option<Dif
     let call = call(old).or_else(|| call(new));
     let results = before.and_then(result).zip(after.and_then(result));
     let (field, name, was, is) = match results {
-        Some((a, b)) if (a.message, &a.applet, &a.handler) == (b.message, &b.applet, &b.handler) => {
+        Some((a, b))
+            if (a.message, a.event, &a.applet, &a.handler) == (b.message, b.event, &b.applet, &b.handler) =>
+        {
             let code = |r: &ResultRecord| r.error.clone().unwrap_or_else(|| r.code.to_string());
             if code(&a) != code(&b) {
                 (Field::Code, String::new(), code(&a), code(&b))
@@ -287,6 +290,7 @@ mod tests {
                 call: 0,
                 calls: 1,
                 outputs: 1,
+                event: None,
             };
             Output { kind: OutputKind::Result, chain_id: 0, target: vec![], data: result.to_canonical() }
         };

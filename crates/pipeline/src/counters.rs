@@ -19,6 +19,7 @@ pub(crate) struct Counters {
     pub(crate) blocks: AtomicU64,
     pub(crate) attested: AtomicU64,
     pub(crate) executed: AtomicU64,
+    pub(crate) events: AtomicU64,
     pub(crate) failed_calls: AtomicU64,
     pub(crate) rejected: AtomicU64,
     pub(crate) outputs: AtomicU64,
@@ -78,7 +79,7 @@ impl Counters {
         let _ = gauge.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
-    pub(crate) fn rows(&self) -> [(&'static str, &'static str, u64); 15] {
+    pub(crate) fn rows(&self) -> [(&'static str, &'static str, u64); 16] {
         let get = |c: &AtomicU64| c.load(Ordering::Relaxed);
         [
             ("w3b_messages_accepted_total", "Messages stored.", get(&self.accepted)),
@@ -87,6 +88,7 @@ impl Counters {
             ("w3b_blocks_total", "Final blocks.", get(&self.blocks)),
             ("w3b_blocks_attested_total", "Blocks attested by a quorum.", get(&self.attested)),
             ("w3b_messages_executed_total", "Messages executed.", get(&self.executed)),
+            ("w3b_events_total", "Events that handlers sent to handlers.", get(&self.events)),
             ("w3b_handler_failures_total", "Handler calls that did not return.", get(&self.failed_calls)),
             ("w3b_messages_rejected_total", "Messages ordered but not allowed.", get(&self.rejected)),
             ("w3b_outputs_performed_total", "Side effects performed.", get(&self.outputs)),

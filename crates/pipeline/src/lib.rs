@@ -26,6 +26,7 @@ mod compare;
 mod control;
 mod counters;
 mod error;
+mod events;
 mod handover;
 mod live;
 mod node;

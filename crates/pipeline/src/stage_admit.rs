@@ -243,10 +243,11 @@ async fn acknowledge(
 async fn answer(
     (shared, project): (&Shared, &Project),
     stored: Stored,
-    ack: Ack,
+    mut ack: Ack,
     (mode, duplicate): (AckMode, bool),
 ) {
-    let id = stored.record().id();
+    let (id, mode) = (stored.record().id(), ack.mode(mode));
+    ack.stored(id, duplicate);
     if mode == AckMode::Durable {
         ack.accept(Accepted { id, duplicate, mode, results: Vec::new() });
         return;

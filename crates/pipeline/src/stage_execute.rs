@@ -1,20 +1,22 @@
 //! Ordered → Executed: applies final blocks one after the other and asks for their attestation.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use w3bstream_consensus::DriverInput;
 use w3bstream_tasks::Shutdown;
 use w3bstream_types::{
-    AckMode, Block, Canonical, CertifiedBlock, ContractAnswer, ContractCall, Digest, Entry, Executed,
-    HandlerResult, MessageId, Ordered, Output, OutputKind, ProjectId, Refusal, RefusalKind, ResultRecord,
-    SqlBlock, Stored, Transcript,
+    AckMode, Block, Canonical, CertifiedBlock, ContractAnswer, ContractCall, Digest, Entry, EventRecord,
+    Executed, HandlerAnswer, HandlerResult, MessageId, Ordered, Output, OutputKind, ProjectId, Refusal,
+    RefusalKind, ResultRecord, SqlBlock, Stored, Transcript,
 };
 use w3bstream_vfs::{SqlSession, Vfs};
 
 use crate::apply::{Applier, Effects, Resolved, StateReader};
 use crate::call::Trial;
 use crate::counters::Counters;
+use crate::events::event_type;
+use crate::live;
 use crate::node::Shared;
 use crate::project::{GuestLog, Project};
 use crate::reading::Asking;
@@ -290,19 +292,40 @@ fn settle_waiters(shared: &Shared, project: &Project, outputs: &[Output], index:
         let results = results(about);
         project.guest_metrics.take(about);
         Counters::add(&counters.executed, 1);
+        let events = about.iter().filter(|o| o.kind == OutputKind::Event).count();
+        Counters::add(&counters.events, events as u64);
         Counters::add(&counters.failed_calls, results.iter().filter(|r| r.error.is_some()).count() as u64);
         Counters::add(&counters.gas, results.iter().map(|r| r.gas).sum());
         shared.waiters.reached(*id, AckMode::Executed, &results);
     }
 }
 
-/// The results among a message's outputs.
+/// The results among a message's outputs, with the types of the events that they are of, and their answers.
 pub(crate) fn results(outputs: &[Output]) -> Vec<HandlerResult> {
-    let results = outputs.iter().filter(|o| o.kind == OutputKind::Result);
+    let (mut events, mut results) = (BTreeMap::new(), Vec::<HandlerResult>::new());
+    for output in outputs {
+        match output.kind {
+            OutputKind::Result => {
+                let Ok(record) = ResultRecord::from_canonical(&output.data) else { continue };
+                let event = record.event.and_then(|id| events.get(&id).cloned());
+                results.push(HandlerResult { event, ..record.to_handler_result() });
+            }
+            // What a call put out stands behind its result, and an event's results behind the event.
+            OutputKind::Answer => {
+                if let Some(result) = results.last_mut() {
+                    result.answer = Some(HandlerAnswer::new(output.data.clone()));
+                }
+            }
+            OutputKind::Event => {
+                let record = EventRecord::from_canonical(&output.data);
+                if let (Ok(record), Some(event_type)) = (record, event_type(output)) {
+                    events.insert(record.id, event_type);
+                }
+            }
+            _ => {}
+        }
+    }
     results
-        .filter_map(|o| ResultRecord::from_canonical(&o.data).ok())
-        .map(|r| r.to_handler_result())
-        .collect()
 }
 
 /// Why a message was ordered but not executed, if that is so.

@@ -456,15 +456,25 @@ impl Pipeline {
     }
 }
 
+/// The most results that a message's reason tells of: events may lead to many.
+const MOST_DESCRIBED: usize = 16;
+
 pub(crate) fn describe(results: &[HandlerResult]) -> String {
     if results.is_empty() {
         return "no route takes this event type".into();
     }
-    let one = |r: &HandlerResult| match &r.error {
-        None => format!("{}.{} gave {}", r.applet, r.handler, r.code),
-        Some(why) => format!("{}.{} failed: {why}", r.applet, r.handler),
+    let one = |r: &HandlerResult| {
+        let event = r.event.as_ref().map_or_else(String::new, |event| format!("event {event}: "));
+        match &r.error {
+            None => format!("{event}{}.{} gave {}", r.applet, r.handler, r.code),
+            Some(why) => format!("{event}{}.{} failed: {why}", r.applet, r.handler),
+        }
     };
-    results.iter().map(one).collect::<Vec<_>>().join("; ")
+    let mut shown: Vec<String> = results.iter().take(MOST_DESCRIBED).map(one).collect();
+    if let Some(more) = results.len().checked_sub(MOST_DESCRIBED).filter(|more| *more > 0) {
+        shown.push(format!("and {more} more"));
+    }
+    shown.join("; ")
 }
 
 #[async_trait]
@@ -490,5 +500,29 @@ impl Query for Pipeline {
         self.0.refusals.write_metrics(&mut out);
         crate::canary::write_metrics(&mut out, &self.0);
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_tells_of_the_first_results_and_how_many_more_there_are() {
+        let result = |event: Option<&str>| HandlerResult {
+            applet: "a".parse().unwrap(),
+            handler: "h".into(),
+            code: 0,
+            error: None,
+            gas: 1,
+            event: event.map(|name| name.parse().unwrap()),
+            answer: None,
+        };
+        let few = describe(&[result(None), result(Some("seen"))]);
+        assert_eq!(few, "a.h gave 0; event seen: a.h gave 0");
+        assert!(!describe(&vec![result(None); MOST_DESCRIBED]).contains("more"));
+        let many = describe(&vec![result(None); MOST_DESCRIBED + 2]);
+        assert_eq!(many.matches("gave").count(), MOST_DESCRIBED);
+        assert!(many.ends_with("; and 2 more"), "{many}");
     }
 }

@@ -4,6 +4,8 @@
 
 #[path = "flow/canary.rs"]
 mod canary;
+#[path = "flow/events.rs"]
+mod events;
 #[path = "flow/live.rs"]
 mod live;
 #[path = "flow/reading.rs"]
@@ -142,6 +144,7 @@ impl Module for NativeModule {
             }
             // Not what an engine may do.
             "fickle" => outcome.gas += FICKLE.load(Ordering::SeqCst),
+            "emits" => events::emit(&call, state, &mut outcome)?,
             _ => {}
         }
         if self.0 == "fails" {

@@ -70,10 +70,10 @@ pub use message::{
     Draft, Envelope, Form, MAX_EVENT_ID_BYTES, MAX_PAYLOAD_BYTES, MessageHeader, Record, TokenMessage,
     check_event_id, payload_digest, token_hash,
 };
-pub use output::{Output, OutputKind, ResultRecord, output_leaves, outputs_root};
+pub use output::{EventRecord, Output, OutputKind, ResultRecord, output_leaves, outputs_root};
 pub use refusal::{
-    Accepted, AckMode, HandlerResult, MessageSettlement, MessageState, ProofStep, Refusal, RefusalKind,
-    SettlementStep, SettlingTransaction, StateChange,
+    Accepted, AckMode, HandlerAnswer, HandlerResult, MessageSettlement, MessageState, ProofStep, Refusal,
+    RefusalKind, SettlementStep, SettlingTransaction, StateChange,
 };
 pub use sequence::{Sequence, SequenceWindow, WINDOW_BITS, WindowVerdict};
 pub use session::{

@@ -15,7 +15,8 @@ pub const MAX_APPLETS: usize = 256;
 /// The most routes of an applet.
 pub const MAX_ROUTES: usize = 256;
 
-/// Limits of one handler call. An operator's own table caps each.
+/// Limits of one handler call. An operator's own table caps each. Those of events are of the message: a call may send
+/// one as long as all that follows from the message stays within its own limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct GuestLimits {
@@ -37,6 +38,12 @@ pub struct GuestLimits {
     pub host_calls: u64,
     /// Bytes of SQL statements, their parameters and the rows that they give, in one call.
     pub sql_bytes: u64,
+    /// Events that handlers of one message may send, all that follow from it together.
+    pub events: u64,
+    /// Bytes of their types and payloads, together.
+    pub event_bytes: u64,
+    /// How many events may follow from each other.
+    pub event_depth: u64,
 }
 
 impl Default for GuestLimits {
@@ -51,6 +58,9 @@ impl Default for GuestLimits {
             kv_bytes: 1024 * 1024,
             host_calls: 10_000,
             sql_bytes: 1024 * 1024,
+            events: 64,
+            event_bytes: 256 * 1024,
+            event_depth: 8,
         }
     }
 }
@@ -69,6 +79,9 @@ impl GuestLimits {
             kv_bytes: self.kv_bytes.min(cap.kv_bytes),
             host_calls: self.host_calls.min(cap.host_calls),
             sql_bytes: self.sql_bytes.min(cap.sql_bytes),
+            events: self.events.min(cap.events),
+            event_bytes: self.event_bytes.min(cap.event_bytes),
+            event_depth: self.event_depth.min(cap.event_depth),
         }
     }
 }
@@ -76,12 +89,12 @@ impl GuestLimits {
 impl Canonical for GuestLimits {
     const DOMAIN: &'static str = "w3b/limits";
     const VERSION: u16 = 1;
-    const FIELDS: u64 = 9;
+    const FIELDS: u64 = 12;
 
     fn encode_fields(&self, e: &mut Encoder) {
         e.u64(self.gas).u64(self.memory_bytes).u64(self.table_elements).u64(self.stack_slots);
         e.u64(self.log_bytes).u64(self.output_bytes).u64(self.kv_bytes).u64(self.host_calls);
-        e.u64(self.sql_bytes);
+        e.u64(self.sql_bytes).u64(self.events).u64(self.event_bytes).u64(self.event_depth);
     }
 
     fn decode_fields(d: &mut Decoder<'_>) -> Result<Self, Malformed> {
@@ -95,6 +108,9 @@ impl Canonical for GuestLimits {
             kv_bytes: d.u64()?,
             host_calls: d.u64()?,
             sql_bytes: d.u64()?,
+            events: d.u64()?,
+            event_bytes: d.u64()?,
+            event_depth: d.u64()?,
         })
     }
 }

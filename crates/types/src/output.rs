@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AppletName, Canonical, Decoder, Digest, Encoder, HandlerResult, Malformed, MessageId, merkle};
+use crate::{
+    AppletName, Canonical, Decoder, Digest, Encoder, EventType, HandlerResult, Malformed, MessageId, merkle,
+};
 
 /// What kind of output a leaf is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -25,8 +27,12 @@ pub enum OutputKind {
     /// A transaction to send: target is the account or contract, data a canonical
     /// [`TransactionRequest`](crate::TransactionRequest).
     Transaction = 7,
-    /// What a WASI program wrote to standard output: target is the handler's name, data the bytes.
+    /// What a handler answers to who waits for it, and what a WASI program wrote to standard output: target is the
+    /// handler's name, data the bytes.
     Answer = 8,
+    /// An event that a handler sent to handlers of its own project: target is the event type, data a canonical
+    /// [`EventRecord`].
+    Event = 9,
 }
 
 impl OutputKind {
@@ -40,6 +46,7 @@ impl OutputKind {
             Self::Settlement,
             Self::Transaction,
             Self::Answer,
+            Self::Event,
         ]
         .into_iter()
         .find(|k| *k as u64 == v)
@@ -146,19 +153,65 @@ pub struct ResultRecord {
     /// Gas used.
     #[serde(with = "crate::time::decimal")]
     pub gas: u64,
-    /// Which of the message's calls this is, from 0.
+    /// Which of the message's calls this is, or of the event's, from 0.
     #[serde(with = "crate::time::decimal")]
     pub call: u64,
-    /// How many handlers were called with the message, so that nobody can leave one's result away.
+    /// How many handlers were called with the message, or with the event, so that nobody can leave one's result away.
     #[serde(with = "crate::time::decimal")]
     pub calls: u64,
     /// How many outputs this call made: that many follow this one in the block's list.
     #[serde(with = "crate::time::decimal")]
     pub outputs: u64,
+    /// The event that the handler was called with, by its [`EventRecord::id`]; `None` if that was the message itself.
+    #[serde(deserialize_with = "crate::text::nullable")]
+    pub event: Option<Digest>,
+}
+
+/// An event that a handler sent. Its handlers run behind those of the message that caused it, in the same block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventRecord {
+    /// Names it for ever; see [`Self::id_of`].
+    pub id: Digest,
+    /// How many events lead from the message to this one, itself included: at least 1.
+    pub depth: u64,
+    /// How many handlers are called with it, so that nobody can leave one's result away.
+    pub calls: u64,
+    /// [`payload_digest`](crate::payload_digest) of what the handlers get, with the message's salt, or zeros if it has
+    /// none: so it tells nothing once the salt is erased.
+    pub payload: Digest,
+}
+
+impl EventRecord {
+    /// The id of the `n`th event, from 0, that a handler's call sent.
+    #[must_use]
+    pub fn id_of(call: &Digest, n: u64) -> Digest {
+        Digest::tagged("w3b/event-id/1", &[call.as_bytes(), &n.to_be_bytes()])
+    }
+
+    /// The output that tells of it.
+    #[must_use]
+    pub fn to_output(&self, event_type: &EventType) -> Output {
+        let target = event_type.as_str().as_bytes().to_vec();
+        Output { kind: OutputKind::Event, chain_id: 0, target, data: self.to_canonical() }
+    }
+}
+
+impl Canonical for EventRecord {
+    const DOMAIN: &'static str = "w3b/event";
+    const VERSION: u16 = 1;
+    const FIELDS: u64 = 4;
+
+    fn encode_fields(&self, e: &mut Encoder) {
+        e.digest(&self.id).u64(self.depth).u64(self.calls).digest(&self.payload);
+    }
+
+    fn decode_fields(d: &mut Decoder<'_>) -> Result<Self, Malformed> {
+        Ok(Self { id: d.digest()?, depth: d.u64()?, calls: d.u64()?, payload: d.digest()? })
+    }
 }
 
 impl ResultRecord {
-    /// The part that a sender is told.
+    /// The part that a sender is told, without what stands in other outputs: the event's type and the answer.
     #[must_use]
     pub fn to_handler_result(&self) -> HandlerResult {
         HandlerResult {
@@ -167,6 +220,8 @@ impl ResultRecord {
             code: self.code,
             error: self.error.clone(),
             gas: self.gas,
+            event: None,
+            answer: None,
         }
     }
 }
@@ -174,7 +229,7 @@ impl ResultRecord {
 impl Canonical for ResultRecord {
     const DOMAIN: &'static str = "w3b/result";
     const VERSION: u16 = 1;
-    const FIELDS: u64 = 11;
+    const FIELDS: u64 = 12;
 
     fn encode_fields(&self, e: &mut Encoder) {
         e.digest(&self.message.0).text(self.applet.as_str()).text(&self.handler);
@@ -183,6 +238,9 @@ impl Canonical for ResultRecord {
             e.text(why);
         });
         e.u64(self.gas).u64(self.call).u64(self.calls).u64(self.outputs);
+        e.option(self.event.as_ref(), |e, id| {
+            e.digest(id);
+        });
     }
 
     fn decode_fields(d: &mut Decoder<'_>) -> Result<Self, Malformed> {
@@ -198,6 +256,7 @@ impl Canonical for ResultRecord {
             call: d.u64()?,
             calls: d.u64()?,
             outputs: d.u64()?,
+            event: d.option(|d| d.digest())?,
         })
     }
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AppletName, Malformed, MessageId, Timestamp};
+use crate::{AppletName, EventType, Malformed, MessageId, Timestamp};
 
 /// Why a message is refused. The [`code`](Self::code) is stable and appears in MQTT reason strings,
 /// problem+json and metrics.
@@ -158,6 +158,41 @@ pub struct HandlerResult {
     /// Gas used.
     #[serde(with = "crate::time::decimal")]
     pub gas: u64,
+    /// The type of the event that it was called with, if another handler sent that; `None` for the message itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<EventType>,
+    /// What it answered.
+    #[serde(default, skip_serializing_if = "Option::is_none", flatten)]
+    pub answer: Option<HandlerAnswer>,
+}
+
+/// What a handler answered to who sent the message, or the event that caused it. In JSON it is `answer` if it is text
+/// (UTF-8), else `answer_base64`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HandlerAnswer {
+    /// Text.
+    #[serde(rename = "answer")]
+    Text(String),
+    /// Bytes that are no text.
+    #[serde(rename = "answer_base64", with = "crate::text::base64_bytes")]
+    Bytes(Vec<u8>),
+}
+
+impl HandlerAnswer {
+    /// Text if it is some.
+    #[must_use]
+    pub fn new(bytes: Vec<u8>) -> Self {
+        String::from_utf8(bytes).map_or_else(|e| Self::Bytes(e.into_bytes()), Self::Text)
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Bytes(bytes) => bytes,
+        }
+    }
 }
 
 /// The answer to an accepted message.

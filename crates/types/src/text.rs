@@ -47,6 +47,22 @@ pub(crate) mod hex_bytes {
     }
 }
 
+/// `Vec<u8>` as base64 with padding (RFC 4648 §4), for `#[serde(with = "…")]`.
+pub(crate) mod base64_bytes {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(bytes: &[u8], s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(&STANDARD.encode(bytes))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<u8>, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
+        STANDARD.decode(text.as_bytes()).map_err(serde::de::Error::custom)
+    }
+}
+
 /// `Option<Vec<u8>>` as hex, left away rather than `null`, for `#[serde(with = "…")]`.
 pub(crate) mod hex_option {
     use serde::{Deserializer, Serializer};

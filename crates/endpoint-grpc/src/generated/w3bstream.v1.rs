@@ -76,6 +76,12 @@ pub struct HandlerResult {
     /// Gas used.
     #[prost(uint64, tag = "5")]
     pub gas: u64,
+    /// The type of the event that it was called with, if another handler sent that.
+    #[prost(string, optional, tag = "6")]
+    pub event: ::core::option::Option<::prost::alloc::string::String>,
+    /// What it answered.
+    #[prost(bytes = "vec", optional, tag = "7")]
+    pub answer: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
 }
 /// The message was not accepted. Also a detail of the status with which a call fails.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

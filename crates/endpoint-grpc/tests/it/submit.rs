@@ -6,7 +6,7 @@ use tonic::Code;
 use w3bstream_endpoint_grpc::GrpcLimits;
 use w3bstream_endpoint_grpc::proto::submit_request::Message;
 use w3bstream_endpoint_grpc::proto::{AckMode as Mode, SubmitRequest, TokenMessage};
-use w3bstream_types::{Accepted, AckMode, Form, HandlerResult, Submission, Timestamp};
+use w3bstream_types::{Accepted, AckMode, Form, HandlerAnswer, HandlerResult, Submission, Timestamp};
 
 use crate::harness::{
     NOW, QUIET, accept, by_token, envelope, expect_problem, id_of, in_time, jws, of, quick, start,
@@ -79,6 +79,8 @@ async fn results_come_with_an_executed_message() {
             code: -7,
             error: None,
             gas: u64::MAX,
+            event: None,
+            answer: None,
         },
         HandlerResult {
             applet: "b".parse().unwrap(),
@@ -86,6 +88,8 @@ async fn results_come_with_an_executed_message() {
             code: -1,
             error: Some("out-of-gas".into()),
             gas: 1,
+            event: Some("seen".parse().unwrap()),
+            answer: Some(HandlerAnswer::new(b"\xff".to_vec())),
         },
     ];
     let server = start(quick()).answering(move |r| {
@@ -96,6 +100,8 @@ async fn results_come_with_an_executed_message() {
     let [first, second] = accepted.results.as_slice() else { panic!("{accepted:?}") };
     assert_eq!((first.applet.as_str(), first.code, &first.error, first.gas), ("a", -7, &None, u64::MAX));
     assert_eq!((second.handler.as_str(), second.error.as_deref()), ("g", Some("out-of-gas")));
+    assert_eq!((&first.event, &first.answer), (&None, &None));
+    assert_eq!((second.event.as_deref(), second.answer.as_deref()), (Some("seen"), Some(&b"\xff"[..])));
 }
 
 #[tokio::test]

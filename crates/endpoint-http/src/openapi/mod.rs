@@ -199,17 +199,23 @@ fn events(limits: &HttpLimits) -> Value {
     });
     let mut repeat = accepted.clone();
     repeat["description"] = "Accepted before; not stored again.".into();
+    let mut under_way = accepted.clone();
+    under_way["description"] =
+        "With `wait`: stored, and not executed within that time. It will be, once. Send the same \
+                                request again for the results, or ask where the message is."
+            .into();
     json!({
         "operationId": "postEvent",
         "summary": "Send one message",
         "description": format!(
             "Either signed ({CONTENT_TYPE_ENVELOPE} or {CONTENT_TYPE_JOSE}), or any other body with a publisher's \
              token and an Idempotency-Key. Bodies have at most {} bytes on this node. A message waits {} ms for \
-             a place in flight and {} ms for its acknowledgement.",
+             a place in flight and {} ms for its acknowledgement. Who gives `wait` waits for the handlers' results \
+             instead, whatever the project promises.",
             limits.max_body_bytes, limits.overload_wait.as_millis(), limits.ack_timeout.as_millis(),
         ),
         "security": [{}, {"publisherToken": []}, {"session": []}],
-        "parameters": event_parameters(),
+        "parameters": event_parameters(limits),
         "requestBody": {
             // Of a token event an empty payload is as good as any.
             "required": false,
@@ -226,11 +232,11 @@ fn events(limits: &HttpLimits) -> Value {
                 }},
             },
         },
-        "responses": answers(json!({"200": repeat, "201": accepted}), &kinds),
+        "responses": answers(json!({"200": repeat, "201": accepted, "202": under_way}), &kinds),
     })
 }
 
-fn event_parameters() -> Value {
+fn event_parameters(limits: &HttpLimits) -> Value {
     json!([
         parameter("Project"),
         parameter("ContentEncoding"),
@@ -244,6 +250,12 @@ fn event_parameters() -> Value {
             "schema": {"type": "integer", "minimum": 0, "maximum": u64::MAX},
             "description": "With a token: the sender's time, in milliseconds since the epoch; 0 is none. Not with \
                             a signed message.",
+        },
+        {
+            "name": "wait", "in": "query", "required": false,
+            "schema": {"type": "integer", "minimum": 1, "maximum": limits.max_wait.as_millis()},
+            "description": "How long to wait for the handlers' results and answers, in milliseconds. They come with 200 or \
+                            201, in mode `executed`; if the time is over before: 202.",
         },
         {
             "name": "Idempotency-Key", "in": "header", "required": false,

@@ -27,7 +27,8 @@ pub(super) fn schemas() -> Value {
                 },
                 "results": {
                     "type": "array", "items": reference("HandlerResult"),
-                    "description": "In mode executed, one for each handler.",
+                    "description": "In mode executed, one for each handler: of the message, then of each event that \
+                                    handlers sent.",
                 },
             },
         },
@@ -39,6 +40,15 @@ pub(super) fn schemas() -> Value {
                 "code": {"type": "integer", "description": "What the handler returned; -1 if it did not return."},
                 "error": {"type": ["string", "null"], "description": "Why it did not return."},
                 "gas": reference("Decimal"),
+                "event": {
+                    "allOf": [reference("Label")],
+                    "description": "The type of the event that it was called with, if another handler sent that.",
+                },
+                "answer": {"type": "string", "description": "What it answered, if that is text."},
+                "answer_base64": {
+                    "type": "string", "contentEncoding": "base64",
+                    "description": "What it answered, if that is no text.",
+                },
             },
         },
         "Session": session(),

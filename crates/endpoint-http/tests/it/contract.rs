@@ -4,7 +4,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use serde_json::Value;
 use tower::ServiceExt as _;
-use w3bstream_endpoint::{Feed, MessageLife};
+use w3bstream_endpoint::{Endpoint as _, Feed, MessageLife};
 use w3bstream_endpoint_http::{HttpConfig, ProblemKind};
 use w3bstream_types::{
     Digest, MessageId, MessageSettlement, ProofStep, RefusalKind, SettlementStep, SettlingTransaction,
@@ -61,6 +61,26 @@ async fn every_documented_path_answers_as_documented() {
         }
     }
     assert_eq!(seen, 10 * 2 * HEADERS.len());
+}
+
+#[tokio::test]
+async fn a_message_that_is_stored_and_not_executed_in_time_is_answered_as_documented() {
+    let server = start(quick());
+    let document = w3bstream_endpoint_http::openapi_document(&quick());
+    let operation = &document["paths"]["/v1/projects/{project}/events"]["post"];
+    let wait = operation["parameters"].as_array().unwrap().iter().find(|p| p["name"] == "wait").unwrap();
+    assert_eq!((&wait["schema"]["minimum"], &wait["schema"]["maximum"]), (&1.into(), &4000.into()));
+    let request = Request::post("/v1/projects/kit/events?wait=500").header("authorization", "Bearer t");
+    let request = request.header("idempotency-key", "1").body(Body::from("x")).unwrap();
+    let (reply, kept) = tokio::join!(server.endpoint.router().oneshot(request), async {
+        let mut arrival = server.endpoint.next().await.unwrap();
+        arrival.ack.stored(id_of(&arrival.received), false);
+        arrival
+    });
+    let reply = reply.unwrap();
+    assert_eq!(reply.status(), 202);
+    check(&document, operation, reply).await;
+    drop(kept);
 }
 
 type Headers = &'static [(&'static str, &'static str)];

@@ -73,6 +73,7 @@ pub fn quick() -> HttpLimits {
         body_progress_bytes: 16,
         overload_wait: Duration::from_millis(50),
         ack_timeout: Duration::from_secs(5),
+        max_wait: Duration::from_secs(4),
         idle_timeout: Duration::from_millis(600),
         write_timeout: Duration::from_millis(500),
         close_timeout: Duration::from_millis(400),

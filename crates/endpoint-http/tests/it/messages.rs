@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use w3bstream_endpoint::{Ack, Endpoint as _};
 use w3bstream_types::{
-    Accepted, AckMode, HandlerResult, Received, Refusal, RefusalKind, Submission, Timestamp,
+    Accepted, AckMode, HandlerAnswer, HandlerResult, Received, Refusal, RefusalKind, Submission, Timestamp,
 };
 
 use crate::harness::*;
@@ -94,6 +94,8 @@ async fn a_repeat_is_200_and_results_are_given() {
         code: -1,
         error: Some("out-of-gas".into()),
         gas: u64::MAX,
+        event: None,
+        answer: None,
     }];
     let server = start(quick()).answering(move |received| {
         let results = results.clone();
@@ -337,4 +339,91 @@ async fn a_client_that_leaves_while_it_waits_does_not_take_its_message_along() {
     arrival.ack.answer(answer);
     assert!(server.metric("w3bstream_http_in_flight 0").await);
     assert!(server.metric("w3bstream_http_buffered_bytes 0").await);
+}
+
+/// A message whose sender waits 300 ms for its handlers' answer.
+fn asking(event_id: &str) -> Vec<u8> {
+    post(&format!("{EVENTS}?wait=300"), &[BEARER, &format!("idempotency-key: {event_id}")], b"x")
+}
+
+#[tokio::test]
+async fn who_waits_for_an_answer_gets_it_or_learns_that_the_message_is_stored() {
+    let server = start(quick());
+    let mut client = server.client().await;
+    let executed = |received: &Received| {
+        let answer = HandlerAnswer::new(b"42".to_vec());
+        let result = HandlerResult {
+            applet: "a".parse().unwrap(),
+            handler: "h".into(),
+            code: 0,
+            error: None,
+            gas: 1,
+            event: None,
+            answer: Some(answer),
+        };
+        Accepted { id: id_of(received), duplicate: false, mode: AckMode::Executed, results: vec![result] }
+    };
+    // In time.
+    client.send(&asking("1")).await;
+    let mut arrival = server.endpoint.next().await.unwrap();
+    assert_eq!(arrival.ack.mode(AckMode::Durable), AckMode::Executed, "whatever the project promises");
+    arrival.ack.stored(id_of(&arrival.received), false);
+    arrival.ack.accept(executed(&arrival.received));
+    let reply = client.reply().await.unwrap();
+    assert_eq!((reply.status, &reply.json()["results"][0]["answer"]), (201, &"42".into()));
+    // Stored and not executed in time, or given up by the node: it goes on.
+    let told = Refusal::new(RefusalKind::NotReady, "not final yet");
+    for refusal in
+        [None, Some(told.clone()), Some(Refusal { kind: RefusalKind::ShuttingDown, ..told.clone() })]
+    {
+        client.send(&asking("2")).await;
+        let mut late = server.endpoint.next().await.unwrap();
+        let id = id_of(&late.received);
+        late.ack.stored(id, true);
+        let kept = match refusal {
+            Some(refusal) => {
+                late.ack.refuse(refusal);
+                None
+            }
+            None => Some(late),
+        };
+        let reply = client.reply().await.unwrap();
+        assert_eq!((reply.status, reply.header("location")), (202, Some(&*format!("/v1/messages/{id}"))));
+        let json = reply.json();
+        assert_eq!((&json["mode"], &json["duplicate"]), (&"durable".into(), &true.into()));
+        assert_eq!((json["id"].as_str(), &json["results"]), (Some(&*id.to_string()), &serde_json::json!([])));
+        if let Some(late) = kept {
+            let answer = executed(&late.received);
+            late.ack.accept(answer);
+        }
+    }
+    // Refused for good, although it was stored.
+    client.send(&asking("3")).await;
+    let mut refused = server.endpoint.next().await.unwrap();
+    refused.ack.stored(id_of(&refused.received), false);
+    refused.ack.refuse(Refusal { kind: RefusalKind::Revoked, ..told.clone() });
+    client.reply().await.unwrap().expect_problem(403, "revoked");
+    // Not even stored.
+    client.send(&asking("4")).await;
+    let silent = server.endpoint.next().await.unwrap();
+    client.reply().await.unwrap().expect_problem(504, "ack-timeout");
+    drop(silent);
+    client.send(&asking("5")).await;
+    server.endpoint.next().await.unwrap().ack.refuse(told);
+    client.reply().await.unwrap().expect_problem(503, "not-ready");
+    assert!(server.metric("w3bstream_http_in_flight 0").await);
+}
+
+#[tokio::test]
+async fn a_wait_is_some_milliseconds_up_to_the_limit() {
+    let server = start(quick()).answering(accept);
+    for wait in ["0", "4001", "-1", "1.5", "x", "", "18446744073709551616"] {
+        let path = format!("{EVENTS}?wait={wait}");
+        let request = post(&path, &[BEARER, "idempotency-key: 1"], b"x");
+        server.ask(&request).await.expect_problem(400, "malformed");
+    }
+    for wait in ["1000", "4000"] {
+        let path = format!("{EVENTS}?wait={wait}");
+        assert_eq!(server.ask(&post(&path, &[BEARER, "idempotency-key: 1"], b"x")).await.status, 201);
+    }
 }

@@ -126,7 +126,12 @@ async fn send(
     let patience = shared.config.handler_timeout * u32::try_from(handlers).unwrap_or(1);
     let longest = Duration::from_secs(50);
     let accepted = shared.submit(project.clone(), event.submission(token), patience.min(longest)).await?;
-    Ok(accepted.results.iter().map(|r| result(known.as_ref(), r)).collect())
+    Ok(results(known.as_ref(), &accepted.results))
+}
+
+/// The results of the event's own handlers. The original knew none of events that handlers send to each other.
+fn results(project: Option<&Arc<Project>>, all: &[HandlerResult]) -> Vec<EventResult> {
+    all.iter().filter(|r| r.event.is_none()).map(|r| result(project, r)).collect()
 }
 
 /// A handler's result with the original's names.
@@ -183,7 +188,7 @@ pub(crate) async fn describe(
     let who = sender(shared, &channel.project, token.to_owned(), "").await.ok()?;
     let known = shared.store.named(&channel.project);
     let (results, error) = match told {
-        Ok(accepted) => (accepted.results.iter().map(|r| result(known.as_ref(), r)).collect(), None),
+        Ok(accepted) => (results(known.as_ref(), &accepted.results), None),
         Err(refusal) => (Vec::new(), Some(refusal.to_string())),
     };
     Some(EventAnswer { error, ..answer(channel, who, (event_id, time), results) })

@@ -23,9 +23,13 @@ fn accepted(arrival: &Arrival) -> Accepted {
         code: -1,
         error: Some("trap".into()),
         gas: 5,
+        event: None,
+        answer: None,
     };
     let id = MessageId::of_signing_input(b"x");
-    Accepted { id, duplicate: false, mode: AckMode::Executed, results: vec![result] }
+    // What a handler's own event did is not part of the original's answer.
+    let of_event = HandlerResult { event: Some("seen".parse().unwrap()), ..result.clone() };
+    Accepted { id, duplicate: false, mode: AckMode::Executed, results: vec![result, of_event] }
 }
 
 #[test]

@@ -7,8 +7,8 @@ use w3bstream_types::{
     TransactionRequest,
 };
 
-use super::Stop;
-use crate::{Call, Error, GuestError, HostState, LogLine};
+use super::{Stop, code};
+use crate::{Call, Caused, Error, GuestError, HostState, LogLine};
 
 /// Stands at the end of the last line that a guest could log before its limit was reached.
 pub const LOG_TRUNCATED: &str = " [log limit reached]";
@@ -39,10 +39,14 @@ pub(crate) struct Context<'a> {
     drawn: u64,
     /// Transactions that it asked for.
     requests: u64,
+    /// Events that it sent, and what the message has caused before.
+    caused: Caused,
+    answered: bool,
 }
 
 impl<'a> Context<'a> {
     pub(super) fn new(call: Call<'a>, state: &'a mut dyn HostState) -> Self {
+        let caused = call.source.caused;
         Self {
             call,
             state,
@@ -63,6 +67,8 @@ impl<'a> Context<'a> {
             seed: None,
             drawn: 0,
             requests: 0,
+            caused,
+            answered: false,
         }
     }
 
@@ -130,6 +136,37 @@ impl<'a> Context<'a> {
         }
         self.outputs.push(output);
         Ok(())
+    }
+
+    /// Why an event of so many bytes cannot be sent; `None` if it can.
+    pub(super) fn refuse_event(&mut self, bytes: u64) -> Option<i32> {
+        let (caused, limits) = (self.caused, self.call.limits);
+        if caused.depth >= limits.event_depth {
+            let why = format!("no event is sent: {} events led here, the limit event-depth", caused.depth);
+            self.log(3, why.as_bytes(), false);
+            return Some(code::TOO_DEEP);
+        }
+        if caused.events >= limits.events || caused.bytes.saturating_add(bytes) > limits.event_bytes {
+            let why = format!(
+                "no event of {bytes} bytes is sent: the message has caused {} of {} events, {} of {} bytes",
+                caused.events, limits.events, caused.bytes, limits.event_bytes
+            );
+            self.log(3, why.as_bytes(), false);
+            return Some(code::TOO_MANY);
+        }
+        None
+    }
+
+    /// Sends an event that [`Self::refuse_event`] lets through.
+    pub(super) fn send_event(&mut self, event: Output) -> Result<(), Stop> {
+        self.caused.events += 1;
+        self.caused.bytes += (event.target.len() + event.data.len()) as u64;
+        self.output(event)
+    }
+
+    /// Whether the call has answered; it has from now on.
+    pub(super) fn answers(&mut self) -> bool {
+        std::mem::replace(&mut self.answered, true)
     }
 
     /// The rule for a chain; why there is none, in words for who wrote the manifest.

@@ -67,6 +67,8 @@ functions! {
     "env" "ws_api_call" (I I I I) -> I, Ws ws::Action::ApiCall;
     "env" "ws_set_sql_db" (I I) -> I, Ws ws::Action::SetSql;
     "env" "ws_get_sql_db" (I I I I) -> I, Ws ws::Action::GetSql;
+    "env" "ws_send_event" (I I I I) -> I, Ws ws::Action::SendEvent;
+    "env" "ws_send_answer" (I I) -> I, Ws ws::Action::SendAnswer;
     "stat" "ws_submit_metrics" (I I) -> I, Ws ws::Action::SubmitMetrics;
     "env" "abort" (I I I I), AssemblyScript As::Abort;
     "env" "trace" (I I D D D D D), AssemblyScript As::Trace;

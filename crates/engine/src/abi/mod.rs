@@ -16,7 +16,7 @@
 //! # Functions
 //! Module `env`: `ws_log`, `ws_get_data`, `ws_set_data`, `ws_get_db`, `ws_set_db`, `ws_get_sql_db`, `ws_set_sql_db`, `ws_get_env`,
 //! `ws_send_mqtt_msg`, `ws_get_mqtt_msg`, `ws_get_event_type`, `ws_call_contract`, `ws_send_tx` (in the form with a chain and
-//! in that of 2022 without), `ws_send_tx_with_operator`, `ws_api_call`, our own `ws_get_context` and `ws_settle`, and
+//! in that of 2022 without), `ws_send_tx_with_operator`, `ws_api_call`, our own `ws_get_context`, `ws_settle`, `ws_send_event` and `ws_send_answer`, and
 //! AssemblyScript's `abort`, `trace`, `seed`. Module `stat`:
 //! `ws_submit_metrics`. Module `wasi_snapshot_preview1`: all 46 functions, denying everything but standard
 //! output and error, which go to the log. Answers are those of [`code`].
@@ -29,6 +29,7 @@ mod assemblyscript;
 mod call;
 mod context;
 mod contract;
+mod event;
 mod functions;
 pub mod price;
 mod program;
@@ -64,6 +65,10 @@ pub mod code {
     pub const ENV_NOT_FOUND: i32 = 8;
     /// The project has no database.
     pub const NO_DATABASE: i32 = 9;
+    /// The event would be one too many in its chain.
+    pub const TOO_DEEP: i32 = 11;
+    /// The message has caused as many events, or bytes of them, as it may.
+    pub const TOO_MANY: i32 = 12;
     /// Anything else.
     pub const FAILED: i32 = -1;
 }

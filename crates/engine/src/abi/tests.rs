@@ -180,7 +180,7 @@ fn functions_are_named_once_and_complete() {
     let names: BTreeSet<_> = HostFunction::all().iter().map(|f| (f.module, f.name, f.params.len())).collect();
     assert_eq!(names.len(), HostFunction::all().len());
     let of = |module: &str| names.iter().filter(|(m, ..)| *m == module).count();
-    assert_eq!((of("env"), of("stat"), of("wasi_snapshot_preview1")), (21, 1, 46));
+    assert_eq!((of("env"), of("stat"), of("wasi_snapshot_preview1")), (23, 1, 46));
 }
 
 #[test]

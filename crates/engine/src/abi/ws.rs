@@ -2,7 +2,9 @@
 
 use w3bstream_types::{Digest, MAX_STATEMENT_FIELDS, Output, OutputKind, Settlement};
 
-use super::{Args, Context, Guest, Span, Stop, Value, code, contract, give, pay, price, scope, sql, system};
+use super::{
+    Args, Context, Guest, Span, Stop, Value, code, contract, event, give, pay, price, scope, sql, system,
+};
 
 /// Longest MQTT topic, in bytes.
 const MAX_TOPIC_BYTES: u32 = 1_024;
@@ -30,6 +32,8 @@ pub(super) enum Action {
     ApiCall,
     SetSql,
     GetSql,
+    SendEvent,
+    SendAnswer,
 }
 
 pub(super) fn run<G: Guest + ?Sized>(guest: &mut G, action: Action, args: Args<'_>) -> Result<Value, Stop> {
@@ -53,6 +57,8 @@ pub(super) fn run<G: Guest + ?Sized>(guest: &mut G, action: Action, args: Args<'
         Action::ApiCall => system::call(guest, args),
         Action::SetSql => sql::set(guest, args),
         Action::GetSql => sql::get(guest, args),
+        Action::SendEvent => event::send(guest, args),
+        Action::SendAnswer => event::answer(guest, args),
     };
     answer.map(Value::I32)
 }
@@ -183,6 +189,7 @@ mod item {
     pub(super) const DEVICE_HASH: i32 = 3;
     pub(super) const SALT: i32 = 4;
     pub(super) const TIME: i32 = 5;
+    pub(super) const DEPTH: i32 = 6;
 }
 
 /// `ws_get_context(rid, item, out)`: what the host knows of the event's source. 2: no such event or item, or the
@@ -196,6 +203,7 @@ fn get_context<G: Guest + ?Sized>(guest: &mut G, args: Args<'_>) -> Result<i32, 
             item::DEVICE_HASH => Some(Digest::of(source.device?.as_str().as_bytes()).as_bytes().to_vec()),
             item::SALT => Some(source.salt?.to_vec()),
             item::TIME => Some(source.time.to_be_bytes().to_vec()),
+            item::DEPTH => (source.caused.depth > 0).then(|| source.caused.depth.to_be_bytes().to_vec()),
             _ => None,
         }
     };

@@ -11,7 +11,7 @@ use super::Checked;
 use super::rig::{Rig, ensure, handler, same, saving};
 use crate::abi::{HostFunction, code};
 use crate::instrument::ValueType;
-use crate::{Engine, GuestError};
+use crate::{Caused, Engine, GuestError};
 
 const OUT: &str = "(i32.const 16) (i32.const 20)";
 
@@ -156,11 +156,12 @@ pub(super) fn the_source_is_the_hosts_word(engine: &Arc<dyn Engine>) -> Checked 
         item("device_hash", 3),
         item("salt", 4),
         item("time", 5),
-        item("beyond", 6),
+        item("depth", 6),
+        item("beyond", 7),
         saving("other", &format!("(call $context (i32.const 1000) (i32.const 1) {OUT})")),
     ];
     let mut rig = Rig::new(engine, &fields.concat())?;
-    for unknown in ["none", "project", "device", "device_hash", "salt", "beyond", "other"] {
+    for unknown in ["none", "project", "device", "device_hash", "salt", "depth", "beyond", "other"] {
         rig.returns(unknown, code::NOT_FOUND).map_err(|e| format!("without a source: {e}"))?;
     }
     same("time", rig.saved("time")?.as_slice(), &[0; 8])?;
@@ -173,9 +174,11 @@ pub(super) fn the_source_is_the_hosts_word(engine: &Arc<dyn Engine>) -> Checked 
     same("hash of the device", rig.saved("device_hash")?.as_slice(), Digest::of(did).as_bytes())?;
     same("salt", rig.saved("salt")?.as_slice(), &[9; 16])?;
     same("time", rig.saved("time")?.as_slice(), &[0, 0, 0, 0, 0, 0, 1, 2])?;
-    for unknown in ["none", "beyond", "other"] {
+    for unknown in ["none", "depth", "beyond", "other"] {
         rig.returns(unknown, code::NOT_FOUND)?;
     }
+    rig.caused = Caused { depth: 3, ..Caused::default() };
+    same("depth", rig.saved("depth")?.as_slice(), &3_u64.to_be_bytes())?;
     Ok(())
 }
 

@@ -10,6 +10,7 @@ mod abi;
 pub mod agree;
 pub mod broken;
 pub mod compare;
+mod events;
 mod exact;
 mod generate;
 mod hostile;
@@ -94,6 +95,8 @@ properties! {
     sql::statements_answer_in_three_shapes,
     sql::statements_that_fail_have_codes,
     sql::statements_are_paid_and_limited,
+    events::events_become_outputs_within_what_a_message_may_cause,
+    events::a_call_answers_once,
     system::the_system_api_answers,
     system::the_system_api_sends_transactions,
     system::old_forms_answer,

@@ -10,7 +10,7 @@ use w3bstream_types::{
 };
 
 use super::Checked;
-use crate::{Call, Engine, Error, GuestError, HostState, Module, Outcome, Source};
+use crate::{Call, Caused, Engine, Error, GuestError, HostState, Module, Outcome, Source};
 
 /// State of a project in memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,6 +83,8 @@ const PRELUDE: &str = r#"
 (import "env" "ws_send_tx_with_operator" (func $send_tx_as (param i32 i32 i32 i32 i32) (result i32)))
 (import "env" "ws_set_sql_db" (func $set_sql (param i32 i32) (result i32)))
 (import "env" "ws_get_sql_db" (func $get_sql (param i32 i32 i32 i32) (result i32)))
+(import "env" "ws_send_event" (func $event (param i32 i32 i32 i32) (result i32)))
+(import "env" "ws_send_answer" (func $answer (param i32 i32) (result i32)))
 (import "stat" "ws_submit_metrics" (func $metrics (param i32 i32) (result i32)))
 (import "env" "abort" (func $abort (param i32 i32 i32 i32)))
 (import "env" "trace" (func $trace (param i32 i32 f64 f64 f64 f64 f64)))
@@ -130,6 +132,7 @@ pub(super) struct Rig {
     pub(super) settlements: Vec<Settlement>,
     pub(super) chains: Vec<ChainRule>,
     pub(super) triggers: Vec<Trigger>,
+    pub(super) caused: Caused,
     pub(super) limits: GuestLimits,
     pub(super) rid: i32,
 }
@@ -157,6 +160,7 @@ impl Rig {
             settlements: vec![],
             chains: vec![],
             triggers: vec![],
+            caused: Caused::default(),
             limits: GuestLimits { gas: 10_000_000, ..GuestLimits::default() },
             rid: 7,
         })
@@ -171,13 +175,16 @@ impl Rig {
             payload: &self.payload,
             rid: self.rid,
             env: &self.env,
-            source: self.device.as_ref().map_or_else(Source::default, |device| Source {
-                project: Some(ProjectId(Digest::of(b"project"))),
-                device: Some(device),
-                salt: Some(&[9; 16]),
-                time: 258,
-                block_time: 0,
-            }),
+            source: Source {
+                caused: self.caused,
+                ..self.device.as_ref().map_or_else(Source::default, |device| Source {
+                    project: Some(ProjectId(Digest::of(b"project"))),
+                    device: Some(device),
+                    salt: Some(&[9; 16]),
+                    time: 258,
+                    ..Source::default()
+                })
+            },
             settlements: &self.settlements,
             chains: &self.chains,
             triggers: &self.triggers,

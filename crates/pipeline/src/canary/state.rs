@@ -37,7 +37,8 @@ impl Job {
     fn size(&self) -> usize {
         let done = |call: &Traced| {
             let outputs = call.done.outputs.iter().map(|o| o.target.len() + o.data.len());
-            size(&call.done.writes) + outputs.sum::<usize>()
+            let event = call.event.as_ref().map_or(0, |event| event.payload.len());
+            size(&call.done.writes) + outputs.sum::<usize>() + event
         };
         let calls = self.calls.iter().map(|(record, call)| 512 + record.payload().len() + done(call));
         size(&self.before) + size(&self.after) + calls.sum::<usize>()

@@ -167,6 +167,8 @@ impl World {
         let frame = Frame {
             record,
             rid: traced.rid,
+            event: traced.event.as_ref(),
+            caused: traced.caused,
             applet: &traced.applet,
             handler: &traced.handler,
             limits: traced.limits,

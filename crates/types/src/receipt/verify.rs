@@ -1,13 +1,15 @@
 //! Checks a receipt, link by link.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 
 use super::anchors::Anchors;
 use super::links::{MessageLink, OutputLink, Receipt, RegistrationLink, SessionLink};
 use super::report::{Link, LinkReport, Report, Verdict};
 use super::settled::SettlementFinding;
 use crate::{
-    Canonical, Did, Digest, Entry, OutputKind, ResultRecord, check_event_id, merkle, payload_digest,
+    Canonical, Did, Digest, Entry, EventRecord, Output, OutputKind, ResultRecord, check_event_id, merkle,
+    payload_digest,
 };
 
 /// A link's verdict, or why it is broken.
@@ -267,7 +269,8 @@ impl Run<'_> {
     }
 
     /// Each output is this message's rejection, a result of it, or one that such a result counts as its own;
-    /// all that a result counts are there, and so are the results of all calls.
+    /// all that a result counts are there, and so are the results of all calls: with the message, and with each event
+    /// that its handlers sent.
     fn about_message(&self, outputs: &[OutputLink]) -> Result<(), Cow<'static, str>> {
         let id = self.receipt.id;
         let (mut rest, mut calls) = (outputs, Calls::default());
@@ -295,10 +298,12 @@ impl Run<'_> {
                         | OutputKind::Settlement
                         | OutputKind::Transaction
                         | OutputKind::Answer
+                        | OutputKind::Event
                 );
                 if link.index != place || !known {
                     return Err(format!("output {} is not result {}'s", link.index, first.index).into());
                 }
+                calls.sent(&link.output)?;
             }
             let last = own.last().unwrap_or(first).index;
             if next.first().is_some_and(|n| n.index <= last) {
@@ -333,31 +338,65 @@ impl Run<'_> {
     }
 }
 
-/// The calls of a message as its results count them.
+/// The calls of a message as its results count them: those with the message itself, then those with each event that its
+/// handlers sent, in the order in which they sent them.
 #[derive(Default)]
 struct Calls {
+    /// The event whose results come now; `None` while they are the message's own.
+    event: Option<Digest>,
     seen: u64,
     all: u64,
+    /// Events whose handlers have not run yet, and how many they are.
+    waiting: VecDeque<(Digest, u64)>,
 }
 
 impl Calls {
     fn next(&mut self, result: &ResultRecord) -> Result<(), Cow<'static, str>> {
-        let all = if self.seen == 0 { result.calls } else { self.all };
-        if (result.call, result.calls) != (self.seen, all) {
-            let (call, seen) = (result.call, self.seen);
+        if self.event.is_none() && self.seen == 0 && result.event.is_none() {
+            self.all = result.calls;
+        }
+        self.go_on();
+        if result.event != self.event {
+            return Err(format!("a result is of another event than {}", self.of()).into());
+        }
+        if (result.call, result.calls) != (self.seen, self.all) {
+            let (call, seen, all) = (result.call, self.seen, self.all);
             return Err(
                 format!("a result says call {call} of {}, after {seen} of {all}", result.calls).into()
             );
         }
-        (self.seen, self.all) = (self.seen + 1, all);
+        self.seen += 1;
         Ok(())
     }
 
-    fn finish(self) -> Result<(), Cow<'static, str>> {
+    /// Notes an event, if the output is one.
+    fn sent(&mut self, output: &Output) -> Result<(), Cow<'static, str>> {
+        if output.kind == OutputKind::Event {
+            let event = EventRecord::from_canonical(&output.data).map_err(|e| e.to_string())?;
+            self.waiting.push_back((event.id, event.calls));
+        }
+        Ok(())
+    }
+
+    /// Goes to the next event with handlers, if all results of this one were seen.
+    fn go_on(&mut self) {
+        while self.seen == self.all
+            && let Some((event, calls)) = self.waiting.pop_front()
+        {
+            (self.event, self.seen, self.all) = (Some(event), 0, calls);
+        }
+    }
+
+    fn of(&self) -> String {
+        self.event.map_or_else(|| "the message".to_owned(), |event| event.to_string())
+    }
+
+    fn finish(mut self) -> Result<(), Cow<'static, str>> {
+        self.go_on();
         if self.seen == self.all {
             return Ok(());
         }
-        Err(format!("the results of {} of {} calls are there", self.seen, self.all).into())
+        Err(format!("the results of {} of {} calls with {} are there", self.seen, self.all, self.of()).into())
     }
 }
 

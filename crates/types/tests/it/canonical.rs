@@ -75,6 +75,7 @@ round_trips! {
     control_tx: s::control_tx();
     output: s::output();
     result_record: s::result_record();
+    event_record: s::event_record();
     ordering_link: s::ordering_link();
     output_link: s::output_link();
 }
@@ -126,6 +127,7 @@ fn try_all(bytes: &[u8]) -> usize {
         ControlTx,
         Output,
         ResultRecord,
+        EventRecord,
         OrderingLink,
         OutputLink,
         Receipt

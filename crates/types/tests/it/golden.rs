@@ -99,6 +99,7 @@ fn blocks(c: &mut Cases) {
     let receipt = s.receipt(sample::ENVELOPE, true);
     c.add("result", &receipt.results()[0]);
     c.add("result with error", &receipt.results()[1]);
+    c.add("event", &sample::event());
     c.add("receipt's ordering", &receipt.ordering);
     c.add("receipt's output", &receipt.execution.outputs[0]);
     c.add("receipt's settlement", &sample::settled());
@@ -173,7 +174,7 @@ fn encodings_are_those_of_the_fixtures() {
     }
     assert_eq!(fixture, now);
     let domains: BTreeSet<_> = list(&now).iter().map(|c| c["domain"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(domains.len(), 45, "every type has its own domain and at least one fixture: {domains:?}");
+    assert_eq!(domains.len(), 46, "every type has its own domain and at least one fixture: {domains:?}");
 }
 
 fn receipts() -> Vec<(&'static str, Receipt)> {

@@ -348,6 +348,72 @@ fn a_quorum_cannot_sign_nonsense() {
     assert_eq!(receipt.verify(None).first_broken().unwrap().0, Link::Execution);
 }
 
+/// The results of events stand behind those of the message, in the order in which the events were sent, all of them.
+#[test]
+fn results_of_events_are_all_there_and_in_order() {
+    let messages = || Scenario::new(1, 1).messages;
+    let all = messages();
+    let this = &all[sample::ENVELOPE].0;
+    let about = |outputs: Vec<Output>| {
+        let s = Scenario::of(Subnet::new(1), 1, messages(), outputs);
+        let (record, key) = &s.messages[sample::ENVELOPE];
+        Receipt::assemble(ReceiptParts {
+            record,
+            key: key.as_ref(),
+            with_payload: false,
+            block: &s.block,
+            outputs: &s.outputs,
+            attestation: &s.attestation,
+            genesis: &s.subnet.genesis,
+            settlements: &[],
+        })
+    };
+    let (first, second) =
+        (sample::event(), EventRecord { id: Digest::of(b"2"), calls: 1, ..sample::event() });
+    let nobodys = EventRecord { id: Digest::of(b"3"), calls: 0, ..sample::event() };
+    let sent = |event: &EventRecord| event.to_output(&"seen".parse().unwrap());
+    let own = |call, outputs| sample::result(this, "alarm", call, outputs);
+    let of = |event: &EventRecord, call, outputs| {
+        sample::result_of_event(event.id, sample::result(this, "archive", call, outputs))
+    };
+    let good = vec![
+        own((0, 2), 2),
+        sent(&first),
+        sent(&nobodys),
+        own((1, 2), 0),
+        of(&first, (0, 2), 1),
+        sent(&second),
+        of(&first, (1, 2), 0),
+        of(&second, (0, 1), 0),
+    ];
+    let receipt = about(good.clone()).unwrap();
+    assert_eq!(receipt.execution.outputs.len(), good.len());
+    let json = receipt.to_json().unwrap();
+    assert_eq!(Receipt::from_json(json.as_bytes()).unwrap(), receipt);
+    let without = |at: usize| [&good[..at], &good[at + 1..]].concat();
+    let moved = |from: usize, to: usize| {
+        let mut outputs = without(from);
+        outputs.insert(to, good[from].clone());
+        outputs
+    };
+    for (what, outputs) in [
+        ("the last event's result is left away", without(7)),
+        ("one of two results of an event is left away", without(6)),
+        ("both are left away", [&good[..4], &good[7..]].concat()),
+        ("an event's results come before the message's", moved(3, 4)),
+        ("a result of an event that nobody sent", [good.clone(), vec![of(&nobodys, (0, 1), 0)]].concat()),
+        ("a message's result behind an event's", [good.clone(), vec![own((2, 3), 0)]].concat()),
+        ("the second event's before the first's", moved(7, 4)),
+        (
+            "an event that is none",
+            vec![own((0, 1), 1), sample::other(OutputKind::Event, b"seen", b"nothing")],
+        ),
+        ("an event's result alone", vec![of(&first, (0, 2), 0), of(&first, (1, 2), 0)]),
+    ] {
+        assert_eq!(about(outputs).unwrap_err().link, "execution", "{what}");
+    }
+}
+
 #[test]
 fn a_quorum_cannot_sign_for_another_project_or_for_members_who_do_not_vouch() {
     let key = sample::key(Algorithm::EdDSA, 10);

@@ -4,11 +4,12 @@ use w3bstream_types::receipt::{ProofLink, Receipt, ReceiptParts, SettlementLink,
 use w3bstream_types::{
     Address, Algorithm, Applet, Attestation, BatchRule, Block, BlockRules, Canonical, Certificate,
     CertifiedBlock, ChainRule, ContractAnswer, ContractCall, ContractRead, CronTrigger, Database, Did,
-    Digest, Draft, Entry, Executed, Form, Genesis, GuestLimits, HeightTrigger, Invalid, Jws, LogTrigger,
-    Manifest, Member, Missed, Ordered, Output, OutputKind, Place, Position, ProjectId, ProofRule, PublicKey,
-    Record, ResultRecord, Route, SecretKey, SentTrigger, Sequence, SessionClaims, SessionToken, Settlement,
-    SqlColumn, SqlKey, SqlName, SqlTable, SqlType, Statement, Stored, Submission, Timestamp, Topic,
-    TransactionRequest, TransactionTrigger, Transcript, Trigger, TriggerMessage, TriggerOn, Verified, Word,
+    Digest, Draft, Entry, EventRecord, Executed, Form, Genesis, GuestLimits, HeightTrigger, Invalid, Jws,
+    LogTrigger, Manifest, Member, Missed, Ordered, Output, OutputKind, Place, Position, ProjectId, ProofRule,
+    PublicKey, Record, ResultRecord, Route, SecretKey, SentTrigger, Sequence, SessionClaims, SessionToken,
+    Settlement, SqlColumn, SqlKey, SqlName, SqlTable, SqlType, Statement, Stored, Submission, Timestamp,
+    Topic, TransactionRequest, TransactionTrigger, Transcript, Trigger, TriggerMessage, TriggerOn, Verified,
+    Word, payload_digest,
 };
 
 /// A key made of one repeated byte.
@@ -304,9 +305,22 @@ pub(crate) fn result(record: &Record, applet: &str, (call, calls): (u64, u64), o
         call,
         calls,
         outputs,
+        event: None,
     };
     let target = record.message.digest().as_bytes().to_vec();
     Output { kind: OutputKind::Result, chain_id: 0, target, data: record.to_canonical() }
+}
+
+/// An event that two handlers take.
+pub(crate) fn event() -> EventRecord {
+    let id = EventRecord::id_of(&Digest::of(b"a call"), 0);
+    EventRecord { id, depth: 1, calls: 2, payload: payload_digest(&[7; 16], b"seen") }
+}
+
+/// A handler's result of an event.
+pub(crate) fn result_of_event(of: Digest, result: Output) -> Output {
+    let record = ResultRecord { event: Some(of), ..ResultRecord::from_canonical(&result.data).unwrap() };
+    Output { data: record.to_canonical(), ..result }
 }
 
 pub(crate) fn other(kind: OutputKind, target: &[u8], data: &[u8]) -> Output {

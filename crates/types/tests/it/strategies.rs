@@ -8,12 +8,13 @@ use w3bstream_types::receipt::{OrderingLink, OutputLink};
 use w3bstream_types::{
     AckMode, Address, Algorithm, Applet, Attestation, BatchRule, Block, BlockHeader, BlockRules, Canonical,
     Certificate, CertifiedBlock, ChainRule, ContractAnswer, ContractCall, ContractRead, Control, ControlTx,
-    CronTrigger, DeviceRegistration, Did, Digest, Draft, Entry, Envelope, Form, Genesis, GuestLimits,
-    HeightTrigger, Jws, LogTrigger, MAX_PAYLOAD_BYTES, MAX_SESSION_SECONDS, Manifest, Member, MessageHeader,
-    MessageId, Missed, Output, OutputKind, Place, ProjectId, ProofRule, PublicKey, Record, ResultRecord,
-    Route, SecretKey, SentTrigger, Sequence, SequenceWindow, SessionClaims, SessionMessage, SessionToken,
-    Settlement, Statement, Timestamp, TokenMessage, TokenRegistration, Topic, TransactionRequest,
-    TransactionTrigger, Transcript, Trigger, TriggerHeader, TriggerMessage, TriggerOn, Word,
+    CronTrigger, DeviceRegistration, Did, Digest, Draft, Entry, Envelope, EventRecord, Form, Genesis,
+    GuestLimits, HeightTrigger, Jws, LogTrigger, MAX_PAYLOAD_BYTES, MAX_SESSION_SECONDS, Manifest, Member,
+    MessageHeader, MessageId, Missed, Output, OutputKind, Place, ProjectId, ProofRule, PublicKey, Record,
+    ResultRecord, Route, SecretKey, SentTrigger, Sequence, SequenceWindow, SessionClaims, SessionMessage,
+    SessionToken, Settlement, Statement, Timestamp, TokenMessage, TokenRegistration, Topic,
+    TransactionRequest, TransactionTrigger, Transcript, Trigger, TriggerHeader, TriggerMessage, TriggerOn,
+    Word,
 };
 
 pub(crate) fn digest() -> impl Strategy<Value = Digest> {
@@ -320,7 +321,7 @@ pub(crate) fn genesis() -> impl Strategy<Value = Genesis> {
 }
 
 pub(crate) fn limits() -> impl Strategy<Value = GuestLimits> {
-    any::<[u64; 9]>().prop_map(|v| GuestLimits {
+    any::<[u64; 12]>().prop_map(|v| GuestLimits {
         gas: v[0],
         memory_bytes: v[1],
         table_elements: v[2],
@@ -330,6 +331,9 @@ pub(crate) fn limits() -> impl Strategy<Value = GuestLimits> {
         kv_bytes: v[6],
         host_calls: v[7],
         sql_bytes: v[8],
+        events: v[9],
+        event_bytes: v[10],
+        event_depth: v[11],
     })
 }
 
@@ -436,23 +440,33 @@ pub(crate) fn control_tx() -> impl Strategy<Value = ControlTx> {
 
 pub(crate) fn result_record() -> impl Strategy<Value = ResultRecord> {
     let what = (digest(), label(), ".{0,20}", digest(), digest());
-    (what, any::<i32>(), option::of(".{0,20}"), any::<[u64; 4]>()).prop_map(
-        |((message, applet, handler, program, instrumented), code, error, [gas, call, calls, outputs])| {
-            ResultRecord {
-                message: MessageId(message),
-                applet,
-                handler,
-                program,
-                instrumented,
-                code,
-                error,
-                gas,
-                call,
-                calls,
-                outputs,
-            }
-        },
-    )
+    let end = (option::of(".{0,20}"), any::<[u64; 4]>(), option::of(digest()));
+    (what, any::<i32>(), end).prop_map(|(what, code, (error, [gas, call, calls, outputs], event))| {
+        let (message, applet, handler, program, instrumented) = what;
+        ResultRecord {
+            message: MessageId(message),
+            applet,
+            handler,
+            program,
+            instrumented,
+            code,
+            error,
+            gas,
+            call,
+            calls,
+            outputs,
+            event,
+        }
+    })
+}
+
+pub(crate) fn event_record() -> impl Strategy<Value = EventRecord> {
+    (digest(), any::<[u64; 2]>(), digest()).prop_map(|(id, [depth, calls], payload)| EventRecord {
+        id,
+        depth,
+        calls,
+        payload,
+    })
 }
 
 pub(crate) fn output() -> impl Strategy<Value = Output> {
@@ -462,6 +476,8 @@ pub(crate) fn output() -> impl Strategy<Value = Output> {
         Just(OutputKind::Mqtt),
         Just(OutputKind::Metric),
         Just(OutputKind::Settlement),
+        Just(OutputKind::Answer),
+        Just(OutputKind::Event),
     ];
     let target = || vec(any::<u8>(), 0..80);
     prop_oneof![

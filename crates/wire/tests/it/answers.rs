@@ -1,7 +1,9 @@
 //! The JSON that devices are answered with.
 
 use serde_json::json;
-use w3bstream_types::{Accepted, AckMode, Digest, HandlerResult, MessageId, Refusal, RefusalKind};
+use w3bstream_types::{
+    Accepted, AckMode, Digest, HandlerAnswer, HandlerResult, MessageId, Refusal, RefusalKind,
+};
 use w3bstream_wire::{AckBody, RefusalBody};
 
 #[test]
@@ -13,12 +15,25 @@ fn acks_have_documented_members() {
         code: 0,
         error: None,
         gas: 18_446_744_073_709_551_615,
+        event: None,
+        answer: None,
     };
-    let accepted = Accepted { id, duplicate: true, mode: AckMode::Executed, results: vec![result] };
+    let event = Some("seen".parse().unwrap());
+    let of_event =
+        HandlerResult { event, answer: Some(HandlerAnswer::new(b"{}".to_vec())), ..result.clone() };
+    let bytes = HandlerResult { answer: Some(HandlerAnswer::new(vec![0xff])), ..result.clone() };
+    let accepted =
+        Accepted { id, duplicate: true, mode: AckMode::Executed, results: vec![result, of_event, bytes] };
     let body = AckBody::from(&accepted);
     let text = json!({
         "id": id.to_string(), "duplicate": true, "mode": "executed",
-        "results": [{"applet": "alarm", "handler": "handle", "code": 0, "error": null, "gas": "18446744073709551615"}],
+        "results": [
+            {"applet": "alarm", "handler": "handle", "code": 0, "error": null, "gas": "18446744073709551615"},
+            {"applet": "alarm", "handler": "handle", "code": 0, "error": null, "gas": "18446744073709551615",
+             "event": "seen", "answer": "{}"},
+            {"applet": "alarm", "handler": "handle", "code": 0, "error": null, "gas": "18446744073709551615",
+             "answer_base64": "/w=="},
+        ],
     });
     assert_eq!(serde_json::to_value(&body).unwrap(), text);
     let mut newer = text.clone();
