@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod anvil;
+mod applets;
 mod bench;
 mod cli;
 mod crash;
 mod guests;
+mod kits;
 mod legacy;
 mod public;
 mod revoked;
