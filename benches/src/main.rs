@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use w3bstream_benches::{bare, engines, handler, readings};
 
 /// The applet of the example, as it is committed.
-const APPLET: &str = "../artefacts/cold-chain.wasm";
+const APPLET: &[u8] = include_bytes!("../../artefacts/cold-chain.wasm");
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -51,10 +51,8 @@ fn handlers(rounds: usize) -> anyhow::Result<()> {
 }
 
 fn figures(rounds: usize) -> anyhow::Result<()> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(APPLET);
-    let applet = std::fs::read(&path).with_context(|| path.display().to_string())?;
     println!("\nour engines; median (p99)");
-    for figure in engines::figures(rounds, &applet)? {
+    for figure in engines::figures(rounds, APPLET)? {
         let (median, p99) = (format!("{:.2?}", figure.median), format!("({:.2?})", figure.p99));
         println!("  {:<44}{:<10}{median:>12}{p99:>14}", figure.what, figure.engine);
     }

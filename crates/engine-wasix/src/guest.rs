@@ -41,6 +41,7 @@ pub(crate) struct End {
 /// # Errors
 /// What is not its doing.
 pub(crate) fn run(program: &WasiProgram, closed: &Arc<Closed>, plan: Plan) -> Result<End, Error> {
+    let _context = closed.enter();
     let mut store = Store::new(program.engine.clone());
     let (instance, handles, mut wasi) = instantiate(&mut store, program, closed, &plan)?;
     let global = |name: Reserved| {
@@ -50,8 +51,8 @@ pub(crate) fn run(program: &WasiProgram, closed: &Arc<Closed>, plan: Plan) -> Re
     let gas = global(Reserved::Gas)?;
     let memory = instance.exports.get_memory("memory").cloned();
     let memory = memory.map_err(|e| host::failed("the memory is missing").with_source(e))?;
-    *handles.as_mut(&mut store) =
-        Handles { book: plan.book.clone(), memory: Some(memory), gas: Some(gas.clone()) };
+    let known = handles.as_mut(&mut store);
+    (known.memory, known.gas) = (Some(memory), Some(gas.clone()));
     wasi.initialize(&mut store, instance.clone())
         .map_err(|e| host::failed("wasmer-wasix does not take the instance").with_source(e))?;
     let limits = plan.book.lock().limits;
@@ -91,13 +92,18 @@ fn instantiate(
 ) -> Result<(Instance, FunctionEnv<Handles>, WasiFunctionEnv), Error> {
     let wasi = environment(store, closed, plan)?;
     let layer = generate_import_object_from_env(store, &wasi.env, WasiVersion::Snapshot1);
-    let handles = FunctionEnv::new(store, Handles { book: plan.book.clone(), memory: None, gas: None });
+    let lookup = match layer.get_export("wasi_snapshot_preview1", "path_filestat_get") {
+        Some(Extern::Function(lookup)) => Some(lookup),
+        _ => None,
+    };
+    let handles = Handles { book: plan.book.clone(), memory: None, gas: None, lookup };
+    let handles = FunctionEnv::new(store, handles);
     let mut imports = Vec::with_capacity(program.rules.len());
     for (name, rule) in &program.rules {
         let Some(Extern::Function(function)) = layer.get_export("wasi_snapshot_preview1", name) else {
             return Err(host::failed(format!("wasmer-wasix has no {name}")));
         };
-        imports.push(Extern::Function(link(store, &handles, *rule, function)));
+        imports.push(Extern::Function(link(store, &handles, (name, *rule), function)));
     }
     let instance = Instance::new_by_index(store, &program.module, &imports)
         .map_err(|e| host::failed("wasmer cannot make an instance").with_source(e))?;
@@ -194,7 +200,7 @@ mod tests {
               (if (call $open (i32.const 4) (i32.const 0) (i32.const 64) (i32.const 1) (i32.const 1)
                 (i64.const 0x1fffffff) (i64.const 0) (i32.const 0) (i32.const 32)) (then unreachable))))"#;
         let engine = wasmer::Engine::default();
-        let closed = Arc::new(Closed::new(engine.clone()));
+        let closed = Arc::new(Closed::new(engine.clone()).expect("a runtime"));
         let module = wat::parse_str(text).expect("valid text");
         let program = WasiProgram::prepare(&engine, &module).expect("a good program");
         for _ in 0..3 {

@@ -82,11 +82,13 @@ impl std::fmt::Debug for WasixEngine {
 impl WasixEngine {
     /// WASI programs on `engine`, whose native stack must hold [`MAX_STACK_SLOTS`](w3bstream_engine::abi::MAX_STACK_SLOTS); all
     /// other programs on `applets`.
-    #[must_use]
-    pub fn new(applets: Arc<dyn Engine>, engine: wasmer::Engine, config: WasixConfig) -> Self {
+    ///
+    /// # Errors
+    /// [`ErrorKind::Host`] if the system gives nothing for a runtime.
+    pub fn new(applets: Arc<dyn Engine>, engine: wasmer::Engine, config: WasixConfig) -> Result<Self, Error> {
         let WasixConfig { cache_entries, quota, guard } = config;
-        let setup = Setup { closed: Arc::new(Closed::new(engine.clone())), quota, guard };
-        Self { applets, engine, setup, cache_entries, cache: Mutex::new(VecDeque::new()) }
+        let setup = Setup { closed: Arc::new(Closed::new(engine.clone())?), quota, guard };
+        Ok(Self { applets, engine, setup, cache_entries, cache: Mutex::new(VecDeque::new()) })
     }
 
     /// A program that was used lately; it is the latest now.

@@ -10,7 +10,7 @@ use wasmer::{
 
 use crate::book::{Shared, Stop};
 use crate::own;
-use crate::rules::{Check, MAX_BUFFERS, MAX_OPEN, MAX_PATH, Rule, errno};
+use crate::rules::{self, Check, MAX_BUFFERS, MAX_OPEN, MAX_PATH, Rule, errno};
 
 /// What host functions need of the instance; known once there is one.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub(crate) struct Handles {
     pub(crate) book: Shared,
     pub(crate) memory: Option<Memory>,
     pub(crate) gas: Option<Global>,
+    /// The layer's `path_filestat_get`.
+    pub(crate) lookup: Option<Function>,
 }
 
 /// The guest is stopped; the book knows why.
@@ -95,25 +97,37 @@ pub(crate) fn arg32(args: &[Value], place: usize) -> u32 {
 }
 
 /// Makes the function that the guest gets. `layer` is wasmer-wasix's.
-pub(crate) fn link(store: &mut Store, env: &FunctionEnv<Handles>, rule: Rule, layer: Function) -> Function {
+pub(crate) fn link(
+    store: &mut Store,
+    env: &FunctionEnv<Handles>,
+    (name, rule): (&str, Rule),
+    layer: Function,
+) -> Function {
+    let aligned = rules::aligned(name);
     let ty = layer.ty(store);
     let gives = !ty.results().is_empty();
     Function::new_with_env(store, env, ty, move |env: FunctionEnvMut<'_, Handles>, args: &[Value]| {
         let book = env.data().book.clone();
         let mut view = View { env, book };
-        let answer =
-            run(&mut view, rule, &layer, args).map_err(|stopped| RuntimeError::user(Box::new(stopped)))?;
+        let answer = run(&mut view, (rule, aligned), &layer, args)
+            .map_err(|stopped| RuntimeError::user(Box::new(stopped)))?;
         Ok(if gives { vec![Value::I32(answer)] } else { vec![] })
     })
 }
 
-fn run(view: &mut View<'_>, rule: Rule, layer: &Function, args: &[Value]) -> Result<i32, Stopped> {
+fn run(
+    view: &mut View<'_>,
+    (rule, aligned): (Rule, &[(usize, u32)]),
+    layer: &Function,
+    args: &[Value],
+) -> Result<i32, Stopped> {
     view.book.lock().count_host_call();
     view.goes_on()?;
     view.pay(price::HOST_CALL)?;
     let answer = match rule {
         Rule::Refuse(errno) => errno,
         Rule::Own(own) => own::run(view, own, args)?,
+        Rule::Layer(_) if aligned.iter().any(|(place, size)| arg32(args, *place) % size != 0) => errno::INVAL,
         Rule::Layer(check) => match before(view, check, args)? {
             errno::SUCCESS => {
                 let answer = hand_on(view, layer, args)?;
@@ -136,6 +150,12 @@ fn before(view: &mut View<'_>, check: Check, args: &[Value]) -> Result<i32, Stop
     let long = |place: usize| arg32(args, place) > MAX_PATH;
     let answer = match check {
         Check::None | Check::Close => errno::SUCCESS,
+        Check::Folder if long(2) => errno::NAMETOOLONG,
+        Check::Folder => {
+            view.pay(price::copy(2 * u64::from(MAX_PATH)))?;
+            look(view, args)?;
+            errno::SUCCESS
+        }
         Check::Path(a) if long(a) => errno::NAMETOOLONG,
         Check::Paths(a, b) if long(a) || long(b) => errno::NAMETOOLONG,
         Check::Path(_) | Check::Paths(..) => {
@@ -159,6 +179,24 @@ fn before(view: &mut View<'_>, check: Check, args: &[Value]) -> Result<i32, Stop
         Check::Buffers => return buffers(view, args),
     };
     Ok(answer)
+}
+
+/// Has the layer look up the path whose address and length are at 1 and 2, so that it knows it. What it finds goes where the
+/// guest's own bytes are put back afterwards: the layer writes to a guest's memory and to nothing else.
+fn look(view: &mut View<'_>, args: &[Value]) -> Result<(), Stopped> {
+    const RESULT: usize = 64;
+    let Some(lookup) = view.env.data().lookup.clone() else { return Ok(()) };
+    // Not where the path is, which has no more than MAX_PATH bytes.
+    let place = if arg(args, 1) < RESULT as u64 { 2 * MAX_PATH } else { 0 };
+    let mut kept = [0; RESULT];
+    let (Some(fd), Some(path), Some(len)) = (args.first(), args.get(1), args.get(2)) else { return Ok(()) };
+    if !view.read(place, &mut kept) {
+        return Ok(());
+    }
+    let asked = [fd.clone(), Value::I32(0), path.clone(), len.clone(), Value::I32(place.cast_signed())];
+    hand_on(view, &lookup, &asked)?;
+    view.write(place, &kept);
+    Ok(())
 }
 
 /// Takes gas for the bytes of all buffers.

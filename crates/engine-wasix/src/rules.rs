@@ -34,6 +34,9 @@ pub(crate) enum Check {
     Path(usize),
     /// Two of them.
     Paths(usize, usize),
+    /// A folder to make or to remove, of the path length at 2. The layer knows only those that the guest has used in
+    /// this call: it would not find the others, so it is made to look first.
+    Folder,
     /// A path of the length at 3, and a new descriptor that is told at 8.
     Open,
     /// Closes a descriptor.
@@ -66,7 +69,7 @@ pub(crate) enum Rule {
 
 /// The rule for a function of `wasi_snapshot_preview1`. What has none is not linked.
 pub(crate) fn rule(name: &str) -> Option<Rule> {
-    use Check::{Buffers, Close, Entries, None as Nothing, Open, Path, Paths, Renumber};
+    use Check::{Buffers, Close, Entries, Folder, None as Nothing, Open, Path, Paths, Renumber};
     Some(match name {
         "args_get" | "args_sizes_get" | "environ_get" | "environ_sizes_get" => Rule::Layer(Nothing),
         "fd_advise" | "fd_allocate" | "fd_datasync" | "fd_sync" => Rule::Layer(Nothing),
@@ -78,7 +81,8 @@ pub(crate) fn rule(name: &str) -> Option<Rule> {
         "fd_close" => Rule::Layer(Close),
         "fd_renumber" => Rule::Layer(Renumber),
         "path_open" => Rule::Layer(Open),
-        "path_create_directory" | "path_remove_directory" | "path_unlink_file" => Rule::Layer(Path(2)),
+        "path_create_directory" | "path_remove_directory" => Rule::Layer(Folder),
+        "path_unlink_file" => Rule::Layer(Path(2)),
         "path_filestat_get" | "path_filestat_set_times" => Rule::Layer(Path(3)),
         "path_readlink" => Rule::Layer(Path(2)),
         "path_rename" => Rule::Layer(Paths(2, 5)),
@@ -96,6 +100,25 @@ pub(crate) fn rule(name: &str) -> Option<Rule> {
         }
         _ => return None,
     })
+}
+
+/// Which arguments of a function of the layer are addresses of numbers, and what they must be multiples of. The layer
+/// makes references of them, which must be aligned; it does not look itself.
+pub(crate) fn aligned(name: &str) -> &'static [(usize, u32)] {
+    match name {
+        "args_get" | "environ_get" => &[(0, 4)],
+        "args_sizes_get" | "environ_sizes_get" => &[(0, 4), (1, 4)],
+        "fd_fdstat_get" | "fd_filestat_get" | "fd_tell" => &[(1, 8)],
+        "fd_prestat_get" => &[(1, 4)],
+        "fd_seek" => &[(3, 8)],
+        "fd_read" | "fd_write" => &[(1, 4), (3, 4)],
+        "fd_pread" | "fd_pwrite" => &[(1, 4), (4, 4)],
+        "fd_readdir" => &[(4, 4)],
+        "path_open" => &[(8, 4)],
+        "path_filestat_get" => &[(4, 8)],
+        "path_readlink" => &[(5, 4)],
+        _ => &[],
+    }
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ const MOST_PARAMS: usize = 9;
 
 /// What instances of a program are made from.
 pub(crate) struct Template {
-    pre: InstancePre<Handles>,
+    source: Source,
     globals: [ModuleExport; Reserved::ALL.len()],
     memory: ModuleExport,
     alloc: Option<ModuleExport>,
@@ -40,20 +40,13 @@ impl Template {
         module: &wasmtime::Module,
         program: &Program,
     ) -> Result<Self, Error> {
-        let mut linker = Linker::new(engine);
-        // A program may import a function twice.
-        linker.allow_shadowing(true);
-        for function in program.functions() {
-            link(&mut linker, engine, function)
-                .map_err(|e| failed(format!("{} cannot be linked", function.name), e))?;
-        }
-        let pre = linker.instantiate_pre(module).map_err(|e| failed("a program cannot be linked", e))?;
+        let source = Source::new(engine, module, program.functions())?;
         let export = |name: &str| {
             module.get_export_index(name).ok_or_else(|| host(format!("export {name} is missing")))
         };
         let [gas, stack, memory_limit, table_limit, reason] = Reserved::ALL.map(|g| export(g.name()));
         Ok(Self {
-            pre,
+            source,
             globals: [gas?, stack?, memory_limit?, table_limit?, reason?],
             memory: export("memory")?,
             alloc: program.alloc().map(export).transpose()?,
@@ -62,11 +55,56 @@ impl Template {
     }
 }
 
-fn link(
-    linker: &mut Linker<Handles>,
-    engine: &wasmtime::Engine,
-    function: &'static HostFunction,
-) -> wasmtime::Result<()> {
+enum Source {
+    /// Linked once.
+    Pre(InstancePre<Handles>),
+    /// A linker knows functions by name, and some have two forms with one name: whose program imports both is
+    /// linked by place, anew for each instance.
+    ByPlace(wasmtime::Module, Vec<(&'static HostFunction, FuncType)>),
+}
+
+impl Source {
+    fn new(
+        engine: &wasmtime::Engine,
+        module: &wasmtime::Module,
+        functions: &[&'static HostFunction],
+    ) -> Result<Self, Error> {
+        let twice = |f: &&HostFunction| {
+            functions.iter().any(|g| (g.module, g.name) == (f.module, f.name) && g.params != f.params)
+        };
+        if functions.iter().any(|f| twice(f)) {
+            let typed = functions.iter().map(|f| (*f, type_of(engine, f)));
+            return Ok(Self::ByPlace(module.clone(), typed.collect()));
+        }
+        let mut linker = Linker::new(engine);
+        // A program may import a function twice.
+        linker.allow_shadowing(true);
+        for function in functions {
+            let ty = type_of(engine, function);
+            linker
+                .func_new(function.module, function.name, ty, body(function))
+                .map_err(|e| failed(format!("{} cannot be linked", function.name), e))?;
+        }
+        let pre = linker.instantiate_pre(module).map_err(|e| failed("a program cannot be linked", e))?;
+        Ok(Self::Pre(pre))
+    }
+
+    fn instance(&self, store: &mut Store<Handles>) -> Result<Instance, Error> {
+        let made = match self {
+            Self::Pre(pre) => pre.instantiate(store),
+            Self::ByPlace(module, functions) => {
+                let function = |(f, ty): &(&'static HostFunction, FuncType)| {
+                    Extern::Func(wasmtime::Func::new(&mut *store, ty.clone(), body(f)))
+                };
+                let imports: Vec<Extern> = functions.iter().map(function).collect();
+                Instance::new(store, module, &imports)
+            }
+        };
+        made.map_err(|e| failed("wasmtime cannot make an instance", e))
+    }
+}
+
+fn type_of(engine: &wasmtime::Engine, function: &HostFunction) -> FuncType {
     let ty = |t: &ValueType| match t {
         ValueType::I32 => ValType::I32,
         ValueType::I64 => ValType::I64,
@@ -74,8 +112,14 @@ fn link(
         ValueType::F64 => ValType::F64,
         ValueType::Reference => ValType::Ref(RefType::EXTERNREF),
     };
-    let ty = FuncType::new(engine, function.params.iter().map(ty), function.result.iter().map(ty));
-    let run = move |caller: Caller<'_, Handles>, args: &[Val], results: &mut [Val]| -> wasmtime::Result<()> {
+    FuncType::new(engine, function.params.iter().map(ty), function.result.iter().map(ty))
+}
+
+/// What runs when a guest calls `function`.
+fn body(
+    function: &'static HostFunction,
+) -> impl Fn(Caller<'_, Handles>, &[Val], &mut [Val]) -> wasmtime::Result<()> + Send + Sync + 'static {
+    move |caller: Caller<'_, Handles>, args: &[Val], results: &mut [Val]| -> wasmtime::Result<()> {
         let mut given = [Value::I32(0); MOST_PARAMS];
         for (place, arg) in given.iter_mut().zip(args) {
             *place = match arg {
@@ -94,8 +138,7 @@ fn link(
             };
         }
         Ok(())
-    };
-    linker.func_new(function.module, function.name, ty, run).map(|_| ())
+    }
 }
 
 /// What host functions need of the instance; known once there is one.
@@ -121,10 +164,7 @@ impl<'a> Running<'a> {
         let timed = shared.ticker.call();
         let mut store = Store::new(&shared.engine, Handles::default());
         store.set_epoch_deadline(shared.ticks);
-        let instance = template
-            .pre
-            .instantiate(&mut store)
-            .map_err(|e| failed("wasmtime cannot make an instance", e))?;
+        let instance = template.source.instance(&mut store)?;
         if template.imports {
             let memory = instance.get_module_export(&mut store, &template.memory);
             let gas = instance.get_module_export(&mut store, &template.globals[0]);

@@ -37,7 +37,7 @@ fn wasmer(settings: &toml::Table) -> anyhow::Result<Arc<dyn Engine>> {
     let applets = WasmerEngine::new(&WasmerConfig { cache_entries, instances });
     let shared = applets.shared();
     let config = WasixConfig { cache_entries, ..WasixConfig::default() };
-    Ok(Arc::new(WasixEngine::new(Arc::new(applets), shared, config)))
+    Ok(Arc::new(WasixEngine::new(Arc::new(applets), shared, config)?))
 }
 
 #[cfg(feature = "wasmtime")]

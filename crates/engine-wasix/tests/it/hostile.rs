@@ -17,6 +17,19 @@ fn others_are_well() {
 }
 
 #[test]
+fn addresses_of_numbers_must_be_aligned() {
+    let mut world = World::default();
+    let said = world.says(
+        "(call $say (call $fd_prestat_get (i32.const 3) (i32.const 2050)))
+         (call $say (call $args_sizes_get (i32.const 2048) (i32.const 2053)))
+         (call $say (call $fd_tell (i32.const 3) (i32.const 2052)))
+         (call $say (call $fd_prestat_get (i32.const 4) (i32.const 2052)))",
+    );
+    assert_eq!(said, [28, 28, 28, 0], "inval, and what is aligned is answered");
+    others_are_well();
+}
+
+#[test]
 fn loops_recursion_and_memory_end_at_their_limits() {
     let mut world = World::default();
     let outcome = world.fails("(loop $l (br $l))", GuestError::OutOfGas);
@@ -271,7 +284,8 @@ fn a_guest_that_hangs_is_given_up() {
         w3bstream_engine_wasmer::WasmerEngine::new(&w3bstream_engine_wasmer::WasmerConfig::default());
     let (shared, guard) = (applets.shared(), std::time::Duration::from_millis(50));
     let config = w3bstream_engine_wasix::WasixConfig { guard, ..Default::default() };
-    let engine = w3bstream_engine_wasix::WasixEngine::new(std::sync::Arc::new(applets), shared, config);
+    let engine = w3bstream_engine_wasix::WasixEngine::new(std::sync::Arc::new(applets), shared, config)
+        .expect("an engine");
     // Some seconds of gas stand for a layer that hangs.
     let mut world = World::default();
     world.limits.gas = 4_000_000_000;

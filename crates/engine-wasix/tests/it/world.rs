@@ -19,7 +19,7 @@ pub(crate) fn engine() -> Arc<dyn Engine> {
     let make = || -> Arc<dyn Engine> {
         let applets = WasmerEngine::new(&WasmerConfig::default());
         let shared = applets.shared();
-        Arc::new(WasixEngine::new(Arc::new(applets), shared, WasixConfig::default()))
+        Arc::new(WasixEngine::new(Arc::new(applets), shared, WasixConfig::default()).expect("an engine"))
     };
     ENGINE.get_or_init(make).clone()
 }
