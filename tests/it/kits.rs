@@ -111,6 +111,14 @@ fn check_says_what_deploying_would() {
     assert!(!good && shown.contains("line 3") && shown.contains("\"ack\""), "{shown}");
 }
 
+/// What a command line for this node prints as JSON.
+fn json(home: &Home, words: &[&str]) -> Value {
+    let output = home.command(words).arg("--json").output().expect("the binary starts");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{words:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{words:?}: {e}: {text}"))
+}
+
 #[test]
 fn logs_and_top_show_what_applets_do() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
@@ -131,19 +139,20 @@ fn logs_and_top_show_what_applets_do() {
         for text in ["one", "two", "three"] {
             send(text);
         }
-        let (shown, text) = home.cli(&["logs", "--project", "log", "--lines"], "2");
-        let lines: Value = serde_json::from_str(&text).unwrap();
+        let lines = json(&home, &["logs", "--project", "log", "--lines", "2"]);
+        let lines = lines.as_array().unwrap().iter();
         let texts: Vec<_> =
-            lines.as_array().unwrap().iter().map(|l| (l["number"].as_u64(), l["text"].as_str())).collect();
-        assert!(shown, "{text}");
-        assert_eq!(texts, [(Some(2), Some("greeting: two")), (Some(3), Some("greeting: three"))]);
-        let (shown, text) = home.cli(&["logs", "--project", "log", "--level"], "3");
-        assert!(shown && text.trim() == "[]", "{text}");
+            lines.map(|l| (l["number"].as_u64(), l["text"].as_str().unwrap().to_owned())).collect();
+        assert_eq!(texts, [(Some(2), "greeting: two".to_owned()), (Some(3), "greeting: three".to_owned())]);
+        assert_eq!(json(&home, &["logs", "--project", "log", "--level", "3"]), serde_json::json!([]));
+        assert_eq!(json(&home, &["logs", "--project", "log", "--applet", "other"]), serde_json::json!([]));
         follow(&home, &send);
-        let (shown, text) = home.cli(&["top", "--once", "--every"], "0.2");
-        let rows: Value = serde_json::from_str(&text).unwrap();
-        assert!(shown && rows[0]["project"] == "log" && rows[0]["devices"] == 1, "{text}");
-        assert!(rows[0]["height"].as_u64() > Some(3) && rows[0]["in/s"].is_f64(), "{text}");
+        let rows = json(&home, &["top", "--once", "--every", "0.2"]);
+        assert!(rows[0]["project"] == "log" && rows[0]["devices"] == 1, "{rows}");
+        assert!(rows[0]["height"].as_u64() > Some(3) && rows[0]["in/s"].is_f64(), "{rows}");
+        let shown = home.command(&["top", "--once", "--every", "0.2"]).output().unwrap();
+        let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+        assert!(shown.starts_with("PROJECT") && shown.contains("\nlog "), "{shown}");
         assert!(process.terminate().await.unwrap().success());
     });
 }

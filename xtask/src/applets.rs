@@ -29,6 +29,8 @@ const SOURCES: [&str; 8] = [
     "sdk/assemblyscript/w3bstream.ts",
     "sdk/c/w3bstream.h",
 ];
+/// What lies beside sources.
+const NOT_BUILT: [&str; 2] = ["README.md", "w3bstream.toml"];
 /// Builds those in C and AssemblyScript.
 const SCRIPT: &str = "scripts/build-applets";
 /// The script's exit code if a compiler is missing.
@@ -53,11 +55,11 @@ fn sums(workspace: &Workspace) -> anyhow::Result<String> {
     let root = &workspace.workspace_root;
     let mut modules: Vec<PathBuf> = files(&root.join(FOLDER))?;
     modules.retain(|path| path.extension().is_some_and(|e| e == "wasm"));
+    let mut sources = files_of(root, &SOURCES)?;
+    sources.retain(|path| NOT_BUILT.iter().all(|name| !path.ends_with(name)));
     let mut text = String::new();
-    for (path, prefix) in modules
-        .into_iter()
-        .map(|path| (path, ""))
-        .chain(files_of(root, &SOURCES)?.into_iter().map(|path| (path, "../../")))
+    for (path, prefix) in
+        modules.into_iter().map(|path| (path, "")).chain(sources.into_iter().map(|path| (path, "../../")))
     {
         let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
         let shown = workspace.show(&path).to_string();

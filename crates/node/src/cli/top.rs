@@ -80,10 +80,10 @@ fn table(rows: &[Value]) -> String {
         let word = |name: &str| row[name].as_str().unwrap_or("-").to_owned();
         text.push_str(&format!("{:20} {:7}", word("project"), word("state")));
         for (column, _) in RATES {
-            text.push_str(&format!(" {:>8}", row[column]));
+            text.push_str(&format!(" {:>8}", row[column].to_string()));
         }
         for name in ["waiting", "height", "attested", "devices"] {
-            text.push_str(&format!(" {:>8}", row[name]));
+            text.push_str(&format!(" {:>8}", row[name].to_string()));
         }
         text.push_str(&format!("  {}\n", word("reason")));
     }

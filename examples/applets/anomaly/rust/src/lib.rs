@@ -49,7 +49,7 @@ impl Settings {
             range
                 .contains(&value)
                 .then_some(value)
-                .ok_or_else(|| format!("the setting {name} is out of range"))
+                .ok_or_else(|| Error::from(format!("the setting {name} is out of range")))
         };
         let (limit, warm_up) = (get("limit", 8, 1..=1_000)?, get("warm_up", 24, 1..=LARGEST)?);
         Ok(Self { limit, warm_up, floor: get("floor", 10, 0..=1_000_000_000)? })
