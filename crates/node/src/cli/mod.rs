@@ -244,10 +244,14 @@ fn failed(error: &anyhow::Error, json: bool) -> ExitCode {
     ExitCode::from(FAILED)
 }
 
-/// Prints a line of what was asked for.
-#[allow(clippy::print_stdout, reason = "this is what a command is for")]
+/// Prints a line of what was asked for. Ends the program if nobody reads any more, as `| head` does.
 pub(crate) fn print(text: impl std::fmt::Display) {
-    println!("{text}");
+    use std::io::Write as _;
+    if let Err(e) = writeln!(std::io::stdout(), "{text}")
+        && e.kind() == std::io::ErrorKind::BrokenPipe
+    {
+        std::process::exit(0);
+    }
 }
 
 /// Prints a JSON value.
