@@ -99,12 +99,12 @@ mod tests {
         ] {
             let position = format!(r#"{{"device":"cat","lat":{lat},"lon":{lon}}}"#);
             let outcome = host.deliver(super::position, "position", position.as_bytes());
-            let found = outcome.published.first().map(said);
+            let found = outcome.published.first().map(event_of);
             assert_eq!((outcome.code, found.as_deref()), (0, said), "{position}");
         }
     }
 
-    fn said(message: &w3bstream_sdk::mock::Published) -> String {
+    fn event_of(message: &w3bstream_sdk::mock::Published) -> String {
         let text = message.text();
         let object = w3bstream_sdk::json::Object::parse(text.as_bytes()).unwrap();
         object.str("event").unwrap().to_owned()
