@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod anvil;
+mod applets;
 mod bench;
 mod canary;
 mod cli;
@@ -10,6 +11,7 @@ mod crash;
 mod deploy;
 mod events;
 mod guests;
+mod kits;
 mod legacy;
 mod public;
 mod replay;

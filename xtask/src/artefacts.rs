@@ -56,7 +56,7 @@ pub(crate) fn check(workspace: &Workspace) -> anyhow::Result<()> {
         println!("artefacts: no compiler for {TARGET} here, so it was not built again");
         return Ok(());
     };
-    let built = compiler.build(workspace)?;
+    let built = compiler.build(workspace, PACKAGE)?;
     if compiler.version != built_with.trim() {
         let (new, old) = (built.len(), committed.len());
         println!(
@@ -85,7 +85,7 @@ pub(crate) fn build(workspace: &Workspace) -> anyhow::Result<()> {
     let compiler = Compiler::find()?.with_context(|| {
         format!("no compiler for {TARGET}: run `rustup target add {TARGET}`, or on Debian `apt-get install rustc-web cargo-web rust-web-src rust-web-llvm lld-19`")
     })?;
-    let module = compiler.build(workspace)?;
+    let module = compiler.build(workspace, PACKAGE)?;
     let sums = sums(workspace, &module)?;
     let folder = workspace.workspace_root.join("artefacts");
     let version = format!("{}\n", compiler.version);
@@ -110,8 +110,13 @@ fn sums(workspace: &Workspace, module: &[u8]) -> anyhow::Result<String> {
 }
 
 fn sources(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    files_of(root, &SOURCES)
+}
+
+/// The files that a list of files and folders names, without those that no module is built from.
+pub(crate) fn files_of(root: &Path, sources: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    for source in SOURCES {
+    for source in sources {
         let path = root.join(source);
         if path.is_dir() {
             found.extend(files(&path)?);
@@ -136,17 +141,17 @@ pub(crate) fn differing(recorded: &str, now: &str) -> Vec<String> {
 }
 
 /// A Rust compiler that can make WebAssembly.
-struct Compiler {
+pub(crate) struct Compiler {
     cargo: PathBuf,
     /// Whether it is Debian's, which brings the standard library as source.
     debian: bool,
-    version: String,
+    pub(crate) version: String,
 }
 
 impl Compiler {
     /// Debian's, if it is there, since its version is the same on every machine of a release; else the one in
     /// the path, if it has the target.
-    fn find() -> anyhow::Result<Option<Self>> {
+    pub(crate) fn find() -> anyhow::Result<Option<Self>> {
         if [DEBIAN_CARGO, DEBIAN_SOURCE, DEBIAN_LINKER].iter().all(|p| Path::new(p).exists()) {
             let version = printed(Command::new("/usr/bin/rustc").arg("--version"))?;
             return Ok(Some(Self {
@@ -164,11 +169,12 @@ impl Compiler {
         Ok(Some(Self { cargo: CARGO.into(), debian: false, version }))
     }
 
-    fn build(&self, workspace: &Workspace) -> anyhow::Result<Vec<u8>> {
+    /// The module that a package of the workspace is.
+    pub(crate) fn build(&self, workspace: &Workspace, package: &str) -> anyhow::Result<Vec<u8>> {
         let target = workspace.target_directory.join("artefacts");
         let mut command = Command::new(&self.cargo);
         command.current_dir(&workspace.workspace_root);
-        command.args(["build", "--quiet", "--locked", "--profile", "applet", "--package", PACKAGE, "--lib"]);
+        command.args(["build", "--quiet", "--locked", "--profile", "applet", "--package", package, "--lib"]);
         command.args(["--target", TARGET, "--target-dir"]).arg(&target);
         // Flags of the caller would change the module.
         for name in [
@@ -187,9 +193,9 @@ impl Compiler {
         }
         let status = command.status().with_context(|| format!("starting {}", self.cargo.display()))?;
         if !status.success() {
-            bail!("{} could not build {PACKAGE}", self.cargo.display());
+            bail!("{} could not build {package}", self.cargo.display());
         }
-        let module = target.join(TARGET).join("applet").join(format!("{}.wasm", PACKAGE.replace('-', "_")));
+        let module = target.join(TARGET).join("applet").join(format!("{}.wasm", package.replace('-', "_")));
         fs::read(&module).with_context(|| format!("reading {}", module.display()))
     }
 }

@@ -4,11 +4,12 @@
 //! cargo xtask tidy                 the rules of this repository that no compiler checks
 //! cargo xtask codegen [--check]    Rust from proto/
 //! cargo xtask artefacts --check    the committed modules and contracts belong to the committed sources
-//! cargo xtask artefacts --build    builds the modules anew (the contracts: scripts/build-contracts)
+//! cargo xtask artefacts --build    builds the modules in Rust anew (others: scripts/build-contracts, scripts/build-applets)
 //! cargo xtask standalone [CRATE…]  every room, and what an embedder takes alone, compiles alone
 //! cargo xtask docs [FILE…]         the commands of the documentation that are marked `sh ci`
 //! ```
 
+mod applets;
 mod artefacts;
 mod codegen;
 mod contracts;
@@ -33,9 +34,13 @@ fn main() -> ExitCode {
         ["codegen", "--check"] => codegen::run(true),
         ["artefacts", "--check"] => Workspace::here().and_then(|w| {
             artefacts::check(&w)?;
+            applets::check(&w)?;
             contracts::check(&w)
         }),
-        ["artefacts", "--build"] => Workspace::here().and_then(|w| artefacts::build(&w)),
+        ["artefacts", "--build"] => Workspace::here().and_then(|w| {
+            artefacts::build(&w)?;
+            applets::build(&w)
+        }),
         ["standalone", ref names @ ..] => Workspace::here().and_then(|w| standalone::run(&w, names)),
         ["docs", ref names @ ..] => Workspace::here().and_then(|w| docs::run(&w, names)),
         _ => {

@@ -228,7 +228,11 @@ async fn devices(State(state): State<AdminState>, Path(name): Path<String>) -> A
 async fn logs(State(state): State<AdminState>, Path(name): Path<String>) -> Answer {
     let id = find(&state, &name)?;
     let lines = state.0.pipeline.guest_logs(id, 1000);
-    let show = |l: &w3bstream_pipeline::GuestLog| json!({"applet": l.applet, "message": l.message, "level": l.line.level, "text": l.line.text});
+    let show = |l: &w3bstream_pipeline::GuestLog| {
+        json!({
+            "number": l.number, "applet": l.applet, "message": l.message, "level": l.line.level, "text": l.line.text,
+        })
+    };
     Ok(Json(lines.iter().map(show).collect()))
 }
 

@@ -23,6 +23,8 @@ const DRIVER_QUEUE: usize = 64;
 /// A line that a guest logged.
 #[derive(Clone, Debug)]
 pub struct GuestLog {
+    /// Which line of the project it is since the node started, from 1.
+    pub number: u64,
     /// The applet.
     pub applet: AppletName,
     /// The message that it worked on.
@@ -64,7 +66,8 @@ pub(crate) struct Project {
     pub(crate) canaries: Canaries,
     /// How its triggers stand.
     pub(crate) triggers: Board,
-    logs: Mutex<VecDeque<GuestLog>>,
+    /// The last lines, and how many there were.
+    logs: Mutex<(VecDeque<GuestLog>, u64)>,
     accounts: Mutex<BTreeMap<(u64, Option<OperatorName>), FeeAccount>>,
 }
 
@@ -126,7 +129,10 @@ impl Project {
 
     pub(crate) fn log(&self, lines: impl Iterator<Item = GuestLog>, keep: usize) {
         let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
-        for line in lines {
+        let (logs, count) = &mut *logs;
+        for mut line in lines {
+            *count += 1;
+            line.number = *count;
             tracing::debug!(project = %self.name, applet = %line.applet, level = line.line.level,
                 "guest: {}", line.line.text);
             logs.push_back(line);
@@ -138,8 +144,9 @@ impl Project {
 
     pub(crate) fn recent_logs(&self, limit: usize) -> Vec<GuestLog> {
         let logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
-        logs.iter().skip(logs.len().saturating_sub(limit)).cloned().collect()
+        logs.0.iter().skip(logs.0.len().saturating_sub(limit)).cloned().collect()
     }
+
     /// Notes how the account stands that pays on a chain. A balance that the chain did not say is the one before.
     pub(crate) fn paid(&self, mut account: FeeAccount) {
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);

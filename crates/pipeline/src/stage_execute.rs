@@ -86,7 +86,7 @@ async fn execute(shared: &Arc<Shared>, project: &Project, height: u64) -> Result
     let state_root = parts.vfs.apply(project.id, applied).await?;
     parts.probe.at("execute.applied");
     shared.registries.adopt(project.id, draft);
-    let lines = logs.into_iter().map(|(applet, message, line)| GuestLog { applet, message, line });
+    let lines = logs.into_iter().map(|(applet, message, line)| GuestLog { number: 0, applet, message, line });
     project.log(lines, parts.options.log_lines);
     project.applied.send_replace(height);
     settle_waiters(shared, project, &outputs, &index);

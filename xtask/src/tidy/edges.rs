@@ -99,7 +99,13 @@ fn allowed(from: &str, to: &str) -> Option<bool> {
         ),
         "w3bstream" => Some(to == "w3bstream-node" || allowed("w3bstream-node", to) == Some(true)),
         "w3bstream-bin" => Some(to == "w3bstream-node"),
-        "w3bstream-example-cold-chain" => Some(to == "w3bstream-sdk"),
+        "w3bstream-example-cold-chain"
+        | "w3bstream-example-log"
+        | "w3bstream-example-counter"
+        | "w3bstream-example-sql"
+        | "w3bstream-example-word-count"
+        | "w3bstream-example-geofence"
+        | "w3bstream-example-anomaly" => Some(to == "w3bstream-sdk"),
         // A backend of one's own needs its room alone; its `main` needs the facade.
         "w3bstream-example-custom-storage" => Some([TYPES, "w3bstream-storage", "w3bstream"].contains(&to)),
         // Its functions reach into every parser; nothing depends on it.

@@ -1,5 +1,5 @@
 //! WASI preview 1 for modules whose toolchain imports it anyway: standard output and error go to the log, standard
-//! input is at its end, there are no arguments, variables, files, sockets or sleep, the clock stands at zero, and random
+//! input is at its end, there are no arguments, variables, files, sockets or sleep, the clocks stand at the block's time, and random
 //! numbers depend on the call alone.
 
 use super::{Args, Guest, Span, Stop, Value, draw, pay, price, scope};
@@ -54,7 +54,11 @@ pub(super) fn run<G: Guest + ?Sized>(
             put(guest, args.i32(0), &zero).max(put(guest, args.i32(1), &zero))
         }
         Action::ClockResolution => put(guest, args.i32(1), &1_000_000_u64.to_le_bytes()),
-        Action::ClockTime => put(guest, args.i32(2), &0_u64.to_le_bytes()),
+        Action::ClockTime => {
+            // Never zero, which runtimes such as Go's take for a clock that is broken.
+            let millis = scope::with(|c| c.call.source.block_time)?.max(1);
+            put(guest, args.i32(2), &millis.saturating_mul(1_000_000).to_le_bytes())
+        }
         Action::FdStat => fd_stat(guest, args),
         Action::Read if args.i32(0) == 0 => put(guest, args.i32(3), &[0; 4]),
         Action::Read => BADF,

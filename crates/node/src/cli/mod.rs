@@ -2,12 +2,16 @@
 
 mod applet;
 mod bench;
+mod dev;
 mod device;
 mod doctor;
+mod kits;
+mod logs;
 mod message;
 mod mqtt;
 mod project;
 mod receipt;
+mod top;
 mod transaction;
 mod wasi;
 
@@ -100,6 +104,10 @@ enum Command {
     Send(message::SendArgs),
     /// Where a message is.
     Message(message::MessageArgs),
+    /// What the applets of a project log.
+    Logs(logs::LogsArgs),
+    /// A live view of a node's projects.
+    Top(top::TopArgs),
     /// Receipts.
     #[command(subcommand)]
     Receipt(receipt::Command),
@@ -248,10 +256,14 @@ impl std::fmt::Display for Told {
 
 impl std::error::Error for Told {}
 
-/// Prints a line of what was asked for.
-#[allow(clippy::print_stdout, reason = "this is what a command is for")]
+/// Prints a line of what was asked for. Ends the program if nobody reads any more, as `| head` does.
 pub(crate) fn print(text: impl std::fmt::Display) {
-    println!("{text}");
+    use std::io::Write as _;
+    if let Err(e) = writeln!(std::io::stdout(), "{text}")
+        && e.kind() == std::io::ErrorKind::BrokenPipe
+    {
+        std::process::exit(0);
+    }
 }
 
 /// Prints a JSON value.
@@ -264,10 +276,12 @@ async fn dispatch(registry: Registry, command: Command, json: bool) -> anyhow::R
         Command::Demo(args) => run_demo(registry, args, json).await,
         Command::Init(args) => init(&args, json),
         Command::Run(args) => run(registry, args).await,
-        Command::Project(command) => project::run(command, json).await,
+        Command::Project(command) => project::run(registry, command, json).await,
         Command::Device(command) => device::run(command, json).await,
         Command::Send(args) => message::send(args, json).await,
         Command::Message(args) => message::show(args, json).await,
+        Command::Logs(args) => logs::run(args, json).await,
+        Command::Top(args) => top::run(args, json).await,
         Command::Receipt(command) => receipt::run(command, json).await,
         Command::Transaction(command) => transaction::run(command, json).await,
         Command::Mqtt(command) => mqtt::run(command, json),
@@ -367,7 +381,7 @@ async fn run(registry: Registry, args: RunArgs) -> anyhow::Result<()> {
 }
 
 /// Resolves at Ctrl-C or SIGTERM.
-async fn stop_signal() {
+pub(crate) async fn stop_signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut terminate) = signal(SignalKind::terminate()) else {
         // Without a handler for it, SIGTERM ends the process, as it always did.
@@ -393,7 +407,7 @@ fn config(command: &ConfigCommand) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn install_logging(filter: &str, json: bool) {
+pub(crate) fn install_logging(filter: &str, json: bool) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second call (tests) keeps the first logger.

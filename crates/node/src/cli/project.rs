@@ -1,4 +1,4 @@
-//! `project new|deploy|list|account|sql|rollback|status`.
+//! `project new|dev|check|deploy|list|account|sql|rollback|status`.
 
 mod versions;
 
@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use clap::Subcommand as ClapSubcommand;
 use serde_json::{Value, json};
-use w3bstream_types::{Control, Did, OperatorName, ProjectName};
+use w3bstream_types::{Control, Did, OperatorName, ProjectId, ProjectName, SecretKey};
 
-use super::{Where, print, print_value};
-use crate::ManifestFile;
+use super::kits::{self, Language};
+use super::{Where, dev, print, print_value};
+use crate::{Admin, Loaded, ManifestFile, Registry};
 
 #[derive(Debug, ClapSubcommand)]
 pub(crate) enum Command {
@@ -19,8 +20,16 @@ pub(crate) enum Command {
         /// The project's name: a-z, 0-9 and '-'.
         name: ProjectName,
         /// The applet's language.
-        #[arg(long, default_value = "rust", value_parser = ["rust"])]
-        lang: String,
+        #[arg(long, default_value = "rust")]
+        lang: Language,
+    },
+    /// Run a throw-away node with the project, and build and deploy it again whenever a file changes.
+    Dev(dev::DevArgs),
+    /// Check a manifest and its modules without a node.
+    Check {
+        /// The project's folder or its w3bstream.toml.
+        #[arg(default_value = ".")]
+        path: PathBuf,
     },
     /// Sign the manifest as the owner, upload its modules and deploy it.
     Deploy {
@@ -93,9 +102,11 @@ async fn sql(at: &Where, name: &ProjectName, (statement, json): (&str, bool)) ->
     Ok(())
 }
 
-pub(crate) async fn run(command: Command, json: bool) -> anyhow::Result<()> {
+pub(crate) async fn run(registry: Registry, command: Command, json: bool) -> anyhow::Result<()> {
     match command {
-        Command::New { name, .. } => new(&name),
+        Command::New { name, lang } => kits::new(&name, lang, json),
+        Command::Dev(args) => dev::run(registry, args).await,
+        Command::Check { path } => kits::check(&registry, &path, json),
         Command::Deploy { at, path } => deploy(&at, &path, json).await,
         Command::List { at } => {
             let projects = at.admin()?.get("/v1/projects").await?;
@@ -183,6 +194,29 @@ fn details(p: &Value) {
 async fn deploy(at: &Where, path: &Path, json: bool) -> anyhow::Result<()> {
     let (admin, owner) = (at.admin()?, at.owner()?);
     let loaded = ManifestFile::load(path, &Did::key(&owner.public()))?;
+    let deployed = submit(&admin, &owner, loaded).await?;
+    let Deployed { name, id, version, height } = &deployed;
+    if json {
+        print_value(&json!({"project": name, "id": id, "version": version, "height": height}));
+    } else {
+        print(format!(
+            "Deployed {name} version {version} at height {height}.\n  id  {id}   (the audience that devices sign)"
+        ));
+        print(format!("Next: w3bstream device add --project {name} KEYFILE"));
+    }
+    Ok(())
+}
+
+/// What was deployed.
+pub(crate) struct Deployed {
+    pub(crate) name: ProjectName,
+    pub(crate) id: ProjectId,
+    pub(crate) version: u64,
+    pub(crate) height: u64,
+}
+
+/// Uploads what a manifest names and deploys it as the next version.
+pub(crate) async fn submit(admin: &Admin, owner: &SecretKey, loaded: Loaded) -> anyhow::Result<Deployed> {
     let mut manifest = loaded.manifest;
     for (digest, module) in loaded.modules {
         let users = manifest.applets.iter().filter(|a| a.program == digest).map(|a| a.name.as_str());
@@ -207,36 +241,6 @@ async fn deploy(at: &Where, path: &Path, json: bool) -> anyhow::Result<()> {
         manifest.version = current["version"].as_u64().unwrap_or(0) + 1;
     }
     let (id, version) = (manifest.project(), manifest.version);
-    let height = admin.change(&name, Control::Deploy(Box::new(manifest)), &owner).await?;
-    if json {
-        print_value(&json!({"project": name, "id": id, "version": version, "height": height}));
-    } else {
-        print(format!(
-            "Deployed {name} version {version} at height {height}.\n  id  {id}   (the audience that devices sign)"
-        ));
-        print(format!("Next: w3bstream device add --project {name} KEYFILE"));
-    }
-    Ok(())
-}
-
-fn new(name: &ProjectName) -> anyhow::Result<()> {
-    let dir = Path::new(name.as_str());
-    if dir.exists() {
-        bail!("{} exists already", dir.display());
-    }
-    std::fs::create_dir_all(dir.join("src")).with_context(|| dir.display().to_string())?;
-    let fill = |text: &str| {
-        text.replace("{name}", name.as_str()).replace("{ident}", &name.as_str().replace('-', "_"))
-    };
-    for (file, text) in [
-        ("w3bstream.toml", include_str!("template/w3bstream.toml.txt")),
-        ("Cargo.toml", include_str!("template/Cargo.toml.txt")),
-        ("src/lib.rs", include_str!("template/lib.rs.txt")),
-    ] {
-        std::fs::write(dir.join(file), fill(text)).with_context(|| format!("cannot write {file}"))?;
-    }
-    print(format!("Made {}. Next:", dir.display()));
-    print(format!("  cd {name} && cargo build --release --target wasm32-unknown-unknown"));
-    print("  w3bstream project deploy .");
-    Ok(())
+    let height = admin.change(&name, Control::Deploy(Box::new(manifest)), owner).await?;
+    Ok(Deployed { name, id, version, height })
 }
