@@ -22,7 +22,7 @@ use crate::project::{GuestLog, Project};
 use crate::reading::Asking;
 use crate::registry::Image;
 use crate::stage_order::message_ids;
-use crate::{Error, ErrorKind, canary, live};
+use crate::{Error, ErrorKind, canary};
 
 /// Runs until the node stops or the project halts.
 pub(crate) async fn run(shared: Arc<Shared>, project: Arc<Project>, shutdown: Shutdown) {
