@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn who_waits_for_more_is_told_once_that_the_message_is_durable() {
         let id = MessageId(Digest::of(b"1"));
-        let (tell, told) = mpsc::channel();
+        let (tell, told) = mpsc::sync_channel(4);
         let plain = Ack::new(|_| {});
         assert_eq!(plain.mode(AckMode::Durable), AckMode::Durable);
         let stored = move |id, duplicate| tell.send((id, duplicate)).expect("somebody listens");
