@@ -55,10 +55,13 @@ pub(crate) async fn run(args: LogsArgs, json: bool) -> anyhow::Result<()> {
         return Ok(());
     }
     last.iter().for_each(|l| show(l, json));
-    if last.is_empty() && !args.follow {
-        print("No lines. A node keeps those since its start.");
+    if !args.follow {
+        if last.is_empty() {
+            print("No lines. A node keeps those since its start.");
+        }
+        return Ok(());
     }
-    while args.follow {
+    loop {
         tokio::time::sleep(EVERY).await;
         let all = admin.get(&path).await?;
         if let Some(lost) = seen.lost(&all) {
@@ -66,7 +69,6 @@ pub(crate) async fn run(args: LogsArgs, json: bool) -> anyhow::Result<()> {
         }
         seen.new_of(&all).into_iter().filter(|l| args.wants(l)).for_each(|l| show(l, json));
     }
-    Ok(())
 }
 
 /// How far was read.
