@@ -127,7 +127,9 @@ fn run(
     let answer = match rule {
         Rule::Refuse(errno) => errno,
         Rule::Own(own) => own::run(view, own, args)?,
-        Rule::Layer(_) if aligned.iter().any(|(place, size)| arg32(args, *place) % size != 0) => errno::INVAL,
+        Rule::Layer(_) if aligned.iter().any(|(place, size)| !arg32(args, *place).is_multiple_of(*size)) => {
+            errno::INVAL
+        }
         Rule::Layer(check) => match before(view, check, args)? {
             errno::SUCCESS => {
                 let answer = hand_on(view, layer, args)?;

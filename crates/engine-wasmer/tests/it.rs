@@ -1,5 +1,6 @@
 //! The kit on wasmer, and what compiled code could do to this process.
 
+#![allow(clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;

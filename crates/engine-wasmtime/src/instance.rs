@@ -72,7 +72,7 @@ impl Source {
         let twice = |f: &&HostFunction| {
             functions.iter().any(|g| (g.module, g.name) == (f.module, f.name) && g.params != f.params)
         };
-        if functions.iter().any(|f| twice(f)) {
+        if functions.iter().any(twice) {
             let typed = functions.iter().map(|f| (*f, type_of(engine, f)));
             return Ok(Self::ByPlace(module.clone(), typed.collect()));
         }

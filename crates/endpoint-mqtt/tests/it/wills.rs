@@ -70,7 +70,7 @@ fn a_connection_that_the_nodes_end_cuts_leaves_its_will_unless_it_comes_back() {
             let endpoint = bind(at(dir.path())).await;
             let mut watcher = watch(&endpoint).await;
             let mut rude = Client::connect(&endpoint, &leaving(delay)).await;
-            let mut back = Client::connect(&endpoint, &Hello { id: "back", ..leaving(2) }).await;
+            let mut back = Client::connect(&endpoint, &Hello { id: "back", ..leaving(5) }).await;
             // Both are stored: a CONNACK leaves when what it says is.
             end(endpoint, gently).await;
             if gently {
@@ -80,10 +80,10 @@ fn a_connection_that_the_nodes_end_cuts_leaves_its_will_unless_it_comes_back() {
             let endpoint = bind(at(dir.path())).await;
             let mut watcher = watch(&endpoint).await;
             let mut again =
-                Client::connect(&endpoint, &Hello { will: None, ..Hello { id: "back", ..leaving(2) } }).await;
+                Client::connect(&endpoint, &Hello { will: None, ..Hello { id: "back", ..leaving(5) } }).await;
             assert_eq!(again.connack[0], 1);
             assert_eq!(watcher.message().await.3, b"bye", "of the one that does not come back");
-            tokio::time::sleep(Duration::from_millis(2500)).await;
+            tokio::time::sleep(Duration::from_millis(5500)).await;
             assert!(watcher.is_quiet().await, "the other one's was taken back");
             again.write(&packet(0xe0, &[])).await;
             assert_eq!(again.read().await, None);
