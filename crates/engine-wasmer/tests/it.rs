@@ -1,6 +1,7 @@
 //! The kit on wasmer, and what compiled code could do to this process.
 
 #![allow(clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "tests take their numbers from the environment")]
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;

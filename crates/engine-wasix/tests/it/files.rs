@@ -54,7 +54,7 @@ fn files_are_keys_of_the_state_and_there_in_the_next_call() {
     assert_eq!(world.value("/data/").as_deref(), Some("b.txt\ndir/\nempty\n"));
     assert_eq!(world.value("/data").as_deref(), Some("4 13"));
     let said = world.says(&format!("(call $say (call $cat 'dir/a')) {} {}", list("."), list("dir")));
-    assert_eq!(text(&said), "in there\03.\n3..\n4b.txt\n3dir\n4empty\n3.\n3..\n4a\n");
+    assert_eq!(text(&said), "in there\x003.\n3..\n4b.txt\n3dir\n4empty\n3.\n3..\n4a\n");
 }
 
 #[test]

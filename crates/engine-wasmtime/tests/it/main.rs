@@ -1,5 +1,7 @@
 //! The kit on wasmtime, what compiled code could do to this process, the guard of time, and all engines against each other.
 
+#![allow(clippy::disallowed_methods, reason = "tests take their numbers from the environment")]
+#![allow(clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
