@@ -146,11 +146,15 @@ fn judge_head(
     Ok(Head { project, query, identity, coding })
 }
 
+/// The shortest deadline: in less a message would often not even be stored, and its sender would learn nothing.
+pub(crate) const MIN_WAIT_MS: u64 = 100;
+
 /// Whether a sender may wait so many milliseconds.
 fn check_wait(wait: Option<u64>, most: Duration) -> Result<(), Problem> {
     match wait {
-        Some(wait) if wait == 0 || u128::from(wait) > most.as_millis() => {
-            Err(malformed(format!("?wait={wait}: it must be 1 to {} milliseconds", most.as_millis())))
+        Some(wait) if wait < MIN_WAIT_MS || u128::from(wait) > most.as_millis() => {
+            let most = most.as_millis();
+            Err(malformed(format!("?wait={wait}: it must be {MIN_WAIT_MS} to {most} milliseconds")))
         }
         _ => Ok(()),
     }

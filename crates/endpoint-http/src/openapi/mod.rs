@@ -9,7 +9,7 @@ use w3bstream_wire::{CONTENT_TYPE_ENVELOPE, CONTENT_TYPE_JOSE};
 use self::schemas::schemas;
 use crate::HttpLimits;
 use crate::batch::NDJSON;
-use crate::ingest::MAX_TOKEN_BYTES;
+use crate::ingest::{MAX_TOKEN_BYTES, MIN_WAIT_MS};
 use crate::problem::{PROBLEM_JSON, ProblemKind};
 use crate::sse::{EVENT_STREAM, RETRY_MS};
 
@@ -253,7 +253,7 @@ fn event_parameters(limits: &HttpLimits) -> Value {
         },
         {
             "name": "wait", "in": "query", "required": false,
-            "schema": {"type": "integer", "minimum": 1, "maximum": limits.max_wait.as_millis()},
+            "schema": {"type": "integer", "minimum": MIN_WAIT_MS, "maximum": limits.max_wait.as_millis()},
             "description": "How long to wait for the handlers' results and answers, in milliseconds. They come with 200 or \
                             201, in mode `executed`; if the time is over before: 202.",
         },
