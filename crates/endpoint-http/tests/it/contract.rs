@@ -69,7 +69,7 @@ async fn a_message_that_is_stored_and_not_executed_in_time_is_answered_as_docume
     let document = w3bstream_endpoint_http::openapi_document(&quick());
     let operation = &document["paths"]["/v1/projects/{project}/events"]["post"];
     let wait = operation["parameters"].as_array().unwrap().iter().find(|p| p["name"] == "wait").unwrap();
-    assert_eq!((&wait["schema"]["minimum"], &wait["schema"]["maximum"]), (&1.into(), &4000.into()));
+    assert_eq!((&wait["schema"]["minimum"], &wait["schema"]["maximum"]), (&100.into(), &4000.into()));
     let request = Request::post("/v1/projects/kit/events?wait=500").header("authorization", "Bearer t");
     let request = request.header("idempotency-key", "1").body(Body::from("x")).unwrap();
     let (reply, kept) = tokio::join!(server.endpoint.router().oneshot(request), async {
