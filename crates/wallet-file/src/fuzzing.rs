@@ -6,8 +6,8 @@
     reason = "a broken promise must end the run; nothing but tests asks for this feature"
 )]
 
-/// A key in a file of its own (JWK), and a wallet's sealed file up to its passphrase.
+/// A key in a file of its own, in any form, and a wallet's sealed file up to its passphrase.
 pub fn files(bytes: &[u8]) {
-    crate::keyfile::read_any(bytes);
+    crate::exchange::read_any(bytes);
     crate::format::read_any(bytes);
 }

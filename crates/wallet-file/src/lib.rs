@@ -1,7 +1,7 @@
 //! The wallet's keys in one encrypted file, and devices' key files.
 //!
 //! **Takes** a path and a [`Passphrase`]; **gives** a [`Signer`](w3bstream_wallet::Signer) ([`FileWallet`])
-//! or a device's key ([`DeviceKey`]).
+//! or a device's key ([`DeviceKey`]), and keys to and from other programs ([`exchange`]).
 //!
 //! # Invariants
 //! - A file that holds a secret is made with mode 0600 and complete or not at all; it is read only if
@@ -11,6 +11,7 @@
 //!
 //! The key derivation takes some tenths of a second and blocks; call it from a thread that may.
 
+pub mod exchange;
 mod files;
 mod format;
 #[cfg(feature = "fuzzing")]

@@ -5,6 +5,7 @@ mod bench;
 mod dev;
 mod device;
 mod doctor;
+mod keys;
 mod kits;
 mod logs;
 mod message;
@@ -123,6 +124,9 @@ enum Command {
     /// A WASI program alone, as any WASI runtime runs it.
     #[command(subcommand)]
     Wasi(wasi::Command),
+    /// Private keys to and from other programs.
+    #[command(subcommand)]
+    Keys(keys::Command),
     /// The node's settings.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -288,6 +292,7 @@ async fn dispatch(registry: Registry, command: Command, json: bool) -> anyhow::R
         Command::Applet(command) => applet::run(&registry, command, json).await,
         // Its program's exit code is this process's.
         Command::Wasi(_) => Ok(()),
+        Command::Keys(command) => keys::run(command, json).await,
         Command::Config(command) => config(&command),
         Command::Doctor(at) => doctor::run(&registry, &at, json).await,
         Command::Bench(command) => bench::run(command, json).await,
