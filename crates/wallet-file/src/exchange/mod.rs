@@ -50,7 +50,8 @@ impl FromStr for KeyFormat {
     }
 }
 
-/// Cost of a keystore's or a PKCS#8 file's key derivation: scrypt (RFC 7914) with r = 8, p = 1.
+/// Cost of a keystore's key derivation: scrypt (RFC 7914) with r = 8, p = 1. A PKCS#8 file's is at most N = 2^14 with p = 5, since
+/// OpenSSL reads no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScryptCost {
     /// Log2 of the cost N. Memory is 1 KiB times N.

@@ -25,6 +25,10 @@ const SECP256K1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.10")
 const PLAIN: &str = "PRIVATE KEY";
 const ENCRYPTED: &str = "ENCRYPTED PRIVATE KEY";
 
+/// OpenSSL gives scrypt 32 MiB and no more, which N = 2^15 exceeds; five lanes make up for it.
+const MOST_LOG_N: u8 = 14;
+const LANES: u32 = 5;
+
 fn unwritten(e: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::Io, "the key cannot be written as PKCS#8").with_source(e.to_string())
 }
@@ -75,7 +79,8 @@ fn encrypt(
     cost: ScryptCost,
 ) -> Result<SecretDocument, Error> {
     let (salt, iv) = (random::<16>()?, random::<16>()?);
-    let params = scrypt::Params::new(cost.log_n, ScryptCost::R, ScryptCost::P, 32).map_err(unwritten)?;
+    let params =
+        scrypt::Params::new(cost.log_n.min(MOST_LOG_N), ScryptCost::R, LANES, 32).map_err(unwritten)?;
     let params = pbes2::Parameters::scrypt_aes256cbc(params, &salt[..], &iv).map_err(unwritten)?;
     info.encrypt_with_params(params, passphrase.as_bytes()).map_err(unwritten)
 }

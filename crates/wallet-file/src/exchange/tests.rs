@@ -183,8 +183,8 @@ fn a_hostile_cost_in_pkcs8_is_refused_before_any_work() {
     let text = written(&key(Algorithm::EdDSA), KeyFormat::Pkcs8, Some(&pass("p"))).unwrap();
     let (_, document) = ::pkcs8::SecretDocument::from_pem(&text).unwrap();
     let bytes = document.as_bytes();
-    // N = 16, r = 8, p = 1: each one byte of an INTEGER.
-    let at = bytes.windows(9).position(|w| w == [2, 1, 16, 2, 1, 8, 2, 1, 1]).expect("the figures of scrypt");
+    // N = 16, r = 8, p = 5: each one byte of an INTEGER.
+    let at = bytes.windows(9).position(|w| w == [2, 1, 16, 2, 1, 8, 2, 1, 5]).expect("the figures of scrypt");
     let mut forged = bytes.to_vec();
     forged[at + 8] = 127;
     let forged = ::pkcs8::SecretDocument::try_from(forged).unwrap();
