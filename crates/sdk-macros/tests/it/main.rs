@@ -12,7 +12,8 @@ fn check(folder: &str, sources: &[(&str, &str)]) -> (bool, String) {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(folder);
     drop(fs::remove_dir_all(dir.join("src")));
     fs::create_dir_all(dir.join("src/bin")).unwrap();
-    let sdk = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sdk");
+    // Tests run in their package's folder.
+    let sdk = fs::canonicalize("../sdk").unwrap();
     let manifest = format!(
         "[package]\nname = \"shapes\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[workspace]\n[dependencies]\nw3bstream-sdk = {{ path = {:?} }}\n",
         sdk.display().to_string()
