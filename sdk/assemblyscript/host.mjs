@@ -17,8 +17,14 @@ export class Host {
   statements = [];
   metrics = [];
   logs = [];
+  /** The events that handlers sent, which this host delivers to nobody, and what they answered. */
+  events = [];
+  answers = [];
   /** The DID of the device that signs; `null` for none. */
   device = "did:key:z6MkMock";
+  /** The sender's time in milliseconds, and how many events led to the one that is delivered. */
+  time = 0;
+  depth = 0;
 
   constructor(wasm) {
     this.module = new WebAssembly.Module(wasm);
@@ -31,11 +37,11 @@ export class Host {
 
   /** Calls a handler with an event. Traps are thrown. */
   deliver(handler, type, payload) {
-    const call = { writes: new Map(), published: [], statements: [], metrics: [] };
+    const call = { writes: new Map(), published: [], statements: [], metrics: [], events: [], answers: [] };
     const instance = new WebAssembly.Instance(this.module, this.#imports(call, type, payload, () => instance.exports));
     const code = instance.exports[handler](1);
     for (const [key, value] of call.writes) this.kv.set(key, value);
-    for (const name of ["published", "statements", "metrics"]) this[name].push(...call[name]);
+    for (const name of ["published", "statements", "metrics", "events", "answers"]) this[name].push(...call[name]);
     return code;
   }
 
@@ -53,13 +59,20 @@ export class Host {
     };
     const keep = (list, value) => (list.push(value), 0);
     const event = (rid, value) => (rid === 1 ? value : undefined);
+    const number = (value) => {
+      const bytes = new Uint8Array(8);
+      new DataView(bytes.buffer).setBigUint64(0, BigInt(value));
+      return bytes;
+    };
+    const context = (item) =>
+      ({ 2: this.device, 5: number(this.time), 6: this.depth > 0 ? number(this.depth) : undefined })[item];
     const log = (level, text) => keep(this.logs, { level, text });
     return {
       env: {
         ws_log: (level, at, size) => log(level, read(at, size)),
         ws_get_data: (rid, at, size) => give(event(rid, payload), 2, at, size),
         ws_get_event_type: (rid, at, size) => give(event(rid, type), 2, at, size),
-        ws_get_context: (rid, item, at, size) => give(event(rid, item === 2 ? this.device : undefined), 2, at, size),
+        ws_get_context: (rid, item, at, size) => give(event(rid, context(item)), 2, at, size),
         ws_get_db: (key, keySize, at, size) => {
           const name = read(key, keySize);
           return give(call.writes.get(name) ?? this.kv.get(name), 2, at, size);
@@ -74,6 +87,11 @@ export class Host {
         ws_get_sql_db: (json, jsonSize, at, size) => give(this.rows.get(read(json, jsonSize)) ?? "", 0, at, size),
         ws_send_mqtt_msg: (topic, topicSize, at, size) =>
           topicSize < 1 || topicSize > 1024 ? -1 : keep(call.published, { topic: read(topic, topicSize), payload: read(at, size) }),
+        ws_send_event: (type, typeSize, at, size) => {
+          if (!/^[a-z0-9-]{1,63}$/.test(read(type, typeSize))) return -1;
+          return this.depth >= 8 ? 11 : keep(call.events, { type: read(type, typeSize), payload: read(at, size) });
+        },
+        ws_send_answer: (at, size) => (call.answers.length > 0 ? -1 : keep(call.answers, read(at, size))),
         // Traps, as AssemblyScript does behind it.
         abort: () => {
           throw new Error("the applet gave up (abort)");

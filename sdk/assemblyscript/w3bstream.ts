@@ -21,6 +21,10 @@ export const GENERAL: i32 = 1;
 export const HOST: i32 = -1;
 /** The payload is not the JSON that was expected. */
 export const JSON_EXPECTED: i32 = -2;
+/** An event was not sent: as many led here as may follow from each other. */
+export const DEPTH: i32 = -11;
+/** An event was not sent: the message has caused as many as it may. */
+export const EVENTS: i32 = -12;
 
 // Levels of the log.
 export const ERROR: i32 = 2;
@@ -63,6 +67,10 @@ export declare function ws_send_tx(chain: i32, json: usize, jsonSize: usize, at:
 export declare function ws_send_tx_with_operator(chain: i32, json: usize, jsonSize: usize, at: usize, size: usize): i32;
 @external("env", "ws_api_call")
 export declare function ws_api_call(json: usize, jsonSize: usize, at: usize, size: usize): i32;
+@external("env", "ws_send_event")
+export declare function ws_send_event(type: usize, typeSize: usize, payload: usize, payloadSize: usize): i32;
+@external("env", "ws_send_answer")
+export declare function ws_send_answer(answer: usize, size: usize): i32;
 @external("stat", "ws_submit_metrics")
 export declare function ws_submit_metrics(json: usize, jsonSize: usize): i32;
 
@@ -115,6 +123,34 @@ export function eventType(rid: i32): string {
 /** The DID of the device that signed; `null` if none did (a token's event, a trigger's). */
 export function device(rid: i32): string | null {
   return ws_get_context(rid, 2, place, place + 4) == 0 ? decode(answer()) : null;
+}
+
+/** A number of eight bytes that the host knows of the event; 0 if it knows none. */
+function number(rid: i32, item: i32): u64 {
+  return ws_get_context(rid, item, place, place + 4) == 0 ? bswap<u64>(load<u64>(load<u32>(place))) : 0;
+}
+
+/** The time that the sender gave, in milliseconds since the epoch; 0 if it gave none. */
+export function time(rid: i32): u64 {
+  return number(rid, 5);
+}
+
+/** How many events of handlers lead from the message to this event; 0 for a message itself. */
+export function depth(rid: i32): u64 {
+  return number(rid, 6);
+}
+
+/** Sends an event to the handlers of the project that its type is routed to. Gives 0, `DEPTH`, `EVENTS` or `HOST`. */
+export function send(type: string, payload: Uint8Array): i32 {
+  const t = encode(type);
+  const code = ws_send_event(t.dataStart, t.length, payload.dataStart, payload.length);
+  return code == 0 ? OK : code == 11 ? DEPTH : code == 12 ? EVENTS : HOST;
+}
+
+/** Answers who waits for the message's results, once per call. */
+export function reply(text: string): i32 {
+  const bytes = encode(text);
+  return ws_send_answer(bytes.dataStart, bytes.length) == 0 ? OK : HOST;
 }
 
 // ---- State, settings, log, messages, metrics. ----

@@ -48,7 +48,9 @@ enum {
     W3B_OK = 0,
     W3B_GENERAL = 1, /* something is wrong that has no code of its own */
     W3B_HOST = -1,   /* the host refused a call */
-    W3B_JSON = -2    /* the payload is not the JSON that was expected */
+    W3B_JSON = -2,   /* the payload is not the JSON that was expected */
+    W3B_DEPTH = -11, /* an event was not sent: as many led here as may follow from each other */
+    W3B_EVENTS = -12 /* an event was not sent: the message has caused as many as it may */
 };
 
 /* Levels of the log. */
@@ -78,6 +80,11 @@ int32_t ws_send_tx(int32_t chain, const void *json, size_t json_size, void **at,
 W3B_FROM("env", "ws_send_tx_with_operator")
 int32_t ws_send_tx_with_operator(int32_t chain, const void *json, size_t json_size, void **at, size_t *size);
 W3B_FROM("env", "ws_api_call") int32_t ws_api_call(const void *json, size_t json_size, void **at, size_t *size);
+W3B_FROM("env", "ws_get_mqtt_msg")
+int32_t ws_get_mqtt_msg(int32_t rid, void **topic, size_t *topic_size, void **payload, size_t *payload_size);
+W3B_FROM("env", "ws_send_event")
+int32_t ws_send_event(const void *type, size_t type_size, const void *payload, size_t payload_size);
+W3B_FROM("env", "ws_send_answer") int32_t ws_send_answer(const void *answer, size_t size);
 W3B_FROM("stat", "ws_submit_metrics") int32_t ws_submit_metrics(const void *json, size_t json_size);
 
 /* ---- Memory. ---- */
@@ -224,6 +231,37 @@ W3B_FN int32_t w3b_event_device(int32_t rid, w3b_bytes *did) {
     int32_t code = ws_get_context(rid, 2, &at, &size);
     *did = (w3b_bytes){at, size};
     return code;
+}
+
+/* A number of eight bytes that the host knows of the event; 0 if it knows none. */
+W3B_FN uint64_t w3b_event_number(int32_t rid, int32_t item) {
+    void *at = 0;
+    size_t size = 0;
+    uint64_t number = 0;
+    if (ws_get_context(rid, item, &at, &size) || size != 8) return 0;
+    for (size_t i = 0; i < 8; i++) number = number << 8 | ((const unsigned char *)at)[i];
+    return number;
+}
+
+/* The time that the sender gave, in milliseconds since the epoch; 0 if it gave none. */
+W3B_FN uint64_t w3b_event_time(int32_t rid) { return w3b_event_number(rid, 5); }
+
+/* How many events of handlers lead from the message to this event; 0 for a message itself. */
+W3B_FN uint64_t w3b_event_depth(int32_t rid) { return w3b_event_number(rid, 6); }
+
+/* Sends an event to the handlers of the project that its type is routed to. Gives 0, W3B_DEPTH, W3B_EVENTS or W3B_HOST. */
+W3B_FN int32_t w3b_send(const char *type, w3b_bytes payload) {
+    switch (ws_send_event(type, w3b_length(type), payload.at, payload.size)) {
+    case 0: return W3B_OK;
+    case 11: return W3B_DEPTH;
+    case 12: return W3B_EVENTS;
+    default: return W3B_HOST;
+    }
+}
+
+/* Answers who waits for the message's results, once per call. */
+W3B_FN int32_t w3b_answer(w3b_bytes answer) {
+    return ws_send_answer(answer.at, answer.size) ? W3B_HOST : W3B_OK;
 }
 
 /* ---- State, settings, log, messages, SQL. ---- */

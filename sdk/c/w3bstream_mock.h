@@ -30,9 +30,12 @@ typedef struct {
 } mock_list;
 
 /* Keys; settings; messages by topic; lines by level; what `ws_get_sql_db` answers by its JSON. */
-static mock_list mock_kv, mock_env, mock_published, mock_logs, mock_answers, mock_statements, mock_metrics;
+static mock_list mock_kv, mock_env, mock_published, mock_logs, mock_answers, mock_statements, mock_metrics, mock_events;
 static const char *mock_payload, *mock_type;
 static const char *mock_device = "did:key:z6MkMock";
+/* What the last handler answered, or NULL; how many events led to the one that is delivered; the sender's time. */
+static const char *mock_answer;
+static uint64_t mock_depth, mock_time;
 
 static char *mock_copy(const void *at, size_t size) {
     char *copy = malloc(size + 1);
@@ -76,6 +79,7 @@ W3B_FN const char *mock_message(const char *topic) { return mock_find(&mock_publ
 W3B_FN int32_t mock_deliver(int32_t (*handler)(int32_t), const char *type, const char *payload) {
     mock_type = type;
     mock_payload = payload;
+    mock_answer = NULL;
     return handler(1);
 }
 
@@ -108,6 +112,14 @@ int32_t ws_get_event_type(int32_t rid, void **at, size_t *size) {
 }
 
 int32_t ws_get_context(int32_t rid, int32_t item, void **at, size_t *size) {
+    uint64_t number = item == 5 ? mock_time : mock_depth;
+    if (rid == 1 && (item == 5 || (item == 6 && mock_depth))) {
+        unsigned char bytes[8];
+        for (int i = 7; i >= 0; i--, number >>= 8) bytes[i] = (unsigned char)number;
+        *size = 8;
+        *at = mock_copy(bytes, 8);
+        return 0;
+    }
     return mock_give(rid == 1 && item == 2 ? mock_device : NULL, 2, at, size);
 }
 
@@ -146,6 +158,20 @@ int32_t ws_get_sql_db(const void *json, size_t json_size, void **at, size_t *siz
 int32_t ws_send_mqtt_msg(const void *topic, size_t topic_size, const void *payload, size_t payload_size) {
     if (topic_size == 0 || topic_size > 1024) return -1;
     mock_add(&mock_published, mock_copy(topic, topic_size), mock_copy(payload, payload_size));
+    return 0;
+}
+
+/* Delivered to nobody: the test looks at `mock_events`. */
+int32_t ws_send_event(const void *type, size_t type_size, const void *payload, size_t payload_size) {
+    if (type_size == 0 || type_size > 63) return -1;
+    if (mock_depth >= 8) return 11;
+    mock_add(&mock_events, mock_copy(type, type_size), mock_copy(payload, payload_size));
+    return 0;
+}
+
+int32_t ws_send_answer(const void *answer, size_t size) {
+    if (mock_answer) return -1;
+    mock_answer = mock_copy(answer, size);
     return 0;
 }
 

@@ -2,9 +2,17 @@
 
 package w3bstream
 
+import "encoding/binary"
+
 // Message is an MQTT message that a handler asked for.
 type Message struct {
 	Topic   string
+	Payload string
+}
+
+// SentEvent is an event that a handler sent.
+type SentEvent struct {
+	Type    string
 	Payload string
 }
 
@@ -18,6 +26,12 @@ type Mock struct {
 	Metrics    []string
 	Logs       []string
 	Device     string
+	Events     []SentEvent // delivered to nobody
+	Answers    []string
+	Time       uint64 // the sender's
+	Depth      uint64 // how many events led to the one that is delivered
+
+	answered bool
 
 	eventType string
 	payload   []byte
@@ -32,7 +46,7 @@ func NewMock() *Mock {
 
 // Deliver calls a handler with an event and gives its code. Not for several goroutines at once.
 func (m *Mock) Deliver(handler func(rid int32) int32, eventType, payload string) int32 {
-	m.eventType, m.payload = eventType, []byte(payload)
+	m.eventType, m.payload, m.answered = eventType, []byte(payload), false
 	host = m
 	defer func() { host = nil }()
 	return handler(1)
@@ -58,10 +72,15 @@ func getData(rid int32) ([]byte, int32) {
 func getEventType(int32) ([]byte, int32) { return []byte(host.eventType), 0 }
 
 func getContext(_, item int32) ([]byte, int32) {
-	if item != 2 || host.Device == "" {
-		return nil, 2
+	switch {
+	case item == 2 && host.Device != "":
+		return []byte(host.Device), 0
+	case item == 5:
+		return binary.BigEndian.AppendUint64(nil, host.Time), 0
+	case item == 6 && host.Depth > 0:
+		return binary.BigEndian.AppendUint64(nil, host.Depth), 0
 	}
-	return []byte(host.Device), 0
+	return nil, 2
 }
 
 func getDB(key string) ([]byte, int32) { return found(host.KV, key, 2) }
@@ -88,6 +107,26 @@ func sendMQTT(topic string, payload []byte) int32 {
 		return -1
 	}
 	host.Published = append(host.Published, Message{topic, string(payload)})
+	return 0
+}
+
+func sendEvent(eventType string, payload []byte) int32 {
+	if len(eventType) == 0 || len(eventType) > 63 {
+		return -1
+	}
+	if host.Depth >= 8 {
+		return 11
+	}
+	host.Events = append(host.Events, SentEvent{eventType, string(payload)})
+	return 0
+}
+
+func sendAnswer(bytes []byte) int32 {
+	if host.answered {
+		return -1
+	}
+	host.answered = true
+	host.Answers = append(host.Answers, string(bytes))
 	return 0
 }
 

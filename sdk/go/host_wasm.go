@@ -37,6 +37,12 @@ func wsGetSQL(json unsafe.Pointer, jsonSize uint32, at, size unsafe.Pointer) int
 //go:wasmimport env ws_send_mqtt_msg
 func wsSendMQTT(topic unsafe.Pointer, topicSize uint32, payload unsafe.Pointer, payloadSize uint32) int32
 
+//go:wasmimport env ws_send_event
+func wsSendEvent(name unsafe.Pointer, nameSize uint32, payload unsafe.Pointer, payloadSize uint32) int32
+
+//go:wasmimport env ws_send_answer
+func wsSendAnswer(answer unsafe.Pointer, size uint32) int32
+
 //go:wasmimport stat ws_submit_metrics
 func wsSubmitMetrics(json unsafe.Pointer, jsonSize uint32) int32
 
@@ -130,6 +136,23 @@ func sendMQTT(topic string, payload []byte) int32 {
 	code := wsSendMQTT(topicAt, topicSize, at, size)
 	runtime.KeepAlive(name)
 	runtime.KeepAlive(payload)
+	return code
+}
+
+func sendEvent(eventType string, payload []byte) int32 {
+	name := []byte(eventType)
+	nameAt, nameSize := pointer(name)
+	at, size := pointer(payload)
+	code := wsSendEvent(nameAt, nameSize, at, size)
+	runtime.KeepAlive(name)
+	runtime.KeepAlive(payload)
+	return code
+}
+
+func sendAnswer(bytes []byte) int32 {
+	at, size := pointer(bytes)
+	code := wsSendAnswer(at, size)
+	runtime.KeepAlive(bytes)
 	return code
 }
 

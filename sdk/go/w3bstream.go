@@ -18,6 +18,7 @@
 package w3bstream
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,6 +30,8 @@ const (
 	General      = 1  // something is wrong that has no code of its own
 	Host         = -1 // the host refused a call
 	JSONExpected = -2 // the payload is not the JSON that was expected
+	TooDeep      = -11 // an event was not sent: as many led here as may follow from each other
+	TooMany      = -12 // an event was not sent: the message has caused as many as it may
 )
 
 // Levels of the log.
@@ -97,6 +100,45 @@ func (e Event) Device() (string, error) {
 		return "", refused("ws_get_context", code)
 	}
 	return string(value), nil
+}
+
+func (e Event) number(item int32) (uint64, error) {
+	value, code := getContext(e.rid, item)
+	if code == 2 || code == 0 && len(value) != 8 {
+		return 0, nil
+	}
+	if code != 0 {
+		return 0, refused("ws_get_context", code)
+	}
+	return binary.BigEndian.Uint64(value), nil
+}
+
+// Time is the time that the sender gave, in milliseconds since the epoch; 0 if it gave none.
+func (e Event) Time() (uint64, error) { return e.number(5) }
+
+// Depth says how many events of handlers lead from the message to this event; 0 for a message itself.
+func (e Event) Depth() (uint64, error) { return e.number(6) }
+
+// Send sends an event to the handlers of the project that its type is routed to.
+func Send(eventType string, payload []byte) error {
+	switch code := sendEvent(eventType, payload); code {
+	case 0:
+		return nil
+	case 11:
+		return &Failure{TooDeep, eventType + " was not sent: too many events follow from each other"}
+	case 12:
+		return &Failure{TooMany, eventType + " was not sent: the message has caused too many events"}
+	default:
+		return refused("ws_send_event", code)
+	}
+}
+
+// Answer answers who waits for the message's results, once per call.
+func Answer(bytes []byte) error {
+	if code := sendAnswer(bytes); code != 0 {
+		return refused("ws_send_answer", code)
+	}
+	return nil
 }
 
 // JSON reads the payload into value, as encoding/json does.

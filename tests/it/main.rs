@@ -14,6 +14,7 @@ mod guests;
 mod kits;
 mod legacy;
 mod public;
+mod removed;
 mod replay;
 mod revoked;
 mod settle;

@@ -19,8 +19,10 @@ use crate::workspace::{Workspace, files};
 /// Where the modules are.
 const FOLDER: &str = "artefacts/applets";
 /// What they are built from, beside their own files.
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 10] = [
     ".cargo/config.toml",
+    "crates/sdk-macros/Cargo.toml",
+    "crates/sdk-macros/src",
     "crates/sdk/Cargo.toml",
     "crates/sdk/src",
     "examples/applets",

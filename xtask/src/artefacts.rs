@@ -19,8 +19,10 @@ const MODULE: &str = "cold-chain.wasm";
 const TARGET: &str = "wasm32-unknown-unknown";
 
 /// What a module is built from. Tests and the host in memory are not in it.
-const SOURCES: [&str; 5] = [
+const SOURCES: [&str; 7] = [
     ".cargo/config.toml",
+    "crates/sdk-macros/Cargo.toml",
+    "crates/sdk-macros/src",
     "crates/sdk/Cargo.toml",
     "crates/sdk/src",
     "examples/cold-chain/Cargo.toml",

@@ -215,7 +215,7 @@ pub(crate) const fn refusal_code(kind: RefusalKind) -> ResponseType {
         | RefusalKind::Revoked
         | RefusalKind::BadToken => ResponseType::Unauthorized,
         RefusalKind::NotAllowed | RefusalKind::WrongAudience => ResponseType::Forbidden,
-        RefusalKind::UnknownProject => ResponseType::NotFound,
+        RefusalKind::UnknownProject | RefusalKind::Removed => ResponseType::NotFound,
         RefusalKind::Conflict | RefusalKind::TooOld => ResponseType::Conflict,
         RefusalKind::TooLarge => ResponseType::RequestEntityTooLarge,
         RefusalKind::Overloaded

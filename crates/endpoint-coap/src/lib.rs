@@ -36,6 +36,7 @@
 //! | 4.03 | `not-allowed` |
 //! | 4.03 | `wrong-audience` |
 //! | 4.04 | `unknown-project` |
+//! | 4.04 | `removed` |
 //! | 4.09 | `conflict` |
 //! | 4.09 | `too-old` |
 //! | 4.13 | `too-large` |

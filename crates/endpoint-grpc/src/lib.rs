@@ -36,6 +36,7 @@
 //! | `not-allowed` | `PermissionDenied` | the sender may not send this event type |
 //! | `wrong-audience` | `PermissionDenied` | the message is for another project |
 //! | `unknown-project` | `NotFound` | this node serves no such project |
+//! | `removed` | `NotFound` | the project was removed by its owner |
 //! | `conflict` | `AlreadyExists` | another message with this sequence or event id was accepted |
 //! | `too-old` | `FailedPrecondition` | below the sequence window; `next_epoch` says how to go on |
 //! | `too-large` | `OutOfRange` | above the node's or the project's limit |

@@ -105,7 +105,7 @@ const fn refusal_status(kind: RefusalKind) -> Code {
         | RefusalKind::Revoked
         | RefusalKind::NotAllowed
         | RefusalKind::WrongAudience => Code::PermissionDenied,
-        RefusalKind::UnknownProject => Code::NotFound,
+        RefusalKind::UnknownProject | RefusalKind::Removed => Code::NotFound,
         RefusalKind::Conflict => Code::AlreadyExists,
         RefusalKind::TooOld => Code::FailedPrecondition,
         RefusalKind::TooLarge => Code::OutOfRange,

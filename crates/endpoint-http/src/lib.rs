@@ -60,6 +60,7 @@
 //! | 403 | `not-allowed` | the sender may not send this event type |
 //! | 403 | `wrong-audience` | the message is for another project |
 //! | 404 | `unknown-project` | this node serves no such project |
+//! | 410 | `removed` | the project was removed by its owner |
 //! | 409 | `conflict` | another message with this sequence or event id was accepted |
 //! | 409 | `too-old` | below the sequence window; `next_epoch` says how to go on |
 //! | 413 | `too-large` | above the node's or the project's limit |

@@ -139,6 +139,7 @@ const fn refusal_status(kind: RefusalKind) -> StatusCode {
         | RefusalKind::NotAllowed
         | RefusalKind::WrongAudience => StatusCode::FORBIDDEN,
         RefusalKind::UnknownProject => StatusCode::NOT_FOUND,
+        RefusalKind::Removed => StatusCode::GONE,
         RefusalKind::Conflict | RefusalKind::TooOld => StatusCode::CONFLICT,
         RefusalKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         RefusalKind::Overloaded
@@ -158,6 +159,7 @@ const fn refusal_title(kind: RefusalKind) -> &'static str {
         RefusalKind::NotAllowed => "The sender may not send this event type",
         RefusalKind::WrongAudience => "The message is for another project",
         RefusalKind::UnknownProject => "This node serves no such project",
+        RefusalKind::Removed => "The project was removed by its owner",
         RefusalKind::Conflict => "Another message with this sequence or event id was accepted before",
         RefusalKind::TooOld => "The sequence is below the window or of an older boot epoch",
         RefusalKind::TooLarge => "The body is larger than the limit",

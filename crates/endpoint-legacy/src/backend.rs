@@ -3,7 +3,7 @@
 use std::fmt;
 
 use w3bstream_endpoint::async_trait;
-use w3bstream_types::{Applet, Control, Database, Digest, ProjectId, ProjectName, PublisherName};
+use w3bstream_types::{Applet, Control, Database, Digest, ProjectId, ProjectName, PublisherName, Trigger};
 
 /// What is deployed of a project. The node adds the owner and the version.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct Plan {
     pub applets: Vec<Applet>,
     /// The database that its handlers use; `None` leaves what is there.
     pub database: Option<Database>,
+    /// Its cron jobs, each under a name that begins with [`crate::CRON`]; other triggers stay as they are.
+    pub triggers: Vec<Trigger>,
     /// Whether it is made now. A project of the same name that was deployed another way is left alone.
     pub new: bool,
     /// Whether anybody with a token may send; false once it is deleted.

@@ -89,7 +89,7 @@ impl From<Refusal> for ApiError {
         let (status, key) = match refusal.kind {
             RefusalKind::BadToken | RefusalKind::Revoked => (StatusCode::UNAUTHORIZED, "InvalidAuthValue"),
             RefusalKind::NotAllowed => (StatusCode::FORBIDDEN, "NoProjectPermission"),
-            RefusalKind::UnknownProject => (StatusCode::NOT_FOUND, "ProjectNotFound"),
+            RefusalKind::UnknownProject | RefusalKind::Removed => (StatusCode::NOT_FOUND, "ProjectNotFound"),
             RefusalKind::Conflict => (StatusCode::CONFLICT, "EventIDConflict"),
             RefusalKind::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "TooLarge"),
             kind if !kind.is_permanent() => (StatusCode::SERVICE_UNAVAILABLE, "Unavailable"),

@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | `POST /srv-applet-mgr/v0/event/{channel}` | one event, or with `eventType=DA-TA_PU-SH` many: 201 with each handler's result |
 //! | `/srv-applet-mgr/v0/{login, register, account_access_key}` | accounts, their sessions and keys |
-//! | `/srv-applet-mgr/v0/{project, project_config, applet, deploy, publisher, strategy}` | what a project is |
+//! | `/srv-applet-mgr/v0/{project, project_config, applet, deploy, publisher, strategy, cronjob}` | what a project is |
 //! | `POST /message`, `GET /message/{id}` | the second generation's messages |
 //! | `POST /v1/task`, `GET /v1/task/{id}` | the third generation's signed tasks |
 //! | `GET /srv-applet-mgr/v0/openapi.json` | these routes as an OpenAPI document |
@@ -42,4 +42,5 @@ mod store;
 pub use backend::{Backend, Fault, FaultKind, Plan};
 pub use config::LegacyConfig;
 pub use endpoint::LegacyEndpoint;
+pub use model::CRON;
 pub use w3bstream_endpoint::async_trait;

@@ -5,10 +5,16 @@ use std::collections::HashMap;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use w3bstream_types::{Applet, AppletName, Digest, GuestLimits, Malformed, ProjectName, Route};
+use w3bstream_types::{
+    Applet, AppletName, CronTrigger, Digest, GuestLimits, Malformed, Missed, ProjectName, Route, Trigger,
+    TriggerOn,
+};
 use w3bstream_wire::legacy::{Channel, event_type_of, fold_name};
 
 use crate::{Plan, store::Ids};
+
+/// Triggers of cron jobs are named by this and their number.
+pub const CRON: &str = "legacy-cron-";
 
 /// One project.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -30,6 +36,18 @@ pub(crate) struct Project {
     /// Members of a task's payload that its device signs too.
     pub(crate) signed_keys: Vec<String>,
     pub(crate) applets: Vec<Module>,
+    #[serde(default)]
+    pub(crate) crons: Vec<CronJob>,
+}
+
+/// A schedule whose moments are events.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct CronJob {
+    pub(crate) id: u64,
+    pub(crate) event_type: String,
+    /// As its owner wrote it.
+    pub(crate) schedule: String,
+    pub(crate) created: u64,
 }
 
 /// One applet.
@@ -129,6 +147,22 @@ impl Strategy {
     }
 }
 
+impl CronJob {
+    pub(crate) fn json(&self, project: &Project) -> Value {
+        json!({
+            "cronJobID": self.id.to_string(), "projectID": project.id.to_string(), "eventType": self.event_type,
+            "cronExpressions": self.schedule, "createdAt": rfc3339(self.created), "updatedAt": rfc3339(self.created),
+        })
+    }
+
+    /// What the node watches. As in the original, moments of a downtime are not told.
+    fn trigger(&self) -> Result<Trigger, Malformed> {
+        let on = CronTrigger { schedule: self.schedule.clone(), missed: Missed::None };
+        let (name, event_type) = (format!("{CRON}{}", self.id).parse()?, event_type_of(&self.event_type)?);
+        Ok(Trigger { name, event_type, on: TriggerOn::Cron(on) })
+    }
+}
+
 impl Instance {
     pub(crate) fn json(&self, applet: u64) -> Value {
         json!({ "instanceID": self.id.to_string(), "appletID": applet.to_string(), "state": self.state })
@@ -179,14 +213,16 @@ impl Project {
         };
         let applets: Result<_, Malformed> = self.applets.iter().filter(|m| m.runs()).map(applet).collect();
         let database = self.database.as_ref().map(crate::database::read).transpose()?.flatten();
+        let triggers = self.crons.iter().map(CronJob::trigger).collect::<Result<_, _>>()?;
         let project = self.label.clone();
-        Ok(Plan { project, env, applets: applets?, database, new: false, open: true })
+        Ok(Plan { project, env, applets: applets?, database, triggers, new: false, open: true })
     }
 
     /// The original told `A` from `a`; a node does not.
     fn check_types(&self) -> Result<(), Malformed> {
         let mut seen: Vec<(String, &str)> = Vec::new();
-        for given in self.applets.iter().flat_map(|m| &m.strategies).map(|s| s.event_type.as_str()) {
+        let strategies = self.applets.iter().flat_map(|m| &m.strategies).map(|s| s.event_type.as_str());
+        for given in strategies.chain(self.crons.iter().map(|c| c.event_type.as_str())) {
             let folded = fold_name(given);
             if let Some((_, other)) = seen.iter().find(|(f, g)| *f == folded && *g != given) {
                 let why = format!("{given:?} and {other:?} are both {folded:?} on this node; rename one");

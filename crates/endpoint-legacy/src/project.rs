@@ -110,8 +110,9 @@ impl Shared {
         let _one = self.changes.lock().await;
         let (env, applets) = (Vec::new(), Vec::new());
         let project_name = project.label.clone();
+        let (database, triggers) = (None, Vec::new());
         let plan =
-            crate::Plan { project: project_name, env, applets, database: None, new: false, open: false };
+            crate::Plan { project: project_name, env, applets, database, triggers, new: false, open: false };
         self.backend.deploy(project.account, plan).await?;
         Ok(self.store.remove(project.id).await?)
     }

@@ -23,7 +23,8 @@ pub(crate) const fn told(kind: RefusalKind) -> Told {
         | RefusalKind::BadToken
         | RefusalKind::NotAllowed
         | RefusalKind::WrongAudience
-        | RefusalKind::UnknownProject => Told::PubAck(PublishAckReason::NotAuthorized),
+        | RefusalKind::UnknownProject
+        | RefusalKind::Removed => Told::PubAck(PublishAckReason::NotAuthorized),
         RefusalKind::Conflict | RefusalKind::TooOld | RefusalKind::TooLarge => {
             Told::PubAck(PublishAckReason::ImplementationSpecificError)
         }

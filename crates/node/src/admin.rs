@@ -8,6 +8,7 @@
 //! | `POST`, `GET /v1/projects/{name}/replay?from=H&to=H&applet=A&ignore_gas=BOOL` · `POST …/replay/stop` | runs blocks again, with the module in the body if there is one; how that goes; ends it |
 //! | `POST`, `GET /v1/projects/{name}/canaries?applet=A` · `POST …/canaries/{applet}/stop` | runs the module in the body beside an applet's own; the canaries and what differs; ends one |
 //! | `GET /v1/projects/{name}/genesis` | the genesis of its subnet, which contracts are told of |
+//! | `GET /v1/projects/{name}/under-way` | what the project has begun and not finished |
 //! | `GET /v1/projects/{name}/settlements?ended=BOOL&after=HEIGHT.INDEX` | settlements under way, or those that ended; up to 1000 behind `after`, and who pays |
 //! | `GET /v1/projects/{name}/transactions?ended=BOOL&after=HEIGHT.INDEX` | transactions that guests asked for, likewise |
 //! | `GET /v1/projects/{name}/transactions/{id}` | one of them, by the id that the guest got |
@@ -121,6 +122,7 @@ fn routes(state: AdminState) -> Router {
         .route("/v1/projects/{name}/canaries", post(trials::start_canary).get(trials::canaries))
         .route("/v1/projects/{name}/canaries/{applet}/stop", post(trials::stop_canary))
         .route("/v1/projects/{name}/genesis", get(genesis))
+        .route("/v1/projects/{name}/under-way", get(history::under_way))
         .route("/v1/projects/{name}/settlements", get(settlements))
         .route("/v1/projects/{name}/transactions", get(transactions))
         .route("/v1/projects/{name}/transactions/{id}", get(transaction))

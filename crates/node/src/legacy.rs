@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use w3bstream_endpoint::{Answer, SharedQuery};
 use w3bstream_endpoint_http::{HttpConfig, HttpEndpoint, HttpLimits};
-use w3bstream_endpoint_legacy::{Backend, Fault, FaultKind, LegacyConfig, LegacyEndpoint, Plan};
+use w3bstream_endpoint_legacy::{Backend, CRON, Fault, FaultKind, LegacyConfig, LegacyEndpoint, Plan};
 use w3bstream_endpoint_mqtt::{OriginalEvent, Originals};
 use w3bstream_pipeline::{ErrorKind, Pipeline};
 use w3bstream_types::{
@@ -152,13 +152,15 @@ fn manifest(plan: &Plan, owner: Did, current: Option<&Manifest>) -> Manifest {
         applets,
         settlements: Vec::new(),
         chains: Vec::new(),
-        triggers: Vec::new(),
+        triggers: plan.triggers.clone(),
         database: plan.database.clone(),
     };
     let Some(current) = current else { return new };
-    let Manifest { env, applets, allow_tokens, version, database, .. } = new;
+    let Manifest { env, applets, allow_tokens, version, database, triggers: crons, .. } = new;
+    let others = current.triggers.iter().filter(|t| !t.name.as_str().starts_with(CRON));
+    let triggers = others.cloned().chain(crons).collect();
     let database = database.or_else(|| current.database.clone());
-    Manifest { env, applets, allow_tokens, version, database, ..current.clone() }
+    Manifest { env, applets, allow_tokens, version, database, triggers, ..current.clone() }
 }
 
 #[async_trait]

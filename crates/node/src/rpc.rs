@@ -48,7 +48,7 @@ const fn post(name: &'static str, path: &'static str, about: &'static str) -> Ca
     Call { name, post: true, path, params: &["body"], about }
 }
 
-const CALLS: [Call; 26] = [
+const CALLS: [Call; 27] = [
     get("w3b_status", "/v1/status", &[], "Addresses and projects."),
     get("w3b_projects", "/v1/projects", &[], "All projects."),
     get("w3b_project", "/v1/projects/{project}", &["project"], "One project."),
@@ -64,6 +64,12 @@ const CALLS: [Call; 26] = [
         "/v1/projects/{project}/versions/{version}",
         &["project", "version"],
         "What the owner signed for a version, canonical bytes as base64.",
+    ),
+    get(
+        "w3b_underWay",
+        "/v1/projects/{project}/under-way",
+        &["project"],
+        "What it has begun and not finished.",
     ),
     get("w3b_nonce", "/v1/projects/{project}/nonce", &["project"], "The next control transaction's nonce."),
     get("w3b_devices", "/v1/projects/{project}/devices", &["project"], "Its devices."),

@@ -58,6 +58,7 @@ pub(crate) struct Effects {
 /// The work in progress on one block.
 struct Work<'a> {
     base: Applier<'a>,
+    height: u64,
     draft: Draft,
     writes: Writes,
     outputs: Vec<Output>,
@@ -72,6 +73,7 @@ impl<'a> Applier<'a> {
     pub(crate) fn apply(self, height: u64, entries: &[(Entry, Resolved)]) -> Result<Effects, Error> {
         let mut work = Work {
             base: self,
+            height,
             draft: Draft::default(),
             writes: Writes::new(),
             outputs: Vec::new(),
@@ -88,7 +90,7 @@ impl<'a> Applier<'a> {
                 Resolved::Message(ordered) => work.message(place, ordered.record())?,
             }
         }
-        work.finish(height)
+        work.finish()
     }
 }
 
@@ -105,7 +107,12 @@ impl Work<'_> {
         self.draft.manifest.clone().or_else(|| self.base.image.manifest.clone())
     }
 
-    fn finish(mut self, height: u64) -> Result<Effects, Error> {
+    /// The height at which the project was removed, if it was.
+    fn removed(&self) -> Option<u64> {
+        self.draft.removed.or(self.base.image.removed)
+    }
+
+    fn finish(mut self) -> Result<Effects, Error> {
         for (did, window) in &self.draft.windows {
             self.writes.insert(key::window(did), Some(window.to_canonical()));
         }
@@ -116,7 +123,7 @@ impl Work<'_> {
         }
         let manifest = self.manifest().map_or(Digest::ZERO, |m| m.digest());
         let (writes, outputs, index) = (self.writes, self.outputs, self.index);
-        let applied = Applied { height, writes, outputs, manifest, index, sql };
+        let applied = Applied { height: self.height, writes, outputs, manifest, index, sql };
         Ok(Effects { applied, draft: self.draft, logs: self.logs, calls: self.calls })
     }
 
@@ -141,6 +148,11 @@ impl Work<'_> {
         if let Err(why) = signed_by_owner(current.as_deref(), tx) {
             return Ok(Err(why));
         }
+        if let Some(height) = self.removed() {
+            return Ok(Err(format!(
+                "the project was removed at height {height}; nothing changes it any more"
+            )));
+        }
         Ok(match &tx.change {
             Control::Deploy(manifest) => return self.deploy(current.as_deref(), manifest),
             Control::RegisterDevice(device) => self.register_device(device),
@@ -152,6 +164,11 @@ impl Work<'_> {
             Control::RegisterToken(token) => self.register_token(token),
             Control::RevokeToken(name) => {
                 self.remove_token(name);
+                Ok(())
+            }
+            Control::Remove => {
+                self.writes.insert(key::removed(), Some(self.height.to_be_bytes().to_vec()));
+                self.draft.removed = Some(self.height);
                 Ok(())
             }
         })
@@ -265,6 +282,9 @@ impl Work<'_> {
 
     /// Whether the state of this height allows the message. Admission asked the same of an earlier state.
     fn judge(&mut self, record: &Record) -> Result<Arc<Manifest>, RefusalKind> {
+        if self.removed().is_some() {
+            return Err(RefusalKind::Removed);
+        }
         let manifest = self.manifest().ok_or(RefusalKind::UnknownProject)?;
         let allowed = match record.source() {
             SourceId::Device(_) => match self.device(record) {

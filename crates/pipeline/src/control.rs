@@ -1,5 +1,7 @@
 //! What owners do: deploy, register, revoke.
 
+use std::sync::atomic::Ordering;
+
 use w3bstream_journal::Write;
 use w3bstream_types::{
     Canonical, Control, ControlTx, Digest, Manifest, OutputKind, ProjectId, ProjectName, SqlBudget,
@@ -89,12 +91,16 @@ impl Pipeline {
                 batch.push(Write::Genesis(Box::new(self.new_genesis(tx.project)?)));
             }
             let (project_id, name) = (tx.project, deployed_name(&tx));
+            let removes = matches!(tx.change, Control::Remove);
             batch.push(Write::Control(Box::new(tx)));
             let genesis = batch.iter().find_map(|w| match w {
                 Write::Genesis(genesis) => Some((**genesis).clone()),
                 _ => None,
             });
             self.0.parts.journal.commit(batch).await?;
+            if removes && let Some(project) = &known {
+                project.leaving.store(true, Ordering::Release);
+            }
             let project = match (known, genesis) {
                 (Some(project), _) => project,
                 (None, Some(genesis)) => self.start_project(genesis, name).await?,
@@ -162,6 +168,7 @@ impl Pipeline {
             }
         };
         let key = owner.embedded_key().map_err(|e| refused(e.to_string()))?;
+        self.0.check_not_removed(tx.project)?;
         tx.verify(&key).map_err(|e| refused(format!("{e}: it must be signed by the owner, {owner}")))?;
         let nonce = self.next_nonce(tx.project).await?;
         if tx.nonce != nonce {
@@ -181,7 +188,7 @@ impl Pipeline {
         if let Some(holder) = self.0.registries.named(&next.name)
             && holder != project
         {
-            return Err(refused(format!("another owner's project has the name {} on this node", next.name)));
+            return Err(refused(crate::removal::name_is_taken(&self.0, &next.name, holder)));
         }
         // Decoding must give it back, or no node could read the block.
         Manifest::from_canonical(&next.to_canonical()).map_err(|e| refused(e.to_string()))?;

@@ -36,6 +36,7 @@ mod project;
 mod reading;
 mod recent;
 mod registry;
+mod removal;
 mod replay;
 mod sessions;
 mod settle;
@@ -57,6 +58,7 @@ pub use parts::{ChainParts, OpenScratch, OpenWal, Options, Parts};
 pub use probe::{NoProbe, POINTS, Probe};
 pub use project::GuestLog;
 pub use recent::{RecentMessage, RecentRefusal};
+pub use removal::UnderWay;
 pub use replay::{ReplayRequest, ReplayState, ReplayStatus};
 pub use sessions::SessionOptions;
 pub use settle::{

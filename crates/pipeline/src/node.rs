@@ -64,6 +64,11 @@ impl Shared {
         self.registries.with(id, |image| image.manifest.clone()).flatten()
     }
 
+    /// The height at which the owner has removed a project.
+    pub(crate) fn removed(&self, id: ProjectId) -> Option<u64> {
+        self.registries.with(id, |image| image.removed).flatten()
+    }
+
     /// The whole node must stop: state that all projects share is no longer trusted.
     pub(crate) fn fail(&self, why: &str) {
         tracing::error!("the node stops: {why}");
@@ -303,6 +308,7 @@ impl Pipeline {
             tracing::warn!(project = %project.name, "what came last before the stop is not known: {e}");
         }
         crate::versions::find_old(&*parts.journal, id).await?;
+        crate::removal::resume(&project, &*parts.journal).await?;
         shared.registries.insert(id, image);
         shared.projects.write().unwrap_or_else(PoisonError::into_inner).insert(id, project.clone());
         if project.halt_reason().is_none() {

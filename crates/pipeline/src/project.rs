@@ -1,7 +1,7 @@
 //! One project on this node: what its stages share.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, mpsc, watch};
@@ -46,6 +46,8 @@ pub(crate) struct Project {
     pub(crate) arrived: Notify,
     /// To the consensus driver.
     pub(crate) driver: mpsc::Sender<DriverInput>,
+    /// Its removal is signed and not yet applied: it takes nothing more, and what it took is ordered first.
+    pub(crate) leaving: AtomicBool,
     /// Messages of the store before this position stand in a final block.
     pub(crate) ordered_before: AtomicU64,
     /// Blocks of the journal that the executor need not read again.
@@ -95,6 +97,7 @@ impl Project {
             guest_metrics: GuestMetrics::default(),
             arrived: Notify::new(),
             driver,
+            leaving: AtomicBool::new(false),
             ordered_before: AtomicU64::new(0),
             handover: Handover::default(),
             journaled: watch::Sender::new(at.journaled),
@@ -114,6 +117,11 @@ impl Project {
     /// Why the project does not go on; `None` if it does.
     pub(crate) fn halt_reason(&self) -> Option<String> {
         self.halted.borrow().clone()
+    }
+
+    /// Whether its removal is on its way.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Acquire)
     }
 
     /// A message was stored, or was there already.

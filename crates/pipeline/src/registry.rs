@@ -27,6 +27,8 @@ pub(crate) struct Image {
     pub(crate) publishers: HashMap<PublisherName, Arc<TokenRegistration>>,
     pub(crate) tokens: HashMap<Digest, Arc<TokenRegistration>>,
     pub(crate) windows: HashMap<Did, SequenceWindow>,
+    /// The height at which the project was removed.
+    pub(crate) removed: Option<u64>,
 }
 
 /// What a block changes in an [`Image`].
@@ -37,6 +39,7 @@ pub(crate) struct Draft {
     pub(crate) devices: HashMap<Did, DeviceStatus>,
     pub(crate) publishers: HashMap<PublisherName, Option<Arc<TokenRegistration>>>,
     pub(crate) windows: HashMap<Did, SequenceWindow>,
+    pub(crate) removed: Option<u64>,
 }
 
 impl Image {
@@ -48,6 +51,10 @@ impl Image {
         }
         if let Some(bytes) = vfs.get(project, &key::control_nonce()).await? {
             image.nonce = bytes.try_into().map_or(0, u64::from_be_bytes);
+        }
+        if let Some(bytes) = vfs.get(project, &key::removed()).await? {
+            // Whatever stands there, the project is removed.
+            image.removed = Some(bytes.try_into().map_or(0, u64::from_be_bytes));
         }
         for bytes in scan(vfs, project, &key::devices()).await? {
             let device = DeviceRegistration::from_canonical(&bytes)?;
@@ -74,6 +81,7 @@ impl Image {
             self.manifest = draft.manifest;
         }
         self.nonce = draft.nonce.unwrap_or(self.nonce);
+        self.removed = self.removed.or(draft.removed);
         self.devices.extend(draft.devices);
         self.windows.extend(draft.windows);
         for (name, token) in draft.publishers {
@@ -159,7 +167,7 @@ impl Registries {
         self.read().images.get(&project).map(|image| read(image))
     }
 
-    /// The project that has this name on this node.
+    /// The project that has this name on this node, removed or not.
     pub(crate) fn named(&self, name: &ProjectName) -> Option<ProjectId> {
         self.read().by_name.get(name).copied()
     }
@@ -169,8 +177,13 @@ impl Registry for Registries {
     fn project(&self, name: &ProjectName) -> Option<ProjectView> {
         let inner = self.read();
         let id = *inner.by_name.get(name)?;
-        let image = inner.images.get(&id)?;
+        let image = inner.images.get(&id).filter(|image| image.removed.is_none())?;
         Some(ProjectView { id, manifest: image.manifest.clone()?, members: image.members.clone() })
+    }
+
+    fn removed(&self, name: &ProjectName) -> Option<u64> {
+        let inner = self.read();
+        inner.images.get(inner.by_name.get(name)?)?.removed
     }
 
     fn projects(&self) -> Vec<ProjectView> {
@@ -178,7 +191,7 @@ impl Registry for Registries {
             let (manifest, members) = (image.manifest.clone()?, image.members.clone());
             Some(ProjectView { id: *id, manifest, members })
         };
-        self.read().images.iter().filter_map(view).collect()
+        self.read().images.iter().filter(|(_, image)| image.removed.is_none()).filter_map(view).collect()
     }
 
     fn device(&self, project: ProjectId, did: &Did) -> DeviceStatus {

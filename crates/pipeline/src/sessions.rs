@@ -15,7 +15,7 @@ use w3bstream_types::{
     Did, Digest, Introduction, MAX_SESSION_SECONDS, ProjectId, ProjectName, Refusal, RefusalKind,
     SessionClaims, SessionToken, Timestamp,
 };
-use w3bstream_wallet::{ProjectView, Registry, Role, Signer, check_introduction, check_session};
+use w3bstream_wallet::{ProjectView, Registry, Role, Signer, check_introduction, check_session, not_served};
 
 use crate::Pipeline;
 
@@ -228,7 +228,7 @@ impl Pipeline {
     ) -> Result<(ProjectView, SessionToken), Refusal> {
         let unknown = || refuse(RefusalKind::UnknownProject, "this node serves no such project");
         let view = match project {
-            Some(name) => self.registry().project(name).ok_or_else(unknown)?,
+            Some(name) => self.registry().project(name).ok_or_else(|| not_served(name, self.registry()))?,
             None => {
                 let read = SessionToken::parse(token)
                     .map_err(|e| refuse(RefusalKind::BadToken, format!("{e}; open a session to get one")))?;
@@ -242,9 +242,7 @@ impl Pipeline {
 
     fn served(&self, project: &ProjectName) -> Result<ProjectView, Refusal> {
         let view = self.registry().project(project);
-        let view = view.ok_or_else(|| {
-            refuse(RefusalKind::UnknownProject, format!("this node serves no project {project}"))
-        })?;
+        let view = view.ok_or_else(|| not_served(project, self.registry()))?;
         if !view.members.contains(&self.0.parts.node) {
             let why = "this node is no member of the project's subnet; ask one that is";
             return Err(refuse(RefusalKind::NotReady, why));

@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, oneshot};
 use w3bstream_endpoint::{Ack, Arrival, Endpoint};
 use w3bstream_storage::Outcome;
 use w3bstream_types::{
-    Accepted, AckMode, Disposition, MessageId, ProjectName, Refusal, RefusalKind, Stored, Verified,
+    Accepted, AckMode, Disposition, MessageId, ProjectName, Record, Refusal, RefusalKind, Stored, Verified,
 };
 use w3bstream_wallet::Registry as _;
 
@@ -100,6 +100,7 @@ async fn admit_batch(shared: &Shared, batch: Vec<Arrival>, turn: Turn) {
     for Arrival { received, ack } in batch {
         let name = received.project.clone();
         let id = received.submission.signed_id();
+        let gone = shared.registries.removed(&name).and_then(|_| received.submission.signed().cloned());
         match judge(shared, received) {
             Ok((message, project, mode)) => {
                 verified.push(message);
@@ -108,7 +109,12 @@ async fn admit_batch(shared: &Shared, batch: Vec<Arrival>, turn: Turn) {
             Err(refusal) if refusal.kind == RefusalKind::TooOld => {
                 answer_again(shared, &name, ack, (id, refusal)).await;
             }
-            Err(refusal) => refuse(shared, &name, ack, refusal),
+            Err(refusal) => match gone {
+                Some(record) if is_stored(shared, &record).await => {
+                    answer_again(shared, &name, ack, (id, refusal)).await;
+                }
+                _ => refuse(shared, &name, ack, refusal),
+            },
         }
     }
     if verified.is_empty() {
@@ -155,8 +161,15 @@ async fn append_in_turn(
     }
 }
 
+/// Whether just this message, signature and all, is stored.
+async fn is_stored(shared: &Shared, record: &Record) -> bool {
+    let found = shared.store.get(&[record.id()]).await;
+    found.is_ok_and(|mut found| found.pop().flatten().is_some_and(|stored| stored.record() == record))
+}
+
 /// A message below the window may be one that was accepted before the window moved on, and whose acknowledgement was lost:
-/// then it is answered as a repeat. Its signature was verified before the window was asked.
+/// then it is answered as a repeat. Its signature was verified before the window was asked. Likewise a message of a project
+/// that was removed since, which was compared with the stored one.
 async fn answer_again(
     shared: &Shared,
     name: &ProjectName,
@@ -168,11 +181,11 @@ async fn answer_again(
         None => Ok(None),
     };
     let project = shared.registries.named(name).and_then(|id| shared.project(id));
-    let view = shared.registries.project(name);
-    match (known, project, view) {
-        (Ok(Some(stored)), Some(project), Some(view)) => {
+    let manifest = project.as_ref().and_then(|project| shared.manifest(project.id));
+    match (known, project, manifest) {
+        (Ok(Some(stored)), Some(project), Some(manifest)) => {
             project.took(&stored, None);
-            answer((shared, &project), stored, ack, (view.manifest.ack, true)).await;
+            answer((shared, &project), stored, ack, (manifest.ack, true)).await;
         }
         (Ok(_), ..) => refuse(shared, name, ack, refusal),
         (Err(e), ..) => {
@@ -204,6 +217,9 @@ fn judge(
     let project = shared.project(view.id).ok_or_else(|| not_ready("the project is being started".into()))?;
     if let Some(why) = project.halt_reason() {
         return Err(not_ready(format!("the project is halted: {why}")));
+    }
+    if project.is_leaving() {
+        return Err(not_ready("the project is being removed by its owner".into()));
     }
     let backlog = project.counters.backlog.load(Ordering::Relaxed);
     if backlog >= shared.parts.options.max_backlog {

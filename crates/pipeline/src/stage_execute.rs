@@ -85,7 +85,9 @@ async fn execute(shared: &Arc<Shared>, project: &Project, height: u64) -> Result
     let (outputs, manifest, index) = (applied.outputs.clone(), applied.manifest, applied.index.clone());
     let state_root = parts.vfs.apply(project.id, applied).await?;
     parts.probe.at("execute.applied");
+    let removed = draft.removed;
     shared.registries.adopt(project.id, draft);
+    crate::removal::applied(project, &entries, removed);
     let lines = logs.into_iter().map(|(applet, message, line)| GuestLog { number: 0, applet, message, line });
     project.log(lines, parts.options.log_lines);
     project.applied.send_replace(height);

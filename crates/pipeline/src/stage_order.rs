@@ -13,8 +13,8 @@ use w3bstream_journal::{OutboxId, Write};
 use w3bstream_storage::Filter;
 use w3bstream_tasks::Shutdown;
 use w3bstream_types::{
-    AckMode, Attestation, Block, CertifiedBlock, Control, Digest, Disposition, Entry, Manifest, MessageId,
-    Ordered, OutputKind, Place, Position, Statement, Stored, Timestamp, Transcript,
+    AckMode, Attestation, Block, CertifiedBlock, Control, ControlTx, Digest, Disposition, Entry, Manifest,
+    MessageId, Ordered, OutputKind, Place, Position, Statement, Stored, Timestamp, Transcript,
 };
 use w3bstream_wallet::Role;
 
@@ -210,14 +210,16 @@ impl Sequencer {
     }
 
     /// Chooses what goes into the next block: control transactions first, then messages in the order in
-    /// which they were stored. Says whether more is waiting.
+    /// which they were stored. Says whether more is waiting. A removal waits until everything that was stored is
+    /// ordered: the project takes nothing more meanwhile.
     async fn build(&mut self, request: BuildRequest) -> Result<(Built, bool), Error> {
         let parts = &self.shared.parts;
         let manifest = self.shared.manifest(self.project.id);
         let rules = manifest.as_ref().map(|m| m.blocks).unwrap_or_default();
         let limit = rules.max_entries as usize;
         let time = parts.clock.now().max(request.parent_time);
-        let controls = parts.journal.pending_controls(self.project.id, CONTROLS_PER_BLOCK).await?;
+        let mut controls = parts.journal.pending_controls(self.project.id, CONTROLS_PER_BLOCK).await?;
+        let removal = take_removal(&mut controls);
         let mut entries: Vec<Entry> = controls.iter().map(|tx| Entry::Control(tx.id())).collect();
         let manifest = manifest.filter(|m| m.reads());
         if manifest.is_none() {
@@ -230,7 +232,13 @@ impl Sequencer {
         }
         let filter = Filter { project: Some(self.project.id), ..Filter::default() };
         let mut stored = self.shared.store.scan(&filter, self.ordered_to, limit).await?;
-        let more = stored.len() == limit;
+        if let Some(removal) = removal
+            && stored.is_empty()
+            && entries.is_empty()
+        {
+            return Ok((Built { slot: request.slot, entries: vec![Entry::Control(removal)], time }, true));
+        }
+        let more = stored.len() == limit || removal.is_some();
         in_order_of_each_device(&mut stored);
         entries.extend(stored.iter().map(|s| Entry::Message(s.record().id())));
         if let Some(manifest) = manifest
@@ -432,6 +440,14 @@ fn in_order_of_each_device(stored: &mut [w3bstream_types::Stored]) {
             }
         }
     }
+}
+
+/// Takes a removal out of what is to be ordered, with all that follows it, and gives its id.
+fn take_removal(controls: &mut Vec<ControlTx>) -> Option<Digest> {
+    let place = controls.iter().position(|tx| matches!(tx.change, Control::Remove))?;
+    let removal = controls.get(place).map(ControlTx::id);
+    controls.truncate(place);
+    removal
 }
 
 /// Waits so many milliseconds; for ever if there is nothing to wait for.

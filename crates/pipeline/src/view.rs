@@ -26,10 +26,13 @@ pub struct ProjectStatus {
     pub id: ProjectId,
     /// Its owner.
     pub owner: Option<Did>,
-    /// `Idle`, `Ready`, `Busy` or `Halted`.
+    /// `Idle`, `Ready`, `Busy`, `Halted`, `Removing` or `Removed`.
     pub state: &'static str,
     /// Why, in words.
     pub reason: String,
+    /// The height at which its owner has removed it; absent if that did not happen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub removed: Option<u64>,
     /// What an acknowledgement promises.
     pub ack: Option<AckMode>,
     /// The manifest's version.
@@ -121,8 +124,11 @@ impl Pipeline {
         let live = |image: &crate::registry::Image| {
             image.devices.values().filter(|d| matches!(d, DeviceStatus::Registered(_))).count()
         };
+        let removed = self.0.removed(p.id);
         let (state, reason) = match p.halt_reason() {
             Some(why) => ("Halted", why),
+            None if removed.is_some() => ("Removed", removed_reason(removed, p)),
+            None if p.is_leaving() => ("Removing", "orders what it took before its removal".to_owned()),
             None if manifest.is_none() => ("Idle", "the first deployment is being ordered".to_owned()),
             None if !p.waits.borrow().is_empty() => ("Busy", p.waits.borrow().clone()),
             None if attested < height => ("Busy", format!("height {height} is final, {attested} attested")),
@@ -134,6 +140,7 @@ impl Pipeline {
             owner: manifest.as_ref().map(|m| m.owner.clone()),
             state,
             reason,
+            removed,
             ack: manifest.as_ref().map(|m| m.ack),
             version: manifest.as_ref().map_or(0, |m| m.version),
             applets: manifest.iter().flat_map(|m| &m.applets).map(|a| (a.name.clone(), a.program)).collect(),
@@ -454,6 +461,16 @@ impl Pipeline {
         }
         Ok(None)
     }
+}
+
+/// Since when a removed project is, and what of it is known to go on without looking it up.
+fn removed_reason(height: Option<u64>, project: &Project) -> String {
+    let settling = project.counters.settling.load(std::sync::atomic::Ordering::Relaxed);
+    let rest = match settling {
+        0 => String::new(),
+        n => format!("; {n} settlements go on"),
+    };
+    format!("by its owner at height {}{rest}", height.unwrap_or_default())
 }
 
 /// The most results that a message's reason tells of: events may lead to many.

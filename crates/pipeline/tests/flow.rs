@@ -10,6 +10,8 @@ mod events;
 mod live;
 #[path = "flow/reading.rs"]
 mod reading;
+#[path = "flow/removal.rs"]
+mod removal;
 #[path = "flow/replay.rs"]
 mod replay;
 #[path = "flow/sending.rs"]
@@ -329,9 +331,14 @@ impl World {
     }
 
     fn message(&self, project: ProjectId, counter: u32) -> Record {
+        self.message_named(project, &self.device, counter)
+    }
+
+    /// A message in the name of a device, signed by this world's.
+    fn message_named(&self, project: ProjectId, device: &SecretKey, counter: u32) -> Record {
         let draft = Draft {
             audience: project,
-            key: Did::key(&self.device.public()).default_key_id(),
+            key: Did::key(&device.public()).default_key_id(),
             event_type: "reading".parse().unwrap(),
             sequence: Sequence::new(0, counter),
             time: Timestamp(1),

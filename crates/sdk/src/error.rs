@@ -21,6 +21,12 @@ impl Error {
     pub const HOST: i32 = -1;
     /// Code of a payload or value that is not the JSON that was expected.
     pub const JSON: i32 = -2;
+    /// Code of a payload that is not what the handler takes, such as text.
+    pub const PAYLOAD: i32 = -3;
+    /// Code of an event that was not sent, because as many led here as may follow from each other.
+    pub const DEPTH: i32 = -11;
+    /// Code of an event that was not sent, because the message has caused as many, or as many bytes of them, as it may.
+    pub const EVENTS: i32 = -12;
 
     /// An error with a code of your choice; 0 is replaced by [`Error::GENERAL`].
     pub fn new(code: i32, message: impl Into<Cow<'static, str>>) -> Self {

@@ -36,6 +36,23 @@ impl Event {
         &self.data
     }
 
+    /// The payload, without copying it.
+    #[must_use]
+    pub fn into_data(self) -> Vec<u8> {
+        self.data
+    }
+
+    /// The event as a message of MQTT: its type, which stands for the topic, and its payload.
+    ///
+    /// # Errors
+    /// [`Error::HOST`] if the host refuses.
+    pub fn message(&self) -> Result<(String, Vec<u8>), Error> {
+        let (topic, payload) =
+            host::get_mqtt(self.rid).map_err(|code| Error::host("ws_get_mqtt_msg", code))?;
+        let topic = String::from_utf8(topic);
+        Ok((topic.map_err(|_| Error::new(Error::HOST, "the event type is not utf-8"))?, payload))
+    }
+
     /// Where the event comes from. Asked of the host only when called, as [`Event::event_type`] is.
     #[must_use]
     pub fn source(&self) -> Source {
@@ -107,6 +124,15 @@ impl Source {
         self.array(4)
     }
 
+    /// How many events of handlers lead from the message to this event, itself included; 0 for a message itself. A handler that
+    /// must only be reached by other handlers returns if it is 0: a device may send a message of the same type.
+    ///
+    /// # Errors
+    /// [`Error::HOST`] if the host refuses.
+    pub fn depth(self) -> Result<u64, Error> {
+        Ok(self.array(6)?.map_or(0, u64::from_be_bytes))
+    }
+
     /// The time that the sender gave, in milliseconds since the epoch; 0 if it gave none.
     ///
     /// # Errors
@@ -116,10 +142,77 @@ impl Source {
     }
 }
 
+/// What a handler can take: made of its event before the handler runs. Implement it for a type of your own, to have the
+/// payload checked in one place; an error of it is the call's, with its code and its text in the log.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be made of an event",
+    label = "a handler takes `Event`, `Vec<u8>`, `String`, or a type that implements `w3bstream_sdk::FromEvent`"
+)]
+pub trait FromEvent: Sized {
+    /// Makes it of an event.
+    ///
+    /// # Errors
+    /// What is wrong with the event.
+    fn from_event(event: Event) -> Result<Self, Error>;
+}
+
+impl FromEvent for Event {
+    fn from_event(event: Event) -> Result<Self, Error> {
+        Ok(event)
+    }
+}
+
+/// The payload.
+impl FromEvent for Vec<u8> {
+    fn from_event(event: Event) -> Result<Self, Error> {
+        Ok(event.into_data())
+    }
+}
+
+/// The payload as text, else [`Error::PAYLOAD`].
+impl FromEvent for String {
+    fn from_event(event: Event) -> Result<Self, Error> {
+        Self::from_utf8(event.into_data()).map_err(|_| Error::new(Error::PAYLOAD, "the payload is not utf-8"))
+    }
+}
+
+/// What a handler can give: nothing, or what [`events::answer`](crate::events::answer) answers who waits.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no answer",
+    label = "a handler gives `()`, or answers with `String`, `&'static str` or `Vec<u8>`"
+)]
+pub trait Reply {
+    /// Answers.
+    ///
+    /// # Errors
+    /// [`Error::HOST`] if the call has answered already.
+    fn reply(self) -> Result<(), Error>;
+}
+
+impl Reply for () {
+    fn reply(self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+macro_rules! replies {
+    ($($answer:ty),+) => {
+        $(impl Reply for $answer {
+            fn reply(self) -> Result<(), Error> {
+                crate::events::answer(self)
+            }
+        })+
+    };
+}
+
+replies!(String, &'static str, Vec<u8>);
+
 /// Runs a handler on the event `rid` and turns its result into the code that the host gets: 0, or the
 /// error's code after its text was logged.
-pub fn run(rid: i32, handler: impl FnOnce(Event) -> Result<(), Error>) -> i32 {
-    match Event::read(rid).and_then(handler) {
+pub fn run<T: FromEvent, R: Reply, E: Into<Error>>(rid: i32, handler: impl FnOnce(T) -> Result<R, E>) -> i32 {
+    let result =
+        Event::read(rid).and_then(T::from_event).and_then(|event| handler(event).map_err(Into::into));
+    match result.and_then(Reply::reply) {
         Ok(()) => 0,
         Err(e) => {
             log::write(log::Level::Error, e.message());

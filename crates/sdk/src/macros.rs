@@ -1,25 +1,28 @@
 //! The macros that make a crate a module.
 
-/// Exports a handler: `handler!(reading)` exports the function `reading` under its own name,
-/// `handler!("reading" => on_reading)` the function `on_reading` under another.
-///
-/// The function must be `fn(Event) -> Result<(), Error>`. Natively this only checks its type.
+/// What `#[handler]` writes behind its function.
+#[doc(hidden)]
 #[macro_export]
-macro_rules! handler {
-    ($name:ident) => {
-        $crate::handler!(::core::stringify!($name) => $name);
-    };
+macro_rules! __handler {
     ($export:expr => $function:path) => {
         #[cfg(target_arch = "wasm32")]
         const _: () = {
-            #[allow(unsafe_code, reason = "an export is named by the handler, and names in a module are checked by the host")]
+            #[allow(
+                unsafe_code,
+                reason = "an export is named by the handler, and names in a module are checked by the host"
+            )]
             #[unsafe(export_name = $export)]
             extern "C" fn __ws_handler(rid: i32) -> i32 {
                 $crate::rt::run(rid, $function)
             }
         };
         #[cfg(not(target_arch = "wasm32"))]
-        const _: fn($crate::Event) -> ::core::result::Result<(), $crate::Error> = $function;
+        const _: () = {
+            #[allow(dead_code, reason = "it is there to be compiled")]
+            fn __ws_handler(rid: i32) -> i32 {
+                $crate::rt::run(rid, $function)
+            }
+        };
     };
 }
 

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::{Error, Event, event};
+use crate::{Error, Event, FromEvent, Reply, event};
 
 /// A line that the applet logged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +44,22 @@ pub struct Settled {
     pub statement: Vec<u8>,
 }
 
+/// An event that the applet sent to handlers of its project.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SentEvent {
+    /// Its type.
+    pub event_type: String,
+    /// Its payload.
+    pub payload: Vec<u8>,
+}
+
+/// How many events may follow from each other, as a manifest has it that says nothing else.
+pub const MAX_EVENT_DEPTH: u64 = 8;
+/// How many events one message may cause, likewise. This host counts those of one call.
+pub const MAX_EVENTS: usize = 64;
+/// How many bytes of types and payloads, likewise.
+pub const MAX_EVENT_BYTES: usize = 256 * 1024;
+
 /// Where events come from, as a host tells the applet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sender {
@@ -66,6 +82,10 @@ pub struct Outcome {
     pub writes: BTreeMap<Vec<u8>, Vec<u8>>,
     /// The messages that it asked for, in order.
     pub published: Vec<Published>,
+    /// The events that it sent, in order. This host delivers them to nobody.
+    pub events: Vec<SentEvent>,
+    /// What it answered.
+    pub answer: Option<Vec<u8>>,
     /// The statements that it asked to settle, in order.
     pub settled: Vec<Settled>,
     /// The transactions that it asked for, in order, as the JSON that the node gets: chain first.
@@ -90,7 +110,9 @@ pub struct Host {
     contracts: Arc<BTreeMap<(u32, String), Vec<u8>>>,
     sending: Arc<BTreeSet<u32>>,
     sql: Arc<BTreeMap<String, String>>,
+    api: Arc<BTreeMap<String, String>>,
     sender: Sender,
+    depth: u64,
     calls: i32,
 }
 
@@ -137,6 +159,18 @@ impl Host {
         self
     }
 
+    /// Adds what the system API answers to a request, by the request's JSON.
+    #[must_use]
+    pub fn api(mut self, request: &str, answer: &str) -> Self {
+        Arc::make_mut(&mut self.api).insert(request.into(), answer.into());
+        self
+    }
+
+    /// Events follow from so many others from now on; 0 for messages themselves.
+    pub fn set_depth(&mut self, depth: u64) {
+        self.depth = depth;
+    }
+
     /// Events come from this sender from now on.
     pub fn set_sender(&mut self, sender: Sender) {
         self.sender = sender;
@@ -165,11 +199,21 @@ impl Host {
         Arc::make_mut(&mut self.kv).insert(key.as_ref().into(), value.as_ref().into());
     }
 
-    /// Calls a handler with an event, on this thread. A panic of the handler goes on to the caller, and
-    /// leaves the state as it was.
+    /// As [`Host::call`], for a closure whose types are then known.
     pub fn deliver(
         &mut self,
         handler: impl FnOnce(Event) -> Result<(), Error>,
+        event_type: &str,
+        payload: &[u8],
+    ) -> Outcome {
+        self.call(handler, event_type, payload)
+    }
+
+    /// Calls a handler with an event, on this thread. A panic of the handler goes on to the caller, and
+    /// leaves the state as it was.
+    pub fn call<T: FromEvent, R: Reply, E: Into<Error>>(
+        &mut self,
+        handler: impl FnOnce(T) -> Result<R, E>,
         event_type: &str,
         payload: &[u8],
     ) -> Outcome {
@@ -184,7 +228,10 @@ impl Host {
             contracts: self.contracts.clone(),
             sending: self.sending.clone(),
             sql: self.sql.clone(),
+            api: self.api.clone(),
+            resources: BTreeMap::new(),
             sender: self.sender.clone(),
+            depth: self.depth,
             outcome: Outcome::default(),
         };
         let running = Running::start(call);
@@ -208,7 +255,10 @@ struct Call {
     contracts: Arc<BTreeMap<(u32, String), Vec<u8>>>,
     sending: Arc<BTreeSet<u32>>,
     sql: Arc<BTreeMap<String, String>>,
+    api: Arc<BTreeMap<String, String>>,
+    resources: BTreeMap<i32, Vec<u8>>,
     sender: Sender,
+    depth: u64,
     outcome: Outcome,
 }
 
@@ -242,7 +292,9 @@ impl Drop for Running {
 
 /// The functions that the rest of the SDK calls, with the answers and codes of a node.
 pub(crate) mod host {
-    use super::{CURRENT, Call, LogLine, Published, Settled};
+    use super::{
+        CURRENT, Call, LogLine, MAX_EVENT_BYTES, MAX_EVENT_DEPTH, MAX_EVENTS, Published, SentEvent, Settled,
+    };
 
     const FAILED: i32 = -1;
     const NOT_FOUND: i32 = 2;
@@ -273,7 +325,11 @@ pub(crate) mod host {
     }
 
     pub(crate) fn get_data(rid: i32) -> Result<Vec<u8>, i32> {
-        current(|call| if rid == call.rid { Ok(call.payload.clone()) } else { Err(NOT_FOUND) })
+        current(|call| match call.resources.get(&rid) {
+            Some(set) => Ok(set.clone()),
+            None if rid == call.rid => Ok(call.payload.clone()),
+            None => Err(NOT_FOUND),
+        })
     }
 
     pub(crate) fn get_event_type(rid: i32) -> Result<Vec<u8>, i32> {
@@ -321,6 +377,7 @@ pub(crate) mod host {
                 (true, 3) => sender.device.as_ref().map(|(_, hash)| hash.to_vec()),
                 (true, 4) => sender.salt.map(Vec::from),
                 (true, 5) => Some(sender.time.to_be_bytes().to_vec()),
+                (true, 6) => (call.depth > 0).then(|| call.depth.to_be_bytes().to_vec()),
                 _ => None,
             };
             value.ok_or(NOT_FOUND)
@@ -373,6 +430,55 @@ pub(crate) mod host {
             let json = std::str::from_utf8(json).map_err(|_| FAILED)?;
             Ok(call.sql.get(json).cloned().unwrap_or_default().into())
         })
+    }
+
+    pub(crate) fn set_data(rid: i32, data: &[u8]) -> i32 {
+        code(current(|call| {
+            call.resources.insert(rid, data.into());
+            Ok(())
+        }))
+    }
+
+    pub(crate) fn get_mqtt(rid: i32) -> Result<(Vec<u8>, Vec<u8>), i32> {
+        Ok((get_event_type(rid)?, get_data(rid)?))
+    }
+
+    pub(crate) fn api_call(json: &[u8]) -> Result<Vec<u8>, i32> {
+        const NO_REQUEST: i32 = 7;
+        current(|call| {
+            let json = std::str::from_utf8(json).map_err(|_| NO_REQUEST)?;
+            call.api.get(json).map(|answer| answer.clone().into()).ok_or(NO_REQUEST)
+        })
+    }
+
+    pub(crate) fn send_event(name: &[u8], payload: &[u8]) -> i32 {
+        code(current(|call| {
+            let of_a_type = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-';
+            let name = std::str::from_utf8(name).map_err(|_| FAILED)?;
+            if name.is_empty() || name.len() > 63 || !name.as_bytes().iter().all(of_a_type) {
+                return Err(FAILED);
+            }
+            if call.depth >= MAX_EVENT_DEPTH {
+                return Err(11);
+            }
+            let events = &mut call.outcome.events;
+            let bytes: usize = events.iter().map(|e| e.event_type.len() + e.payload.len()).sum();
+            if events.len() >= MAX_EVENTS || bytes + name.len() + payload.len() > MAX_EVENT_BYTES {
+                return Err(12);
+            }
+            events.push(SentEvent { event_type: name.into(), payload: payload.into() });
+            Ok(())
+        }))
+    }
+
+    pub(crate) fn send_answer(bytes: &[u8]) -> i32 {
+        code(current(|call| {
+            if call.outcome.answer.is_some() {
+                return Err(FAILED);
+            }
+            call.outcome.answer = Some(bytes.into());
+            Ok(())
+        }))
     }
 
     pub(crate) fn submit_metrics(object: &[u8]) -> i32 {

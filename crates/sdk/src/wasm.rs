@@ -12,6 +12,17 @@ use crate::log::{self, Level};
 unsafe extern "C" {
     fn ws_log(level: i32, line: *const u8, size: usize) -> i32;
     fn ws_get_data(rid: i32, out: *mut *mut u8, out_size: *mut usize) -> i32;
+    fn ws_set_data(rid: i32, data: *const u8, size: usize) -> i32;
+    fn ws_get_mqtt_msg(
+        rid: i32,
+        topic: *mut *mut u8,
+        topic_size: *mut usize,
+        payload: *mut *mut u8,
+        payload_size: *mut usize,
+    ) -> i32;
+    fn ws_api_call(json: *const u8, size: usize, out: *mut *mut u8, out_size: *mut usize) -> i32;
+    fn ws_send_event(name: *const u8, name_size: usize, payload: *const u8, payload_size: usize) -> i32;
+    fn ws_send_answer(answer: *const u8, size: usize) -> i32;
     fn ws_get_event_type(rid: i32, out: *mut *mut u8, out_size: *mut usize) -> i32;
     fn ws_get_db(key: *const u8, key_size: usize, out: *mut *mut u8, out_size: *mut usize) -> i32;
     fn ws_set_db(key: *const u8, key_size: usize, value: *const u8, value_size: usize) -> i32;
@@ -125,6 +136,40 @@ pub(crate) fn set_sql_db(json: &[u8]) -> i32 {
 pub(crate) fn get_sql_db(json: &[u8]) -> Result<Vec<u8>, i32> {
     // SAFETY: as in `get_data`; the JSON is only read.
     answer(|out, size| unsafe { ws_get_sql_db(json.as_ptr(), json.len(), out, size) })
+}
+
+pub(crate) fn set_data(rid: i32, data: &[u8]) -> i32 {
+    // SAFETY: the bytes are only read.
+    unsafe { ws_set_data(rid, data.as_ptr(), data.len()) }
+}
+
+pub(crate) fn get_mqtt(rid: i32) -> Result<(Vec<u8>, Vec<u8>), i32> {
+    let mut topic = Ok(Vec::new());
+    let payload = answer(|out, size| {
+        let mut code = 0;
+        // SAFETY: as in `get_data`, for two answers of one call.
+        topic = answer(|topic, topic_size| {
+            code = unsafe { ws_get_mqtt_msg(rid, topic, topic_size, out, size) };
+            code
+        });
+        code
+    })?;
+    Ok((topic?, payload))
+}
+
+pub(crate) fn api_call(json: &[u8]) -> Result<Vec<u8>, i32> {
+    // SAFETY: as in `get_data`; the JSON is only read.
+    answer(|out, size| unsafe { ws_api_call(json.as_ptr(), json.len(), out, size) })
+}
+
+pub(crate) fn send_event(name: &[u8], payload: &[u8]) -> i32 {
+    // SAFETY: both are only read.
+    unsafe { ws_send_event(name.as_ptr(), name.len(), payload.as_ptr(), payload.len()) }
+}
+
+pub(crate) fn send_answer(bytes: &[u8]) -> i32 {
+    // SAFETY: the bytes are only read.
+    unsafe { ws_send_answer(bytes.as_ptr(), bytes.len()) }
 }
 
 pub(crate) fn submit_metrics(object: &[u8]) -> i32 {

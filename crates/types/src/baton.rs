@@ -97,6 +97,15 @@ impl Submission {
         }
     }
 
+    /// A message with its own signature, if it is one.
+    #[must_use]
+    pub const fn signed(&self) -> Option<&Record> {
+        match self {
+            Self::Signed(record) => Some(record),
+            Self::Token { .. } | Self::Session { .. } => None,
+        }
+    }
+
     /// An event of whoever bears a secret: the JWT of a device's session if it looks like one, else a publisher's token.
     #[must_use]
     pub fn of_bearer(

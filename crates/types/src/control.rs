@@ -55,6 +55,9 @@ pub enum Control {
     RegisterToken(TokenRegistration),
     /// Revokes a publisher's token.
     RevokeToken(PublisherName),
+    /// Removes the project, for ever: from its height on no message is taken, no handler runs and nothing else changes.
+    /// What was attested before stays and is finished.
+    Remove,
 }
 
 /// A change with the owner's signature.
@@ -168,6 +171,7 @@ impl Canonical for Control {
             Self::RevokeDevice(d) => e.u64(2).text(d.as_str()),
             Self::RegisterToken(r) => e.u64(3).item(r),
             Self::RevokeToken(p) => e.u64(4).text(p.as_str()),
+            Self::Remove => e.u64(5).option(None::<&()>, |_, ()| {}),
         };
     }
 
@@ -178,6 +182,10 @@ impl Canonical for Control {
             2 => Self::RevokeDevice(d.parse()?),
             3 => Self::RegisterToken(d.item()?),
             4 => Self::RevokeToken(d.parse()?),
+            5 => match d.option(|d| d.u64())? {
+                None => Self::Remove,
+                Some(_) => return Err(Malformed::new(Self::DOMAIN, "a removal says nothing more")),
+            },
             n => return Err(Malformed::new(Self::DOMAIN, format!("has the unknown kind {n}"))),
         })
     }

@@ -27,6 +27,8 @@ pub enum RefusalKind {
     WrongAudience,
     /// This node serves no such project.
     UnknownProject,
+    /// The project was removed by its owner.
+    Removed,
     /// Another message with the same sequence (or event id) was accepted before.
     Conflict,
     /// The sequence is below the window or of an older boot epoch.
@@ -45,7 +47,7 @@ pub enum RefusalKind {
 
 impl RefusalKind {
     /// Every kind, for tables and metrics.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Malformed,
         Self::BadSignature,
         Self::UnknownDevice,
@@ -54,6 +56,7 @@ impl RefusalKind {
         Self::NotAllowed,
         Self::WrongAudience,
         Self::UnknownProject,
+        Self::Removed,
         Self::Conflict,
         Self::TooOld,
         Self::TooLarge,
@@ -75,6 +78,7 @@ impl RefusalKind {
             Self::NotAllowed => "not-allowed",
             Self::WrongAudience => "wrong-audience",
             Self::UnknownProject => "unknown-project",
+            Self::Removed => "removed",
             Self::Conflict => "conflict",
             Self::TooOld => "too-old",
             Self::TooLarge => "too-large",

@@ -13,6 +13,7 @@ const PUBLISHER: u8 = 6;
 const TOKEN: u8 = 7;
 const NONCE: u8 = 8;
 const SQL_ROW: u8 = 9;
+const REMOVED: u8 = 10;
 
 fn key(namespace: u8, parts: &[&[u8]]) -> Vec<u8> {
     let mut key = vec![namespace];
@@ -98,6 +99,12 @@ pub fn sql_row_of(key: &[u8]) -> Option<String> {
 #[must_use]
 pub fn control_nonce() -> Vec<u8> {
     key(NONCE, &[])
+}
+
+/// There once the project was removed: the height, as eight bytes (big-endian).
+#[must_use]
+pub fn removed() -> Vec<u8> {
+    key(REMOVED, &[])
 }
 
 #[cfg(test)]

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use w3bstream_types::{
-    DeviceRegistration, Did, EventType, KeyId, MAX_PAYLOAD_BYTES, ProjectId, Received, Record, Refusal,
-    RefusalKind, SessionToken, Submission, Timestamp, Verified, WindowVerdict, check_event_id, token_hash,
+    DeviceRegistration, Did, EventType, KeyId, MAX_PAYLOAD_BYTES, ProjectId, ProjectName, Received, Record,
+    Refusal, RefusalKind, SessionToken, Submission, Timestamp, Verified, WindowVerdict, check_event_id,
+    token_hash,
 };
 
 use crate::{DeviceStatus, ProjectView, Registry, TokenStatus};
@@ -37,19 +38,28 @@ impl Default for AdmitLimits {
 /// sender did not send or may not know: no token, no internals of the node.
 pub fn admit(received: Received, registry: &dyn Registry, limits: &AdmitLimits) -> Result<Verified, Refusal> {
     let Received { project, submission, received_at } = received;
-    let view = registry.project(&project).ok_or_else(|| {
-        refuse(
-            RefusalKind::UnknownProject,
-            format!(
-                "this node serves no project {project}; check the name, or send to a node that serves it"
-            ),
-        )
-    })?;
+    let view = registry.project(&project).ok_or_else(|| not_served(&project, registry))?;
     check_size(&view, &submission, limits)?;
     match submission {
         Submission::Signed(record) => admit_signed(record, received_at, &view, registry),
         session @ Submission::Session { .. } => admit_session(session, received_at, &view, registry),
         token @ Submission::Token { .. } => admit_token(token, received_at, &view, registry),
+    }
+}
+
+/// Why a project that the registry does not give is not served.
+pub fn not_served(project: &ProjectName, registry: &dyn Registry) -> Refusal {
+    match registry.removed(project) {
+        Some(height) => refuse(
+            RefusalKind::Removed,
+            format!("{project} was removed by its owner at height {height}; it takes no messages any more"),
+        ),
+        None => refuse(
+            RefusalKind::UnknownProject,
+            format!(
+                "this node serves no project {project}; check the name, or send to a node that serves it"
+            ),
+        ),
     }
 }
 

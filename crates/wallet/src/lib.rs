@@ -22,7 +22,7 @@ mod registry;
 mod session;
 mod signer;
 
-pub use admit::{AdmitLimits, admit};
+pub use admit::{AdmitLimits, admit, not_served};
 pub use error::{Error, ErrorKind};
 pub use memory::{MemoryRegistry, MemorySigner};
 pub use registry::{DeviceStatus, ProjectView, Registry, TokenStatus};

@@ -43,6 +43,13 @@ pub trait Registry: Send + Sync + Debug {
     /// The project with this name; `None` if this node does not serve it.
     fn project(&self, name: &ProjectName) -> Option<ProjectView>;
 
+    /// The height at which the owner of the project with this name has removed it; `None` if that did not happen on this
+    /// node. A removed project is none that the node serves: [`Registry::project`] does not know it.
+    fn removed(&self, name: &ProjectName) -> Option<u64> {
+        let _ = name;
+        None
+    }
+
     /// Every project that this node serves.
     fn projects(&self) -> Vec<ProjectView>;
 

@@ -52,14 +52,12 @@ use alloc::format;
 use alloc::string::String;
 
 use w3bstream_sdk::json::{Object, Writer};
-use w3bstream_sdk::{Error, Event, env, kv, log, mqtt};
+use w3bstream_sdk::{Error, Event, env, handler, kv, log, mqtt};
 
 pub use day::{Day, MAX_TIME};
 pub use record::Record;
 
 w3bstream_sdk::runtime!();
-w3bstream_sdk::handler!(reading);
-w3bstream_sdk::handler!("default" => unknown);
 
 /// Code of a reading that is no reading: a bad name, time or temperature.
 pub const BAD_READING: i32 = 3;
@@ -117,6 +115,7 @@ impl Breach {
 /// # Errors
 /// [`BAD_READING`] or [`Error::JSON`] for a payload that is none; [`Error::GENERAL`] for a setting or a
 /// record that cannot be read. Nothing is written then.
+#[handler]
 pub fn reading(event: Event) -> Result<(), Error> {
     let object = Object::parse(event.data())?;
     let reading = Reading::new(&object)?;
@@ -186,6 +185,7 @@ fn alarm(reading: &Reading<'_>, breach: &Breach) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Error::HOST`] if the host refuses.
+#[handler("default")]
 pub fn unknown(event: Event) -> Result<(), Error> {
     let key = format!("unknown/{}", event.event_type()?);
     let count = kv::get_i64(&key)?.unwrap_or(0);

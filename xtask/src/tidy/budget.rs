@@ -7,9 +7,11 @@ use crate::workspace::Workspace;
 
 /// The most packages that a crate may bring with it: what was measured, and a little slack. Raising a number
 /// is a decision that an embedder pays for; say in the commit what it buys.
-const BUDGETS: [(&str, usize); 13] = [
+const BUDGETS: [(&str, usize); 14] = [
     // A module is code that every event loads.
-    ("w3bstream-sdk", 0),
+    // Its own attribute, which brings nothing and is in no module.
+    ("w3bstream-sdk", 1),
+    ("w3bstream-sdk-macros", 0),
     ("w3bstream-types", 58),
     ("w3bstream-journal", 60),
     ("w3bstream-endpoint", 60),
@@ -35,9 +37,11 @@ const NOWHERE: [&str; 4] = ["openssl-sys", "native-tls", "async-std", "sqlx"];
 /// The groups that a crate must never bring with it.
 fn forbidden(package: &str) -> Vec<&'static str> {
     let groups: &[&[&'static str]] = match package {
-        "w3bstream-types" | "w3bstream-wire" | "w3bstream-sdk" | "w3bstream-wallet-file" => {
-            &[&WASM, &ASYNC, &NETWORK, &DATABASE, &COMMAND_LINE]
-        }
+        "w3bstream-types"
+        | "w3bstream-wire"
+        | "w3bstream-sdk"
+        | "w3bstream-sdk-macros"
+        | "w3bstream-wallet-file" => &[&WASM, &ASYNC, &NETWORK, &DATABASE, &COMMAND_LINE],
         room if ROOMS.contains(&room) => &[&WASM, &ASYNC, &NETWORK, &DATABASE, &COMMAND_LINE],
         "w3bstream-sqlite"
         | "w3bstream-storage-sqlite"

@@ -78,7 +78,9 @@ fn allowed(from: &str, to: &str) -> Option<bool> {
     let implementation = IMPLEMENTATIONS.iter().any(|(name, _)| *name == to);
     match from {
         // The vocabulary and the guest's side know nobody.
-        TYPES | "w3bstream-sdk" | "xtask" => Some(false),
+        TYPES | "w3bstream-sdk-macros" | "xtask" => Some(false),
+        // The attribute that it re-exports.
+        "w3bstream-sdk" => Some(to == "w3bstream-sdk-macros"),
         "w3bstream-wire"
         | "w3bstream-tasks"
         | "w3bstream-limits"

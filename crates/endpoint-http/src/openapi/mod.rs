@@ -275,6 +275,7 @@ fn batch(limits: &HttpLimits) -> Value {
         RefusalKind::Malformed,
         RefusalKind::BadToken,
         RefusalKind::UnknownProject,
+        RefusalKind::Removed,
         RefusalKind::TooLarge,
         RefusalKind::Overloaded,
         RefusalKind::ShuttingDown,
@@ -315,6 +316,7 @@ fn stream(limits: &HttpLimits) -> Value {
         RefusalKind::BadToken,
         RefusalKind::NotAllowed,
         RefusalKind::UnknownProject,
+        RefusalKind::Removed,
         RefusalKind::Overloaded,
         RefusalKind::ShuttingDown,
     ];
@@ -389,6 +391,7 @@ fn open_session() -> Value {
 fn challenge() -> Value {
     let kinds = [
         RefusalKind::UnknownProject,
+        RefusalKind::Removed,
         RefusalKind::NotAllowed,
         RefusalKind::NotReady,
         RefusalKind::ShuttingDown,

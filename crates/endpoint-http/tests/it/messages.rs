@@ -126,6 +126,7 @@ async fn every_refusal_has_its_status_and_keeps_the_connection() {
             "bad-token" => 401,
             "bad-signature" | "unknown-device" | "revoked" | "not-allowed" | "wrong-audience" => 403,
             "unknown-project" => 404,
+            "removed" => 410,
             "conflict" | "too-old" => 409,
             "too-large" => 413,
             _ => 503,

@@ -77,7 +77,7 @@ fn parameters(operation: &Operation) -> Vec<Value> {
     let named = operation.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     let of_path = named.map(|name| {
         let schema = match name {
-            "applet" | "instance" | "publisher" | "strategy" => reference("Number"),
+            "applet" | "instance" | "publisher" | "strategy" | "cronjob" => reference("Number"),
             "kind" => json!({"enum": ["PROJECT_ENV", "PROJECT_DATABASE", "PROJECT_SIGNED_KEYS"]}),
             "command" => json!({"enum": ["START", "HUNGUP", "STOP"]}),
             "project" | "channel" => json!({"type": "string", "minLength": 1, "pattern": "^[^/+#\\x00]+$"}),

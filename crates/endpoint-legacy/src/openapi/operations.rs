@@ -145,6 +145,10 @@ pub(super) const OPERATIONS: &[Operation] = &[
         .takes("StrategyInfo").fails(&[409]),
     new("get", v0!("/strategy/data/{strategy}"), ("showStrategy", "A strategy.")).gives(200, "Strategy"),
     new("delete", v0!("/strategy/data/{strategy}"), ("removeStrategy", "Takes a strategy away.")).fails(&[409]),
+    new("post", v0!("/cronjob/{project}"), ("createCronJob", "Makes a schedule whose moments are events."))
+        .takes("NewCronJob").gives(201, "CronJob").fails(&[409]),
+    new("get", v0!("/cronjob/{project}"), ("listCronJobs", "A project's cron jobs.")).gives(200, "CronJobs"),
+    new("delete", v0!("/cronjob/data/{cronjob}"), ("removeCronJob", "Takes a cron job away.")).fails(&[409]),
     EVENT,
     new("get", v0!("/openapi.json"), ("openapi", "This document.")).by(Access::Anybody).gives(200, "Anything"),
     new("post", "/message", ("postMessage", "The second generation: a message."))

@@ -137,6 +137,12 @@ fn applets() -> Value {
             "createdAt": reference("Time"), "updatedAt": reference("Time"),
         })),
         "Strategies": list("Strategy"),
+        "NewCronJob": object(&["cronExpressions"], json!({"cronExpressions": text(), "eventType": text()})),
+        "CronJob": whole(json!({
+            "cronJobID": reference("Number"), "projectID": reference("Number"), "eventType": text(),
+            "cronExpressions": text(), "createdAt": reference("Time"), "updatedAt": reference("Time"),
+        })),
+        "CronJobs": list("CronJob"),
         "AppletInfo": object(&[], info),
         "NewApplet": object(&["file"], json!({"file": file, "info": reference("AppletInfo")})),
         "AppletChange": object(&[], json!({"file": file, "info": reference("AppletInfo")})),

@@ -2,6 +2,7 @@
 
 mod account;
 mod applet;
+mod cron;
 mod deploy;
 mod event;
 mod project;
@@ -118,6 +119,8 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router {
         .route("/strategy/x/{project}/datalist", get(strategy::list))
         .route("/strategy/{strategy}", put(strategy::update))
         .route("/strategy/data/{strategy}", get(strategy::show).delete(strategy::remove))
+        .route("/cronjob/{project}", post(cron::create).get(cron::list))
+        .route("/cronjob/data/{cronjob}", delete(cron::remove))
         .route("/event/{channel}", post(event::post))
         .route("/openapi.json", get(|| async { ok(openapi::document()) }));
     // Half a MiB for what stands around a module.
@@ -183,6 +186,7 @@ async fn version(State(shared): Context) -> Response {
 #[cfg(feature = "fuzzing")]
 pub(crate) fn read_any(bytes: &[u8]) {
     account::read_any(bytes);
+    cron::read_any(bytes);
     project::read_any(bytes);
     publisher::read_any(bytes);
     strategy::read_any(bytes);

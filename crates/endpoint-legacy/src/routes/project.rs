@@ -79,6 +79,7 @@ pub(super) async fn create(State(shared): Context, Login(account): Login, bytes:
         env,
         database,
         signed_keys: Vec::new(),
+        crons: Vec::new(),
         applets: Vec::new(),
     };
     shared.backend.deploy(account.id, crate::Plan { new: true, ..project.plan()? }).await?;

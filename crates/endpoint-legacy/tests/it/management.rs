@@ -108,6 +108,38 @@ fn a_database_is_checked_kept_and_given_back() {
 }
 
 #[test]
+fn a_cron_job_is_a_trigger_of_the_plan_until_it_is_taken_away() {
+    block_on(async {
+        let stage = Stage::new().await;
+        stage.project().await;
+        let job = json!({ "cronExpressions": "*/5 * * * *", "eventType": "Tick" });
+        let made = stage.v0("POST", "cronjob/p", job.clone(), 201).await;
+        assert_eq!((&made["eventType"], &made["cronExpressions"]), (&json!("Tick"), &json!("*/5 * * * *")));
+        let id = made["cronJobID"].as_str().unwrap().to_owned();
+        let triggers = stage.last_plan().triggers;
+        assert_eq!(triggers.len(), 1);
+        assert_eq!(triggers[0].name.as_str(), format!("legacy-cron-{id}"));
+        assert_eq!((triggers[0].event_type.as_str(), triggers[0].kind()), ("tick", "cron"));
+        stage.v0("POST", "cronjob/p", job, 409).await;
+        // Another spelling of one event type, and what is no cron job.
+        for wrong in [json!({ "cronExpressions": "0 * * * *", "eventType": "TICK" }), json!({}), json!([])] {
+            stage.v0("POST", "cronjob/p", wrong, 400).await;
+        }
+        // By the project's number, and for events of the default type.
+        let project = made["projectID"].as_str().unwrap();
+        stage.v0("POST", &format!("cronjob/{project}"), json!({ "cronExpressions": "0 * * * *" }), 201).await;
+        let all = stage.v0("GET", "cronjob/p", Value::Null, 200).await;
+        assert_eq!((&all["total"], &all["data"][1]["eventType"]), (&json!(2), &json!("DEFAULT")));
+        stage.v0("DELETE", &format!("cronjob/data/{id}"), Value::Null, 204).await;
+        stage.v0("DELETE", &format!("cronjob/data/{id}"), Value::Null, 404).await;
+        assert_eq!(stage.last_plan().triggers.len(), 1);
+        *stage.node.refuse.lock().unwrap() = Some(FaultKind::Refused);
+        stage.v0("POST", "cronjob/p", json!({ "cronExpressions": "often" }), 400).await;
+        assert_eq!(stage.v0("GET", "cronjob/p", Value::Null, 200).await["total"], 1);
+    });
+}
+
+#[test]
 fn a_list_of_an_objects_members_is_no_object() {
     block_on(async {
         let stage = Stage::new().await;

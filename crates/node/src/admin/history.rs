@@ -1,4 +1,4 @@
-//! What was in force before.
+//! What was in force before, and what is left to do of it.
 
 use axum::Json;
 use axum::extract::{Path, Query as UrlQuery, State};
@@ -36,4 +36,9 @@ pub(super) async fn version(
     let id = find(&state, &name)?;
     let tx = state.0.pipeline.version(id, version).await.map_err(fail)?;
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], tx.to_canonical()).into_response())
+}
+
+pub(super) async fn under_way(State(state): State<AdminState>, Path(name): Path<String>) -> Answer {
+    let id = find(&state, &name)?;
+    Ok(Json(json!(state.0.pipeline.under_way(id).await.map_err(fail)?)))
 }

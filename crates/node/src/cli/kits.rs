@@ -39,12 +39,21 @@ macro_rules! sdk {
 
 type Files = &'static [(&'static str, &'static str)];
 
+/// The crate of the SDK's attribute, by its path from there.
+const MACROS: Files = &[
+    ("w3bstream-sdk-macros/Cargo.toml", include_str!("template/rust/macros.toml.txt")),
+    ("w3bstream-sdk-macros/src/lib.rs", include_str!("../../../sdk-macros/src/lib.rs")),
+    ("w3bstream-sdk-macros/src/signature.rs", include_str!("../../../sdk-macros/src/signature.rs")),
+];
+
 const SDK: Files = sdk![
+    "api.rs",
     "bump.rs",
     "contract.rs",
     "env.rs",
     "error.rs",
     "event.rs",
+    "events.rs",
     "json.rs",
     "json/reader.rs",
     "json/writer.rs",
@@ -58,6 +67,7 @@ const SDK: Files = sdk![
     "poseidon.rs",
     "poseidon/constants.rs",
     "poseidon/field.rs",
+    "resource.rs",
     "settle.rs",
     "sql.rs",
     "wasm.rs",
@@ -129,6 +139,7 @@ impl Language {
                     ("src/lib.rs", kit!("../examples/applets/counter/rust/src/lib.rs")),
                 ];
                 files.extend(SDK);
+                files.extend(MACROS);
                 files
             }
             Self::Assemblyscript => vec![

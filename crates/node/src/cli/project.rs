@@ -1,5 +1,6 @@
-//! `project new|dev|check|deploy|list|account|sql|rollback|status`.
+//! `project new|dev|check|deploy|list|account|sql|rollback|remove|status`.
 
+mod remove;
 mod versions;
 
 use std::path::{Path, PathBuf};
@@ -73,6 +74,8 @@ pub(crate) enum Command {
         #[arg(long)]
         to: Option<u64>,
     },
+    /// Remove a project for ever: it takes no messages any more; what it has attested is finished, and stays to be read.
+    Remove(remove::RemoveArgs),
     /// How a project is doing, what it waits for, and its last versions.
     Status {
         #[command(flatten)]
@@ -145,6 +148,7 @@ pub(crate) async fn run(registry: Registry, command: Command, json: bool) -> any
             }
             Ok(())
         }
+        Command::Remove(args) => remove::run(&args, json).await,
         Command::Rollback { at, name, to } => versions::roll_back(&at, &name, (to, json)).await,
     }
 }
@@ -152,7 +156,7 @@ pub(crate) async fn run(registry: Registry, command: Command, json: bool) -> any
 fn line(p: &Value) -> String {
     let text = |name: &str| p[name].as_str().unwrap_or("-").to_owned();
     format!(
-        "{:20} {:7} height {:>8}  attested {:>8}  {}",
+        "{:20} {:8} height {:>8}  attested {:>8}  {}",
         text("name"),
         text("state"),
         p["height"],

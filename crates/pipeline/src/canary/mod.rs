@@ -152,6 +152,11 @@ impl Canaries {
         self.running().iter().map(|c| c.applet.clone()).collect()
     }
 
+    /// Ends all that run.
+    pub(crate) fn end(&self, why: &str) {
+        self.running().iter().for_each(|canary| canary.end(why));
+    }
+
     fn show(&self) -> Vec<CanaryStatus> {
         let all: Vec<_> = self.all().values().cloned().collect();
         all.iter().map(|c| c.status()).collect()
@@ -172,6 +177,7 @@ impl Pipeline {
         let unknown = || Error::new(ErrorKind::NotFound, format!("there is no project {id}"));
         let (project, manifest) = (self.0.project(id), self.0.manifest(id));
         let (project, manifest) = project.zip(manifest).ok_or_else(unknown)?;
+        self.0.check_not_removed(id)?;
         let applet = the_applet(&manifest, applet)?;
         let module = load(&self.0, module).await?;
         check(&manifest, &applet, &*module)?;

@@ -324,7 +324,10 @@ impl Stage {
     }
 
     async fn tell(&self, transaction: &GuestTransaction) -> Result<(), Error> {
-        let Some(manifest) = self.shared.manifest(self.project.id) else { return Ok(()) };
+        // No handler of a removed project would hear of it.
+        let removed = self.shared.removed(self.project.id).is_some();
+        let manifest = self.shared.manifest(self.project.id).filter(|_| !removed);
+        let Some(manifest) = manifest else { return Ok(()) };
         let wanted = manifest.triggers.iter().filter(|t| matches!(t.on, TriggerOn::Sent(_)));
         let messages: Vec<TriggerMessage> = wanted.map(|t| transaction.message(self.project.id, t)).collect();
         trigger::tell(&self.shared, &self.project, &manifest, messages).await

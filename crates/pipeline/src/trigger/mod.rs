@@ -152,6 +152,12 @@ impl Watches {
 
     fn follow_manifest(&mut self) {
         let Some(manifest) = self.shared.manifest(self.project.id) else { return };
+        if self.shared.removed(self.project.id).is_some() {
+            // A removed project has none.
+            self.all.clear();
+            self.project.triggers.retain(|_| false);
+            return;
+        }
         let digest = manifest.digest();
         if self.of == Some(digest) {
             return;
@@ -184,7 +190,8 @@ impl Watch {
     /// A step, unless it is to wait. What cannot be done now keeps its reason; what says that state is no longer
     /// trusted is the error.
     async fn turn(&mut self) -> Result<bool, Error> {
-        if self.not_before > self.now() || self.progress.as_ref().is_some_and(|p| p.done) {
+        let waits = self.not_before > self.now() || self.project.is_leaving();
+        if waits || self.progress.as_ref().is_some_and(|p| p.done) {
             return Ok(false);
         }
         let reason = match self.step().await {

@@ -14,7 +14,7 @@ use super::*;
 
 impl World {
     /// Contracts on the chain, and a project whose guest settles with them.
-    async fn deploy_settling(&self, run: &Run, prover: Option<&str>) -> (ProjectId, Address) {
+    pub(super) async fn deploy_settling(&self, run: &Run, prover: Option<&str>) -> (ProjectId, Address) {
         self.deploy_batched(run, prover, None).await
     }
 
@@ -56,7 +56,7 @@ impl World {
     }
 
     /// How many outputs the Executor took.
-    async fn executed(&self, executor: Address) -> usize {
+    pub(super) async fn executed(&self, executor: Address) -> usize {
         let filter = LogFilter {
             blocks: LogBlocks::Range { from: 0, to: self.chain.height() },
             addresses: vec![executor],
@@ -78,7 +78,7 @@ impl Run {
         self.pipeline.projects()[0].counters["w3b_settlements_open"]
     }
 
-    async fn settled(&self, project: ProjectId, wanted: usize) {
+    pub(super) async fn settled(&self, project: ProjectId, wanted: usize) {
         for _ in 0..1000 {
             let ended = self.pipeline.settlements(project, (true, None), 1000).await.unwrap();
             if ended.len() >= wanted {

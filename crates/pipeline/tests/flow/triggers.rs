@@ -21,7 +21,7 @@ fn emitter() -> Vec<u8> {
     [&[0x60, size, 0x80, 0x60, 11, 0x60, 0, 0x39, 0x60, 0, 0xf3], &runtime[..]].concat()
 }
 
-fn trigger(name: &str, on: TriggerOn) -> Trigger {
+pub(super) fn trigger(name: &str, on: TriggerOn) -> Trigger {
     Trigger { name: name.parse().unwrap(), event_type: "seen".parse().unwrap(), on }
 }
 
@@ -36,7 +36,7 @@ impl World {
         (Word(*receipt.transaction.as_bytes()), receipt.number)
     }
 
-    async fn deploy_triggers(&self, run: &Run, version: u64, triggers: Vec<Trigger>) -> ProjectId {
+    pub(super) async fn deploy_triggers(&self, run: &Run, version: u64, triggers: Vec<Trigger>) -> ProjectId {
         let manifest = Manifest { version, triggers, ..self.manifest(AckMode::Durable, &["count"]) };
         let project = manifest.project();
         run.pipeline.put_program(b"count".to_vec()).await.unwrap();
@@ -45,7 +45,7 @@ impl World {
     }
 
     /// What triggers told, in the order in which it was stored.
-    async fn told(&self) -> Vec<Stored> {
+    pub(super) async fn told(&self) -> Vec<Stored> {
         let store = w3bstream_storage::Store::new(Arc::new(self.storage.reopen()));
         let all = store.scan(&Filter::default(), Position(0), 10_000).await.unwrap();
         all.into_iter().filter(|s| matches!(s.record().source(), SourceId::Trigger(_))).collect()

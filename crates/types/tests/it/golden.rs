@@ -154,6 +154,7 @@ fn controls(c: &mut Cases) {
         ("revoke device", Control::RevokeDevice(device)),
         ("register token", Control::RegisterToken(token)),
         ("revoke token", Control::RevokeToken("gateway-1".parse().unwrap())),
+        ("remove", Control::Remove),
     ];
     for (nonce, (name, change)) in (1..).zip(changes) {
         c.add(name, &change);

@@ -429,6 +429,7 @@ pub(crate) fn control() -> impl Strategy<Value = Control> {
         did().prop_map(Control::RevokeDevice),
         token_registration().prop_map(Control::RegisterToken),
         label().prop_map(Control::RevokeToken),
+        Just(Control::Remove),
     ]
 }
 

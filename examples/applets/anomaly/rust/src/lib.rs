@@ -21,10 +21,9 @@ extern crate alloc;
 use alloc::format;
 
 use w3bstream_sdk::json::{Object, Value, Writer};
-use w3bstream_sdk::{Error, Event, env, kv, log, mqtt};
+use w3bstream_sdk::{Error, Event, env, handler, kv, log, mqtt};
 
 w3bstream_sdk::runtime!();
-w3bstream_sdk::handler!(reading);
 
 /// Code of a reading that is too large to be one.
 pub const TOO_LARGE: i32 = 3;
@@ -105,6 +104,7 @@ fn readings<'a>(object: &'a Object<'_>) -> impl Iterator<Item = (&'a str, i64)> 
 ///
 /// # Errors
 /// [`Error::JSON`] or [`TOO_LARGE`] for a payload that has none, and nothing is learned; [`Error::GENERAL`] for a setting.
+#[handler]
 pub fn reading(event: Event) -> Result<(), Error> {
     let object = Object::parse(event.data())?;
     let time = object.i64("t")?;

@@ -3,15 +3,15 @@
 
 extern crate alloc;
 
-use w3bstream_sdk::{Error, Event, kv};
+use w3bstream_sdk::{Error, Event, handler, kv};
 
 w3bstream_sdk::runtime!();
-w3bstream_sdk::handler!(count);
 
 /// Handles any event.
 ///
 /// # Errors
 /// [`Error::HOST`] if the host refuses; [`Error::GENERAL`] if a key holds no number.
+#[handler]
 pub fn count(event: Event) -> Result<(), Error> {
     for key in ["count", &alloc::format!("count/{}", event.event_type()?)] {
         kv::set_i64(key, kv::get_i64(key)?.unwrap_or(0) + 1)?;

@@ -14,10 +14,9 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use w3bstream_sdk::json::{Object, Writer};
-use w3bstream_sdk::{Error, Event, env, kv, mqtt};
+use w3bstream_sdk::{Error, Event, env, handler, kv, mqtt};
 
 w3bstream_sdk::runtime!();
-w3bstream_sdk::handler!(position);
 
 /// Code of a position that is nowhere on earth.
 pub const NOWHERE: i32 = 3;
@@ -54,6 +53,7 @@ fn inside(corners: &[Point], p: Point) -> bool {
 ///
 /// # Errors
 /// [`Error::JSON`] or [`NOWHERE`] for a payload that is no position; [`Error::GENERAL`] for a setting that is no area.
+#[handler]
 pub fn position(event: Event) -> Result<(), Error> {
     let object = Object::parse(event.data())?;
     let device = object.str("device")?;

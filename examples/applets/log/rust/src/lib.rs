@@ -5,15 +5,15 @@ extern crate alloc;
 
 use alloc::string::String;
 
-use w3bstream_sdk::{Error, Event, log};
+use w3bstream_sdk::{Error, Event, handler, log};
 
 w3bstream_sdk::runtime!();
-w3bstream_sdk::handler!(received);
 
 /// Handles any event.
 ///
 /// # Errors
 /// [`Error::HOST`] if the host does not know the event's type.
+#[handler]
 pub fn received(event: Event) -> Result<(), Error> {
     log::info!("{}: {}", event.event_type()?, String::from_utf8_lossy(event.data()));
     Ok(())

@@ -7,16 +7,15 @@
 extern crate alloc;
 
 use w3bstream_sdk::json::Object;
-use w3bstream_sdk::{Error, Event, mqtt, sql};
+use w3bstream_sdk::{Error, Event, handler, mqtt, sql};
 
 w3bstream_sdk::runtime!();
-w3bstream_sdk::handler!(store);
-w3bstream_sdk::handler!(report);
 
 /// Keeps a reading.
 ///
 /// # Errors
 /// [`Error::JSON`] for a payload that is none; [`Error::HOST`] if the database refuses it.
+#[handler]
 pub fn store(event: Event) -> Result<(), Error> {
     let object = Object::parse(event.data())?;
     sql::statement("INSERT INTO readings (device, value) VALUES (?, ?)")
@@ -29,6 +28,7 @@ pub fn store(event: Event) -> Result<(), Error> {
 ///
 /// # Errors
 /// As [`store`].
+#[handler]
 pub fn report(event: Event) -> Result<(), Error> {
     let object = Object::parse(event.data())?;
     let device = object.str("device")?;

@@ -8,10 +8,9 @@ extern crate alloc;
 
 use alloc::vec::Vec;
 
-use w3bstream_sdk::{Error, Event, kv};
+use w3bstream_sdk::{Error, Event, handler, kv};
 
 w3bstream_sdk::runtime!();
-w3bstream_sdk::handler!(count);
 
 /// Code of a text that has too many words.
 pub const TOO_MANY: i32 = 3;
@@ -23,6 +22,7 @@ const LONGEST_WORD: usize = 64;
 ///
 /// # Errors
 /// [`TOO_MANY`], with nothing counted; [`Error::HOST`] if the host refuses.
+#[handler]
 pub fn count(event: Event) -> Result<(), Error> {
     let text = event.data().to_ascii_lowercase();
     let part = |b: &u8| !(b.is_ascii_alphanumeric() || *b >= 0x80);
