@@ -1,0 +1,122 @@
+//! The kit on wasmer in worker processes, and what happens to these.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "roles talk to their tests")]
+
+mod agree;
+mod ends;
+mod roles;
+mod system;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use w3bstream_engine::conformance::{Checked, native};
+use w3bstream_engine::{Engine, HostState, Module};
+use w3bstream_engine_worker::{WorkerConfig, WorkerEngine};
+use w3bstream_types::GuestLimits;
+
+/// This program in another role.
+fn role(name: &str) -> WorkerConfig {
+    let this = std::env::current_exe().expect("a test's own file");
+    let role = format!("roles::{name}");
+    let words = ["--exact", "--ignored", "--nocapture", "--test-threads=1", &role];
+    let command = std::iter::once(this.into_os_string()).chain(words.map(Into::into)).collect();
+    WorkerConfig { command, workers: 2, start_time: Duration::from_secs(60), ..WorkerConfig::default() }
+}
+
+fn started(config: WorkerConfig) -> Arc<WorkerEngine> {
+    Arc::new(WorkerEngine::start(config).unwrap_or_else(|e| panic!("{e}")))
+}
+
+fn engine() -> Arc<dyn Engine> {
+    started(role("wasmer"))
+}
+
+fn load(engine: &WorkerEngine, fields: &str) -> Arc<dyn Module> {
+    let bytes = wat::parse_str(format!(r#"(module (memory (export "memory") 1) {fields})"#)).unwrap();
+    engine.load(&bytes).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// A handler `h` that never comes to an end.
+const ENDLESS: &str = r#"(func (export "h") (param i32) (result i32) (loop $l (br $l)) (i32.const 0))"#;
+/// A handler `h` that answers 7.
+const SEVEN: &str = r#"(func (export "h") (param i32) (result i32) (i32.const 7))"#;
+
+fn no_end() -> GuestLimits {
+    GuestLimits { gas: u64::MAX, ..GuestLimits::default() }
+}
+
+/// State of which nothing is read.
+struct Nothing;
+
+impl HostState for Nothing {
+    fn kv_get(&mut self, _: &[u8]) -> Result<Option<Vec<u8>>, w3bstream_engine::Error> {
+        Ok(None)
+    }
+}
+
+fn seven(module: &dyn Module) {
+    let outcome = native::call(module, 1, &GuestLimits::default(), &mut Nothing);
+    assert_eq!(outcome.unwrap_or_else(|e| panic!("{e}")).result, Ok(7));
+}
+
+/// Waits until something holds.
+fn until(what: &str, holds: impl Fn() -> bool) {
+    let end = std::time::Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(std::time::Instant::now() < end, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Whether there is such a process; one that nobody has buried is none.
+fn is_there(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+fn kill(pid: u32) {
+    let killed = std::process::Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+    assert!(killed.expect("kill").success(), "{pid} is gone already");
+}
+
+fn holds(checked: Checked) {
+    checked.unwrap_or_else(|why| panic!("{why}"));
+}
+
+mod kit {
+    use super::*;
+
+    w3bstream_engine::engine_conformance!(engine);
+}
+
+#[test]
+fn the_counted_stack_ends_before_the_native_one() {
+    holds(native::the_counted_stack_ends_first(&engine()));
+}
+
+#[test]
+fn instances_see_nothing_of_each_other() {
+    holds(native::instances_see_nothing_of_each_other(&engine()));
+}
+
+#[test]
+fn one_module_runs_on_many_threads() {
+    holds(native::one_module_runs_on_many_threads(&engine()));
+}
+
+#[test]
+fn calls_wait_for_a_worker() {
+    holds(native::calls_wait_for_an_instance(&engine(), 2));
+}
+
+#[test]
+fn the_cache_keeps_what_was_used_last() {
+    let engine: Arc<dyn Engine> = started(WorkerConfig { cache_entries: 2, ..role("wasmer") });
+    holds(native::the_cache_keeps_what_was_used_last(&engine));
+}
+
+#[test]
+fn a_panic_in_a_host_function_is_an_error_of_the_node() {
+    holds(native::a_panic_of_the_host_is_no_outcome(&engine()));
+}
