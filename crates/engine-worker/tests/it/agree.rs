@@ -27,10 +27,10 @@ const WASI: &str = r#"(module
     (import "wasi_snapshot_preview1" "path_open"
       (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
     (memory (export "memory") 1)
-    (data (i32.const 0) "\40\00\00\00\05\00\00\00") (data (i32.const 64) "hello") (data (i32.const 80) "data/a")
+    (data (i32.const 0) "\40\00\00\00\05\00\00\00") (data (i32.const 64) "hello") (data (i32.const 80) "/data/a")
     (func (export "h")
-      (drop (call $open (i32.const 3) (i32.const 0) (i32.const 80) (i32.const 6) (i32.const 1)
-        (i64.const 0x1fffffff) (i64.const 0) (i32.const 0) (i32.const 32)))
+      (drop (call $open (i32.const 4) (i32.const 1) (i32.const 80) (i32.const 7) (i32.const 1)
+        (i64.const 0x1fffffff) (i64.const 0x1fffffff) (i32.const 0) (i32.const 32)))
       (drop (call $write (i32.load (i32.const 32)) (i32.const 0) (i32.const 1) (i32.const 36)))
       (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 36)))))"#;
 

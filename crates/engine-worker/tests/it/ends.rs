@@ -62,13 +62,14 @@ fn a_worker_that_is_killed_takes_its_call_with_it_and_no_other() {
     let engine = started(role("wasmer"));
     let (module, calm) = (load(&engine, ENDLESS), asks(&engine));
     let [first] = engine.workers()[..] else { panic!("one worker is enough so far") };
+    let before = used(first);
     let (asked, open) = (AtomicUsize::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
         let victim = scope.spawn(|| endless(&*module));
         // The other call has a worker of its own.
         let other = scope.spawn(|| {
             let mut state = Waits { asked: &asked, open: &open };
-            until("the first has its worker", || busy(first));
+            until("the first has its worker", || used(first) >= before + 5);
             native::call(&*calm, 1, &GuestLimits::default(), &mut state)
         });
         until("both run", || asked.load(Ordering::SeqCst) == 1 && engine.workers().len() == 2);
@@ -87,11 +88,11 @@ fn a_worker_that_is_killed_takes_its_call_with_it_and_no_other() {
     (0..5).for_each(|_| seven(&*load(&engine, SEVEN)));
 }
 
-/// Whether a process uses the processor.
-fn busy(pid: u32) -> bool {
+/// Hundredths of a second that a process has used.
+fn used(pid: u32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let fields = stat.rsplit_once(") ").map(|(_, rest)| rest.split(' ').collect::<Vec<_>>());
-    fields.is_some_and(|f| f.first() == Some(&"R"))
+    let field = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(11)?.parse().ok());
+    field.unwrap_or(0)
 }
 
 #[test]

@@ -69,10 +69,12 @@ fn until(what: &str, holds: impl Fn() -> bool) {
     }
 }
 
-/// Whether there is such a process; one that nobody has buried is none.
+/// Whether there is such a process; one that nobody has buried is none, once its last thread has ended.
 fn is_there(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+    let dead = stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']));
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    !dead || threads > 1
 }
 
 fn kill(pid: u32) {
