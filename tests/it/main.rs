@@ -19,3 +19,4 @@ mod revoked;
 mod settle;
 mod sql;
 mod support;
+mod workers;

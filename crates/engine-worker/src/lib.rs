@@ -32,7 +32,7 @@ mod talk;
 mod values;
 
 use std::ffi::OsString;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use w3bstream_engine::tools::Cache;
@@ -87,7 +87,7 @@ impl Default for WorkerConfig {
 pub struct WorkerEngine {
     name: String,
     pool: Arc<Pool>,
-    cache: Mutex<Cache<Arc<Loaded>>>,
+    cache: Cache<Arc<Loaded>>,
 }
 
 impl WorkerEngine {
@@ -96,7 +96,7 @@ impl WorkerEngine {
     /// # Errors
     /// [`ErrorKind::Host`] if the command cannot be started, is no worker, or one of another version; those of its engine.
     pub fn start(config: WorkerConfig) -> Result<Self, Error> {
-        let cache = Mutex::new(Cache::new(config.cache_entries));
+        let cache = Cache::new(config.cache_entries);
         let pool = Arc::new(Pool::new(config));
         Ok(Self { name: pool.begin()?, pool, cache })
     }
@@ -121,19 +121,14 @@ impl Engine for WorkerEngine {
 
     fn load(&self, program: &[u8]) -> Result<Arc<dyn Module>, Error> {
         let digest = Digest::of(program);
-        let lock = || self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = lock().get(&digest);
-        if let Some(loaded) = kept {
-            return Ok(loaded);
-        }
-        let program = Program { digest, bytes: program.into() };
-        let time = self.pool.config().load_time;
-        let about = with_worker(&self.pool, &program, time, "while it was loaded", |worker| {
-            worker.load(&program, time)
-        })?;
-        let loaded = Arc::new(Loaded { program, about, pool: Arc::clone(&self.pool) });
-        lock().put(digest, Arc::clone(&loaded));
-        Ok(loaded)
+        let load = || {
+            let program = Program { digest, bytes: program.into() };
+            let (pool, time) = (Arc::clone(&self.pool), self.pool.config().load_time);
+            let load = |talk: &mut talk::Talk| talk.load(&program, time);
+            let about = with_worker(&pool, &program, time, "while it was loaded", load)?;
+            Ok::<_, Error>(Arc::new(Loaded { program, about, pool }))
+        };
+        Ok(self.cache.get_or(digest, load)?)
     }
 }
 

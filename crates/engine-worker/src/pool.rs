@@ -102,7 +102,7 @@ impl Pool {
         let mut tries = 0;
         let mut state = self.lock();
         loop {
-            let place = state.idle.iter_mut().rposition(|worker| worker.has(program));
+            let place = state.idle.iter().rposition(|worker| worker.has(program));
             if let Some(place) = place.or_else(|| state.idle.len().checked_sub(1)) {
                 let mut worker = state.idle.remove(place);
                 if worker.is_alive() {

@@ -5,6 +5,7 @@ use std::io::{self, BufRead as _, BufReader, PipeReader, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,8 @@ use crate::frame::Fault;
 use crate::talk::Talk;
 use crate::values::Terms;
 
+/// This program, also after another has taken its place on the disk. It is shown by its name.
+const THIS: &str = "/proc/self/exe";
 /// How long a process that has closed its connection may take to be gone.
 const LAST_BREATH: Duration = Duration::from_secs(1);
 /// The longest line that is taken over from a worker, in bytes.
@@ -112,12 +115,12 @@ impl Worker {
     }
 
     /// Whether it has a program.
-    pub(crate) fn has(&mut self, program: &Digest) -> bool {
+    pub(crate) fn has(&self, program: &Digest) -> bool {
         self.programs.get(program).is_some()
     }
 
     /// It has a program from now on.
-    pub(crate) fn got(&mut self, program: Digest) {
+    pub(crate) fn got(&self, program: Digest) {
         self.programs.put(program, ());
     }
 
@@ -197,6 +200,11 @@ fn spawn(config: &WorkerConfig) -> io::Result<(Child, UnixStream, PipeReader)> {
     let (program, arguments) = config.command.split_first().ok_or_else(|| io::Error::other("no command"))?;
     let mut command = Command::new(program);
     command.args(arguments);
+    if Path::new(program) == Path::new(THIS)
+        && let Ok(name) = std::env::current_exe()
+    {
+        command.arg0(name);
+    }
     // Nothing of the node's but its connection: no variables, no folder, not its terminal's signals.
     command.env_clear().current_dir("/").process_group(0);
     command.stdin(OwnedFd::from(theirs)).stdout(Stdio::from(says.try_clone()?)).stderr(says);

@@ -2,9 +2,9 @@
 
 use std::thread::JoinHandle;
 
+use w3bstream_engine::Engine;
 use w3bstream_engine::conformance::MemoryState;
 use w3bstream_engine::conformance::second::Interpreter;
-use w3bstream_engine::{Engine, Source};
 use w3bstream_types::Encoder;
 
 use super::*;
@@ -43,19 +43,7 @@ fn honest() -> (Talk, JoinHandle<Result<(), Error>>) {
 
 fn called(talk: &mut Talk, state: &mut dyn HostState, times: Times) -> Result<Result<Outcome, Error>, Fault> {
     let (event_type, limits) = ("reading".parse().unwrap(), GuestLimits::default());
-    let call = Call {
-        handler: "h",
-        event_type: &event_type,
-        payload: &[7; 300_000],
-        rid: 1,
-        source: Source::default(),
-        env: &[],
-        settlements: &[],
-        chains: &[],
-        triggers: &[],
-        id: Digest::ZERO,
-        limits: &limits,
-    };
+    let call = Call { rid: 1, ..Call::of("h", &event_type, &[7; 300_000], &limits) };
     talk.call(&program(), &call, state, times)
 }
 

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use w3bstream_engine::conformance::MemoryState;
 use w3bstream_engine::conformance::compare::{Plan, compare};
-use w3bstream_engine::conformance::{MemoryState, native};
+use w3bstream_engine::conformance::native::call;
 use w3bstream_engine::{Engine, ErrorKind};
 use w3bstream_engine_wasmer::{WasmerConfig, WasmerEngine};
 use w3bstream_types::GuestLimits;
@@ -27,9 +28,9 @@ const WASI: &str = r#"(module
     (import "wasi_snapshot_preview1" "path_open"
       (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
     (memory (export "memory") 1)
-    (data (i32.const 0) "\40\00\00\00\05\00\00\00") (data (i32.const 64) "hello") (data (i32.const 80) "/data/a")
+    (data (i32.const 0) "\40\00\00\00\05\00\00\00") (data (i32.const 64) "hello") (data (i32.const 80) "a")
     (func (export "h")
-      (drop (call $open (i32.const 4) (i32.const 1) (i32.const 80) (i32.const 7) (i32.const 1)
+      (drop (call $open (i32.const 4) (i32.const 1) (i32.const 80) (i32.const 1) (i32.const 1)
         (i64.const 0x1fffffff) (i64.const 0x1fffffff) (i32.const 0) (i32.const 32)))
       (drop (call $write (i32.load (i32.const 32)) (i32.const 0) (i32.const 1) (i32.const 36)))
       (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 36)))))"#;
@@ -43,10 +44,10 @@ fn wasi_programs_run_in_workers_too() {
         let module = engine.load(&program).unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(module.handlers(), ["h"]);
         let mut state = MemoryState::default();
-        let first = native::call(&*module, 1, &GuestLimits::default(), &mut state).unwrap();
+        let first = call(&*module, 1, &GuestLimits::default(), &mut state).unwrap();
         state.0.extend(first.writes.clone());
         // The second finds the file, which it asks the node for.
-        [first, native::call(&*module, 2, &GuestLimits::default(), &mut state).unwrap()]
+        [first, call(&*module, 2, &GuestLimits::default(), &mut state).unwrap()]
     });
     let [here, there] = outcomes;
     assert_eq!(here, there);

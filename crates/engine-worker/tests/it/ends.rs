@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use w3bstream_engine::conformance::native;
+use w3bstream_engine::conformance::native::call;
 use w3bstream_engine::{Engine as _, Error, ErrorKind, HostState, Module, Outcome};
 use w3bstream_engine_worker::{WorkerConfig, WorkerEngine};
 use w3bstream_types::GuestLimits;
@@ -12,7 +12,7 @@ use w3bstream_types::GuestLimits;
 use crate::{ENDLESS, Nothing, SEVEN, is_there, kill, load, no_end, role, seven, started, until};
 
 fn endless(module: &dyn Module) -> Result<Outcome, Error> {
-    native::call(module, 1, &no_end(), &mut Nothing)
+    call(module, 1, &no_end(), &mut Nothing)
 }
 
 /// The error of a call that has no outcome, which names all that must be named.
@@ -70,7 +70,7 @@ fn a_worker_that_is_killed_takes_its_call_with_it_and_no_other() {
         let other = scope.spawn(|| {
             let mut state = Waits { asked: &asked, open: &open };
             until("the first has its worker", || used(first) >= before + 5);
-            native::call(&*calm, 1, &GuestLimits::default(), &mut state)
+            call(&*calm, 1, &GuestLimits::default(), &mut state)
         });
         until("both run", || asked.load(Ordering::SeqCst) == 1 && engine.workers().len() == 2);
         kill(first);
@@ -104,14 +104,14 @@ fn a_worker_that_is_killed_while_the_node_answers_it_is_noticed() {
     std::thread::scope(|scope| {
         let call = scope.spawn(|| {
             let mut state = Waits { asked: &asked, open: &open };
-            native::call(&*module, 1, &GuestLimits::default(), &mut state)
+            call(&*module, 1, &GuestLimits::default(), &mut state)
         });
         until("it asks", || asked.load(Ordering::SeqCst) == 1);
         kill(pid);
         open.store(true, Ordering::SeqCst);
         lost(&*module, call.join().unwrap(), "signal 9 (SIGKILL");
     });
-    assert_eq!(native::call(&*module, 1, &GuestLimits::default(), &mut Nothing).unwrap().result, Ok(7));
+    assert_eq!(call(&*module, 1, &GuestLimits::default(), &mut Nothing).unwrap().result, Ok(7));
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn compiled_code_that_dies_is_named_with_how() {
     let engine = started(role("dies"));
     let module = load(&engine, SEVEN);
     for (rid, how, row) in [(13, "signal 6 (SIGABRT", "signal"), (14, "exit code 9", "exit")] {
-        let given = native::call(&*module, rid, &GuestLimits::default(), &mut Nothing);
+        let given = call(&*module, rid, &GuestLimits::default(), &mut Nothing);
         lost(&*module, given, how);
         assert_eq!(count(&engine, &format!("w3b_engine_workers_ended_total{{reason=\"{row}\"}}")), 1);
         seven(&*module);
@@ -155,7 +155,7 @@ fn workers_that_die_all_the_time_are_started_later_and_later() {
     let module = load(&engine, SEVEN);
     let begin = Instant::now();
     for _ in 0..6 {
-        assert!(native::call(&*module, 13, &GuestLimits::default(), &mut Nothing).is_err());
+        assert!(call(&*module, 13, &GuestLimits::default(), &mut Nothing).is_err());
     }
     seven(&*module);
     // Nothing after the first, then 50, 100, 200, 400 and 800 ms.

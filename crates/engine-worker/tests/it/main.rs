@@ -10,7 +10,7 @@ mod system;
 use std::sync::Arc;
 use std::time::Duration;
 
-use w3bstream_engine::conformance::{Checked, native};
+use w3bstream_engine::conformance::native::call;
 use w3bstream_engine::{Engine, HostState, Module};
 use w3bstream_engine_worker::{WorkerConfig, WorkerEngine};
 use w3bstream_types::GuestLimits;
@@ -56,7 +56,7 @@ impl HostState for Nothing {
 }
 
 fn seven(module: &dyn Module) {
-    let outcome = native::call(module, 1, &GuestLimits::default(), &mut Nothing);
+    let outcome = call(module, 1, &GuestLimits::default(), &mut Nothing);
     assert_eq!(outcome.unwrap_or_else(|e| panic!("{e}")).result, Ok(7));
 }
 
@@ -82,43 +82,18 @@ fn kill(pid: u32) {
     assert!(killed.expect("kill").success(), "{pid} is gone already");
 }
 
-fn holds(checked: Checked) {
-    checked.unwrap_or_else(|why| panic!("{why}"));
-}
-
 mod kit {
     use super::*;
 
     w3bstream_engine::engine_conformance!(engine);
 }
 
-#[test]
-fn the_counted_stack_ends_before_the_native_one() {
-    holds(native::the_counted_stack_ends_first(&engine()));
-}
+mod native {
+    use super::*;
 
-#[test]
-fn instances_see_nothing_of_each_other() {
-    holds(native::instances_see_nothing_of_each_other(&engine()));
-}
-
-#[test]
-fn one_module_runs_on_many_threads() {
-    holds(native::one_module_runs_on_many_threads(&engine()));
-}
-
-#[test]
-fn calls_wait_for_a_worker() {
-    holds(native::calls_wait_for_an_instance(&engine(), 2));
-}
-
-#[test]
-fn the_cache_keeps_what_was_used_last() {
-    let engine: Arc<dyn Engine> = started(WorkerConfig { cache_entries: 2, ..role("wasmer") });
-    holds(native::the_cache_keeps_what_was_used_last(&engine));
-}
-
-#[test]
-fn a_panic_in_a_host_function_is_an_error_of_the_node() {
-    holds(native::a_panic_of_the_host_is_no_outcome(&engine()));
+    w3bstream_engine::engine_native!(|workers, cache_entries| started(WorkerConfig {
+        workers,
+        cache_entries,
+        ..role("wasmer")
+    }) as Arc<dyn Engine>);
 }

@@ -4,7 +4,7 @@
 use std::io::Write as _;
 use std::sync::Arc;
 
-use w3bstream_engine::conformance::native;
+use w3bstream_engine::conformance::native::call;
 use w3bstream_engine::{Call, Engine, Error, HostState, Module, Outcome};
 use w3bstream_engine_wasix::{WasixConfig, WasixEngine};
 use w3bstream_engine_wasmer::{WasmerConfig, WasmerEngine};
@@ -99,5 +99,5 @@ fn node() {
         println!("\nworker {pid}");
     }
     std::io::stdout().flush().unwrap();
-    let _ = native::call(&*module, 1, &no_end(), &mut Nothing);
+    let _ = call(&*module, 1, &no_end(), &mut Nothing);
 }

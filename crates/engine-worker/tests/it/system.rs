@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
 use w3bstream_engine::ErrorKind;
-use w3bstream_engine::conformance::native;
+use w3bstream_engine::conformance::native::call;
 use w3bstream_engine_worker::WorkerConfig;
 use w3bstream_types::GuestLimits;
 
@@ -72,7 +72,7 @@ fn memory_is_capped() {
         (drop (memory.grow (i32.mul (local.get 0) (i32.const 16)))) (i32.const 7))"#;
     let module = load(&engine, grows);
     let limits = GuestLimits { memory_bytes: 2 << 30, gas: 1 << 40, ..GuestLimits::default() };
-    let grown = |mib: i32| native::call(&*module, mib, &limits, &mut Nothing);
+    let grown = |mib: i32| call(&*module, mib, &limits, &mut Nothing);
     assert_eq!(grown(100).unwrap().result, Ok(7));
     let error = grown(1_000).expect_err("more than there may be");
     assert_eq!(error.kind(), ErrorKind::Host);

@@ -26,7 +26,7 @@ use w3bstream_wallet_file::Passphrase;
 
 pub(crate) use receipt::proofs;
 
-use crate::{Admin, Config, NodeBuilder, Paths, Registry, demo, setup};
+use crate::{Admin, Config, NodeBuilder, Paths, Registry, demo, setup, workers};
 
 /// Exit code of a command that did not do what it was asked for.
 const FAILED: u8 = 1;
@@ -131,6 +131,9 @@ enum Command {
     /// Measurements.
     #[command(subcommand)]
     Bench(bench::Command),
+    /// Runs the engine for a node that has started this process.
+    #[command(hide = true)]
+    EngineWorker(workers::Worker),
     /// Completions for a shell.
     Completions {
         /// The shell.
@@ -222,6 +225,10 @@ enum ConfigCommand {
 #[must_use]
 pub fn main(registry: Registry) -> ExitCode {
     let cli = Cli::parse();
+    if let Command::EngineWorker(worker) = &cli.command {
+        // Before anything is opened or started that is not the worker's.
+        return workers::work(&registry, worker);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => return failed(&anyhow::anyhow!("cannot start: {e}"), cli.json),
@@ -287,7 +294,7 @@ async fn dispatch(registry: Registry, command: Command, json: bool) -> anyhow::R
         Command::Mqtt(command) => mqtt::run(command, json),
         Command::Applet(command) => applet::run(&registry, command, json).await,
         // Its program's exit code is this process's.
-        Command::Wasi(_) => Ok(()),
+        Command::Wasi(_) | Command::EngineWorker(_) => Ok(()),
         Command::Config(command) => config(&command),
         Command::Doctor(at) => doctor::run(&registry, &at, json).await,
         Command::Bench(command) => bench::run(command, json).await,
