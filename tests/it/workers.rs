@@ -141,6 +141,24 @@ fn a_killed_worker_halts_its_project_and_no_other() {
         assert!(metric(&process, "w3b_engine_worker_starts_total").await >= 2);
         assert!(process.terminate().await.unwrap().success());
         assert_eq!(workers(node), []);
+
+        // It is halted still, until the operator says that it may go on.
+        let process = home.start(&settings(2)).await.unwrap();
+        let status = process.admin.get("/v1/projects/slow").await.unwrap();
+        assert_eq!((&status["state"], status["reason"].as_str()), (&"Halted".into(), Some(&*reason)));
+        let (refused, why) = home.cli(&["project", "resume"], "quick");
+        assert!(!refused && why.contains("not halted"), "{why}");
+        let (done, shown) = home.cli(&["project", "resume"], "slow");
+        assert!(done && shown.contains("signal 9"), "{shown}");
+        assert!(process.terminate().await.unwrap().success());
+        let process = home.start(&settings(2)).await.unwrap();
+        let status = process.admin.get("/v1/projects/slow").await.unwrap();
+        assert_ne!(status["state"], "Halted", "{status}");
+        let node = process.running.pid;
+        until("it does not go on with its message", async || {
+            workers(node).into_iter().find(|(_, used)| *used >= 50)
+        })
+        .await;
     });
 }
 

@@ -116,7 +116,9 @@ impl Comparison {
 /// # Errors
 /// If a call fails, or does not answer as the one before it did.
 pub fn compare(rounds: usize, worker: &[OsString]) -> anyhow::Result<Vec<Comparison>> {
-    let one = |(name, fields): &(_, _)| compare_one(name, fields, (rounds.max(1), worker)).context(*name);
+    let one = |(name, fields): &(&'static str, &str)| {
+        compare_one(name, fields, (rounds.max(1), worker)).context(*name)
+    };
     PROGRAMS.iter().map(one).collect()
 }
 

@@ -73,6 +73,13 @@ pub(crate) enum Command {
         #[arg(long)]
         to: Option<u64>,
     },
+    /// Let a project that was halted go on, with what it stopped at, when the node starts next.
+    Resume {
+        #[command(flatten)]
+        at: Where,
+        /// The project.
+        name: ProjectName,
+    },
     /// How a project is doing, what it waits for, and its last versions.
     Status {
         #[command(flatten)]
@@ -129,6 +136,16 @@ pub(crate) async fn run(registry: Registry, command: Command, json: bool) -> any
                 print_value(&account)
             } else {
                 print(account["account"].as_str().unwrap_or("-"))
+            }
+            Ok(())
+        }
+        Command::Resume { at, name } => {
+            let lifted = at.admin()?.post(&format!("/v1/projects/{name}/resume"), vec![]).await?;
+            if json {
+                print_value(&lifted);
+            } else {
+                let why = lifted["halted"].as_str().unwrap_or_default();
+                print(format!("{name} goes on when the node starts next. It was halted: {why}"));
             }
             Ok(())
         }
