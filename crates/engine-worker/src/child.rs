@@ -90,12 +90,21 @@ fn cap_memory(bytes: u64) -> Result<(), Error> {
     if bytes == 0 {
         return Ok(());
     }
-    let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     #[allow(
         unsafe_code,
-        reason = "the call reads the value behind the pointer, which lives until it returns"
+        reason = "the calls write and read the value behind the pointer, which lives until they return"
     )]
     // SAFETY: see the reason.
-    let set = unsafe { libc::setrlimit(libc::RLIMIT_DATA, &raw const limit) };
+    let set = unsafe {
+        let mut set = libc::getrlimit(libc::RLIMIT_DATA, &raw mut limit);
+        if set == 0 {
+            // Whoever has started the node may have set a lower one, which cannot be raised.
+            limit.rlim_max = limit.rlim_max.min(bytes);
+            limit.rlim_cur = limit.rlim_max;
+            set = libc::setrlimit(libc::RLIMIT_DATA, &raw const limit);
+        }
+        set
+    };
     if set == 0 { Ok(()) } else { Err(failed("the cap on memory", io::Error::last_os_error())) }
 }
