@@ -25,7 +25,7 @@ macro_rules! kinds {
 
         impl Kind {
             /// All kinds.
-            #[cfg(any(test, feature = "fuzzing"))]
+            #[cfg(test)]
             pub(crate) const ALL: &[Self] = &[$(Self::$kind),+];
 
             fn from_byte(byte: u8) -> Option<Self> {
