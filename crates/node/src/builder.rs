@@ -226,7 +226,7 @@ impl NodeBuilder {
     }
 
     /// The engine; also as its workers have it, if it has such.
-    fn engine(&self) -> anyhow::Result<(Arc<dyn Engine>, Option<Arc<WorkerEngine>>)> {
+    fn engine(&self) -> anyhow::Result<(Arc<dyn Engine>, Workers)> {
         let settings = &self.config.engine;
         if !settings.process {
             return Ok((self.registry.engine(settings)?, None));
@@ -343,13 +343,16 @@ pub(crate) struct LateQuery {
     brief: bool,
 }
 
+/// The engine once more, if it runs in processes of its own.
+type Workers = Option<Arc<WorkerEngine>>;
+
 /// What answers once the node is built.
 #[derive(Debug)]
 struct Late {
     pipeline: Pipeline,
     running: Running,
     listeners: Arc<Listeners>,
-    workers: Option<Arc<WorkerEngine>>,
+    workers: Workers,
 }
 
 impl LateQuery {
