@@ -1,6 +1,7 @@
 //! What our engines cost beside the handler's own work: a host call, a start from the cache, the end of a runaway, the
 //! instrumentation.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use w3bstream_engine::{Engine, GuestError};
 use w3bstream_engine_wasmtime::{WasmtimeConfig, WasmtimeEngine};
 use w3bstream_types::{EventType, GuestLimits};
 
-use crate::handler::{Ours, called, engines, percentile};
+use crate::handler::{Ours, called, engines, in_workers, percentile};
 
 /// Host calls of one measured call.
 const HOST_CALLS: u32 = 10_000;
@@ -57,17 +58,22 @@ fn repeats(imports: &str, body: &str) -> String {
     )
 }
 
-/// All figures of both engines.
+/// All figures of both engines, and of wasmer in a process of its own; see [`compare`](crate::handler::compare).
 ///
 /// # Errors
 /// If a call does not end as it should.
-pub fn figures(rounds: usize, applet: &[u8]) -> anyhow::Result<Vec<Figure>> {
+pub fn figures(rounds: usize, applet: &[u8], worker: &[OsString]) -> anyhow::Result<Vec<Figure>> {
     let mut all = vec![];
     for engine in engines()? {
         all.extend(host_calls(&*engine, rounds / 10 + 1)?);
         all.extend(starts(&*engine, rounds, applet)?);
         all.push(end_of_gas(&*engine, rounds / 100 + 1)?);
     }
+    let workers = in_workers(worker)?;
+    let figures = [host_calls(&workers, rounds / 100 + 1)?, starts(&workers, rounds, applet)?];
+    all.extend(
+        figures.into_iter().flatten().map(|f| Figure { engine: format!("{}, worker", f.engine), ..f }),
+    );
     all.push(end_of_time(rounds / 1_000 + 1)?);
     Ok(all)
 }
@@ -86,6 +92,15 @@ fn host_calls(engine: &dyn Engine, rounds: usize) -> anyhow::Result<Vec<Figure>>
             repeats(
                 r#"(import "env" "ws_set_data" (func $f (param i32 i32 i32) (result i32)))"#,
                 "(drop (call $f (i32.const 9) (i32.const 64) (i32.const 4)))",
+            ),
+        ),
+        (
+            // The state is the node's, so a worker has to ask.
+            "host call: looks for a key",
+            repeats(
+                r#"(import "env" "ws_get_db" (func $f (param i32 i32 i32 i32) (result i32)))
+                   (func (export "alloc") (param i32) (result i32) (i32.const 1024))"#,
+                "(drop (call $f (i32.const 64) (i32.const 4) (i32.const 16) (i32.const 20)))",
             ),
         ),
     ];
@@ -284,8 +299,8 @@ mod tests {
     #[test]
     fn each_figure_is_of_what_it_says() {
         let applet = program(&repeats("", "(nop)")).unwrap();
-        let figures = figures(1, &applet).unwrap();
-        assert_eq!(figures.len(), 2 * 5 + 1);
+        let figures = figures(1, &applet, &crate::handler::tests::worker_of_tests()).unwrap();
+        assert_eq!(figures.len(), 2 * 6 + 5 + 1);
         assert!(figures.iter().all(|f| f.median <= f.p99));
         for cost in costs(1).unwrap() {
             assert!(cost.bytes.0 < cost.bytes.1, "{} was not instrumented", cost.kernel);

@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | [`handler`]: a handler's call with gas, in a fresh instance | wasmer alone, same compiler, no metering | `cargo run --release -p w3bstream-benches -- handler` |
 //! | the same | wasmtime alone with its pools; one instance of it, reused | the same |
+//! | the same on wasmer in a worker process | in this process | the same |
 //! | [`engines`]: host call, warm start, cached load, runaways, the instrumentation pass | limits; the same module as it was written | the same |
 //! | a batch's append, durable | SQLite alone, same batches, bytes and fsyncs | `cargo run --release -p w3bstream-storage-sqlite --example append` |
 //! | ingest over MQTT | Mosquitto | `scripts/bench-endpoints` |

@@ -1,7 +1,9 @@
 //! `cargo run --release -p w3bstream-benches -- handler [ROUNDS] | bare ADDRESS | readings FOLDER`
 #![allow(clippy::print_stdout, reason = "a program that prints tables")]
 
+use std::ffi::OsString;
 use std::path::Path;
+use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use w3bstream_benches::{bare, engines, handler, readings};
@@ -9,7 +11,23 @@ use w3bstream_benches::{bare, engines, handler, readings};
 /// The applet of the example, as it is committed.
 const APPLET: &[u8] = include_bytes!("../../artefacts/cold-chain.wasm");
 
-fn main() -> anyhow::Result<()> {
+/// The argument with which this program is a worker of itself.
+const WORKER: &str = "worker";
+
+fn main() -> ExitCode {
+    if std::env::args().nth(1).is_some_and(|first| first == WORKER) {
+        return handler::work();
+    }
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            println!("error: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["handler"] => compare_handlers(20_000),
@@ -31,16 +49,17 @@ fn compare_handlers(rounds: usize) -> anyhow::Result<()> {
     if cfg!(debug_assertions) {
         println!("built without optimisation: these times say nothing");
     }
-    handlers(rounds)?;
-    figures(rounds)?;
+    let worker = [std::env::current_exe()?.into_os_string(), WORKER.into()];
+    handlers(rounds, &worker)?;
+    figures(rounds, &worker)?;
     costs(rounds / 200 + 1)
 }
 
-fn handlers(rounds: usize) -> anyhow::Result<()> {
+fn handlers(rounds: usize, worker: &[OsString]) -> anyhow::Result<()> {
     println!(
         "one call, {rounds} rounds on each side by turns, one thread; median (p99), times wasmtime pooled"
     );
-    for compared in handler::compare(rounds)? {
+    for compared in handler::compare(rounds, worker)? {
         println!("{}", compared.handler);
         for (name, side) in handler::SIDES.iter().zip(&compared.sides) {
             let (median, p99) = (format!("{:.1?}", side.median), format!("{:.1?}", side.p99));
@@ -50,11 +69,11 @@ fn handlers(rounds: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn figures(rounds: usize) -> anyhow::Result<()> {
+fn figures(rounds: usize, worker: &[OsString]) -> anyhow::Result<()> {
     println!("\nour engines; median (p99)");
-    for figure in engines::figures(rounds, APPLET)? {
+    for figure in engines::figures(rounds, APPLET, worker)? {
         let (median, p99) = (format!("{:.2?}", figure.median), format!("({:.2?})", figure.p99));
-        println!("  {:<44}{:<10}{median:>12}{p99:>14}", figure.what, figure.engine);
+        println!("  {:<44}{:<16}{median:>12}{p99:>14}", figure.what, figure.engine);
     }
     Ok(())
 }

@@ -20,3 +20,4 @@ mod revoked;
 mod settle;
 mod sql;
 mod support;
+mod workers;

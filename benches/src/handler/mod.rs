@@ -3,12 +3,15 @@
 //! All compile with the same Cranelift. Ours run the instrumented module through [`w3bstream_engine`]: gas, limits,
 //! canonical NaNs, and on wasmtime a clock. The rivals run the module as it was written, with the two host functions
 //! that it needs written by hand, without limits: wasmer, wasmtime with its pools, and, as what no fresh
-//! instance can reach, one instance of wasmtime that is used again and again.
+//! instance can reach, one instance of wasmtime that is used again and again. Ours on wasmer is also there in a process of
+//! its own.
 
 mod wasmer;
 mod wasmtime;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +19,7 @@ use anyhow::{Context as _, anyhow};
 use w3bstream_engine::{Call, Engine, Error, HostState, Module, Outcome};
 use w3bstream_engine_wasmer::{WasmerConfig, WasmerEngine};
 use w3bstream_engine_wasmtime::{WasmtimeConfig, WasmtimeEngine};
+use w3bstream_engine_worker::{WorkerConfig, WorkerEngine};
 use w3bstream_types::{EventType, GuestLimits};
 
 /// The event that every call handles.
@@ -66,8 +70,14 @@ trait Rival {
 }
 
 /// The sides of a comparison, in the order of [`Comparison::sides`].
-pub const SIDES: [&str; 5] =
-    ["ours on wasmer", "ours on wasmtime", "wasmer", "wasmtime, pooled", "the same, reused"];
+pub const SIDES: [&str; 6] = [
+    "ours on wasmer",
+    "ours on wasmtime",
+    "wasmer",
+    "wasmtime, pooled",
+    "the same, reused",
+    "ours in a worker",
+];
 /// Which of them the others are held against.
 const AGAINST: usize = 3;
 
@@ -100,23 +110,44 @@ impl Comparison {
     }
 }
 
-/// Calls each handler `rounds` times on each side, by turns, so that all see the same machine.
+/// Calls each handler `rounds` times on each side, by turns, so that all see the same machine. `worker` starts a process
+/// that calls [`work`].
 ///
 /// # Errors
 /// If a call fails, or does not answer as the one before it did.
-pub fn compare(rounds: usize) -> anyhow::Result<Vec<Comparison>> {
-    PROGRAMS.iter().map(|(name, fields)| compare_one(name, fields, rounds.max(1)).context(*name)).collect()
+pub fn compare(rounds: usize, worker: &[OsString]) -> anyhow::Result<Vec<Comparison>> {
+    let one = |(name, fields): &(&'static str, &str)| {
+        compare_one(name, fields, (rounds.max(1), worker)).context(*name)
+    };
+    PROGRAMS.iter().map(one).collect()
 }
 
-fn compare_one(handler: &'static str, fields: &str, rounds: usize) -> anyhow::Result<Comparison> {
+/// Is a worker with wasmer.
+pub fn work() -> ExitCode {
+    let config = WasmerConfig { instances: 1, ..WasmerConfig::default() };
+    w3bstream_engine_worker::run(|_| Ok(Arc::new(WasmerEngine::new(&config))))
+}
+
+/// wasmer in worker processes.
+pub(crate) fn in_workers(command: &[OsString]) -> anyhow::Result<WorkerEngine> {
+    Ok(WorkerEngine::start(WorkerConfig { command: command.to_vec(), ..WorkerConfig::default() })?)
+}
+
+fn compare_one(
+    handler: &'static str,
+    fields: &str,
+    (rounds, worker): (usize, &[OsString]),
+) -> anyhow::Result<Comparison> {
     let program = wat::parse_str(format!("(module {fields})"))?;
     let [on_wasmer, on_wasmtime] = engines()?;
+    let workers = in_workers(worker)?;
     let mut rivals: [Box<dyn Rival>; SIDES.len()] = [
         Box::new(Ours::new(&*on_wasmer, &program)?),
         Box::new(Ours::new(&*on_wasmtime, &program)?),
         Box::new(wasmer::Plain::new(&program)?),
         Box::new(wasmtime::Pooled::new(&program, true)?),
         Box::new(wasmtime::Pooled::new(&program, false)?),
+        Box::new(Ours::new(&workers, &program)?),
     ];
     let mut calls = rivals.each_ref().map(|_| Vec::with_capacity(rounds));
     // A tenth more, before anything counts, warms caches.
@@ -205,12 +236,25 @@ impl Rival for Ours {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     #[test]
+    #[ignore = "a worker, started by another test"]
+    fn worker() {
+        let _ = work();
+    }
+
+    /// This program as a worker.
+    pub(crate) fn worker_of_tests() -> Vec<OsString> {
+        let this = std::env::current_exe().unwrap();
+        let words = ["--exact", "--ignored", "--nocapture", "handler::tests::worker"];
+        std::iter::once(this.into()).chain(words.map(Into::into)).collect()
+    }
+
+    #[test]
     fn all_sides_do_the_same_work() {
-        let compared = compare(5).unwrap();
+        let compared = compare(5, &worker_of_tests()).unwrap();
         assert_eq!(compared.len(), PROGRAMS.len());
         for Comparison { handler, sides } in &compared {
             assert_eq!(sides.len(), SIDES.len());

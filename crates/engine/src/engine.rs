@@ -155,6 +155,20 @@ pub enum GuestError {
 }
 
 impl GuestError {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::NoHandler,
+        Self::OutOfGas,
+        Self::StackOverflow,
+        Self::Trap,
+        Self::Exit,
+        Self::MemoryLimit,
+        Self::OutputLimit,
+        Self::KvLimit,
+        Self::HostCallLimit,
+        Self::SqlLimit,
+    ];
+
     /// The stable code.
     #[must_use]
     pub const fn code(self) -> &'static str {

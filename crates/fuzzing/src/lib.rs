@@ -153,6 +153,7 @@ pub static TARGETS: &[Target] = &[
     Target::new("signals", chain::signals),
     Target::new("program", guests::program).memory(2048, 256).slow(500),
     Target::new("guest_json", guests::json),
+    Target::new("worker_frame", w3bstream_engine_worker::fuzzing::frame).memory(1024, 256),
     #[cfg(feature = "engines")]
     Target::new("node_settings", engines::settings).memory(1024, 128),
     #[cfg(feature = "engines")]

@@ -111,6 +111,7 @@ fn routes(state: AdminState) -> Router {
         .route("/v1/projects", get(projects))
         .route("/v1/projects/{name}", get(project))
         .route("/v1/projects/{name}/nonce", get(nonce))
+        .route("/v1/projects/{name}/resume", post(resume))
         .route("/v1/projects/{name}/devices", get(devices))
         .route("/v1/projects/{name}/logs", get(logs))
         .route("/v1/projects/{name}/state/{applet}/{key}", get(value))
@@ -220,6 +221,13 @@ async fn nonce(State(state): State<AdminState>, Path(name): Path<String>) -> Ans
     let Ok(id) = find(&state, &name) else { return Ok(Json(json!({ "nonce": 1 }))) };
     let nonce = state.0.pipeline.next_nonce(id).await.map_err(fail)?;
     Ok(Json(json!({ "nonce": nonce, "project": id })))
+}
+
+/// The halt is lifted for the next start: what stopped a project may stand between any two of its steps.
+async fn resume(State(state): State<AdminState>, Path(name): Path<String>) -> Answer {
+    let id = find(&state, &name)?;
+    let reason = state.0.pipeline.lift_halt(id).await.map_err(fail)?;
+    Ok(Json(json!({ "project": id, "resumes": "when the node starts next", "halted": reason })))
 }
 
 async fn devices(State(state): State<AdminState>, Path(name): Path<String>) -> Answer {

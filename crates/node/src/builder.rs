@@ -12,6 +12,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use w3bstream_consensus::{FileWal, Wal};
 use w3bstream_endpoint::{Challenge, Endpoint, Feed, MessageLife, OpenedSession, Query, Sessions};
+use w3bstream_engine::Engine;
+use w3bstream_engine_worker::WorkerEngine;
 use w3bstream_journal_sqlite::SqliteJournal;
 use w3bstream_pipeline::{ChainParts, OpenScratch, OpenWal, Options, Parts, Pipeline, SessionOptions};
 use w3bstream_tasks::Tasks;
@@ -25,7 +27,7 @@ use w3bstream_wallet_file::FileWallet;
 
 use crate::admin::{self, AdminState};
 use crate::listeners::{Listeners, Making};
-use crate::{ChainContext, ChainSettings, Config, Paths, Registry, StatusPage, StorageContext};
+use crate::{ChainContext, ChainSettings, Config, Paths, Registry, StatusPage, StorageContext, workers};
 
 /// Puts a node together.
 #[derive(Debug)]
@@ -179,6 +181,7 @@ impl NodeBuilder {
         let node = self.wallet.node_did().context("keys")?;
         let context = StorageContext { dir: self.paths.dir(), settings: &self.config.storage.settings };
         let storage = self.registry.storage(&self.config.storage.kind, context)?;
+        let (engine, workers) = self.engine()?;
         let parts = Parts {
             endpoints: listeners.endpoints(),
             publisher: listeners.publisher(),
@@ -186,7 +189,7 @@ impl NodeBuilder {
             journal: Arc::new(SqliteJournal::open(&self.paths.journal())?),
             vfs: Arc::new(LocalVfs::open(&w3bstream_vfs_local::Config::new(self.paths.vfs()))?),
             scratch: self.scratch()?,
-            engine: self.registry.engine(&self.config.engine)?,
+            engine,
             signer: self.wallet.clone() as Arc<dyn Signer>,
             node: node.clone(),
             consensus: self.registry.consensus().clone(),
@@ -208,6 +211,7 @@ impl NodeBuilder {
             pipeline: pipeline.clone(),
             running: running.clone(),
             listeners: listeners.clone(),
+            workers,
         });
         let drain = Duration::from_millis(self.config.limits.drain_ms);
         Ok(Node {
@@ -219,6 +223,16 @@ impl NodeBuilder {
             status: (query, public),
             _lock: lock,
         })
+    }
+
+    /// The engine; also as its workers have it, if it has such.
+    fn engine(&self) -> anyhow::Result<(Arc<dyn Engine>, Workers)> {
+        let settings = &self.config.engine;
+        if !settings.process {
+            return Ok((self.registry.engine(settings)?, None));
+        }
+        let workers = workers::start(settings)?;
+        Ok((workers.clone(), Some(workers)))
     }
 
     /// Where replays work. What one has left that was cut off is removed.
@@ -329,12 +343,16 @@ pub(crate) struct LateQuery {
     brief: bool,
 }
 
+/// The engine once more, if it runs in processes of its own.
+type Workers = Option<Arc<WorkerEngine>>;
+
 /// What answers once the node is built.
 #[derive(Debug)]
 struct Late {
     pipeline: Pipeline,
     running: Running,
     listeners: Arc<Listeners>,
+    workers: Workers,
 }
 
 impl LateQuery {
@@ -385,7 +403,10 @@ impl Query for LateQuery {
 
     fn metrics(&self) -> String {
         let mut text = self.pipeline().map(Query::metrics).unwrap_or_default();
-        text.push_str(&self.late.get().map(|l| l.listeners.metrics()).unwrap_or_default());
+        if let Some(late) = self.late.get() {
+            text.push_str(&late.listeners.metrics());
+            text.push_str(&late.workers.as_ref().map(|w| w.metrics()).unwrap_or_default());
+        }
         text
     }
 }

@@ -83,10 +83,22 @@ impl Default for StorageSettings {
 
 /// Which engine runs applets, and its own settings. All engines give the same outcomes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "kebab-case")]
 pub struct EngineSettings {
     /// The registered name of the engine.
     pub kind: String,
+    /// Whether it runs in processes of its own, so that a crash of compiled code does not take the node.
+    pub process: bool,
+    /// How many such processes there are at most, each with one call at a time; 0 for as many as there are cores.
+    pub workers: usize,
+    /// How long a call may take in one, in milliseconds, before the process is ended.
+    pub worker_call_ms: u64,
+    /// How long one may take to compile a program, in milliseconds.
+    pub worker_load_ms: u64,
+    /// The most memory of one, in MiB, without addresses that it only reserves; 0 for no limit.
+    pub worker_memory_mib: u64,
+    /// The program that is started, with its first arguments; this one if it is empty.
+    pub worker_command: Vec<String>,
     /// The engine's own settings, checked by it.
     #[serde(flatten)]
     pub settings: toml::Table,
@@ -94,7 +106,16 @@ pub struct EngineSettings {
 
 impl Default for EngineSettings {
     fn default() -> Self {
-        Self { kind: "wasmer".into(), settings: toml::Table::new() }
+        Self {
+            kind: "wasmer".into(),
+            process: false,
+            workers: 0,
+            worker_call_ms: 60_000,
+            worker_load_ms: 120_000,
+            worker_memory_mib: 4_096,
+            worker_command: Vec::new(),
+            settings: toml::Table::new(),
+        }
     }
 }
 

@@ -38,6 +38,7 @@ mod rpc;
 mod secure;
 mod setup;
 mod web;
+mod workers;
 
 pub use builder::{Node, NodeBuilder, Running};
 pub use cli::main;

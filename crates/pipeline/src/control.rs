@@ -44,6 +44,18 @@ impl Pipeline {
         Ok(self.0.parts.vfs.put_program(bytes).await?)
     }
 
+    /// Lifts a project's halt: when the node starts next, the project goes on with what it stopped at. Gives why it is halted;
+    /// until then it still is.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`] if it is not halted; [`Error`] if that cannot be stored.
+    pub async fn lift_halt(&self, project: ProjectId) -> Result<String, Error> {
+        let halted = self.0.project(project).and_then(|p| p.halt_reason());
+        let why = halted.ok_or_else(|| refused("the project is not halted"))?;
+        self.0.parts.journal.commit(vec![Write::Halt(project, String::new())]).await?;
+        Ok(why)
+    }
+
     /// The nonce that the next control transaction of a project must have.
     ///
     /// # Errors

@@ -31,7 +31,7 @@ const TOOLS: [&str; 6] =
     [TYPES, "w3bstream-wire", "w3bstream-tasks", "w3bstream-limits", "w3bstream-tls", "w3bstream-sqlite"];
 
 /// The implementations, with their room.
-const IMPLEMENTATIONS: [(&str, &str); 16] = [
+const IMPLEMENTATIONS: [(&str, &str); 17] = [
     ("w3bstream-journal-sqlite", "w3bstream-journal"),
     ("w3bstream-endpoint-brokers", "w3bstream-endpoint"),
     ("w3bstream-endpoint-http", "w3bstream-endpoint"),
@@ -45,17 +45,21 @@ const IMPLEMENTATIONS: [(&str, &str); 16] = [
     ("w3bstream-engine-wasmer", "w3bstream-engine"),
     ("w3bstream-engine-wasix", "w3bstream-engine"),
     ("w3bstream-engine-wasmtime", "w3bstream-engine"),
+    ("w3bstream-engine-worker", "w3bstream-engine"),
     ("w3bstream-chain-evm", "w3bstream-chain"),
     ("w3bstream-chain-dev", "w3bstream-chain"),
     ("w3bstream-prover-groth16", "w3bstream-prover"),
 ];
 
 /// Edges of test code beyond those of the package itself.
-const FOR_TESTS: [(&str, &str); 7] = [
+const FOR_TESTS: [(&str, &str); 9] = [
     // It runs WASI programs beside applets, so it is tested around an engine for those.
     ("w3bstream-engine-wasix", "w3bstream-engine-wasmer"),
     // Engines must agree with each other.
     ("w3bstream-engine-wasmtime", "w3bstream-engine-wasmer"),
+    // Its workers run an engine, and WASI programs beside it, as a node's do.
+    ("w3bstream-engine-worker", "w3bstream-engine-wasmer"),
+    ("w3bstream-engine-worker", "w3bstream-engine-wasix"),
     // Settlements need a chain that executes contracts.
     ("w3bstream-pipeline", "w3bstream-chain-dev"),
     // What was settled is verified as a reader would.

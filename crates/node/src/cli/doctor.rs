@@ -29,7 +29,13 @@ pub(crate) async fn run(registry: &Registry, at: &Where, json: bool) -> anyhow::
             if known { Ok(kind.clone()) } else { Err(format!("{kind:?} is not a backend of this node")) },
         );
         let kind = &config.engine.kind;
-        note("engine", registry.without_engine(kind).map_or_else(|| Ok(kind.clone()), Err));
+        let workers = || crate::workers::start(&config.engine).map_err(|e| format!("{e:#}"));
+        let engine = match registry.without_engine(kind) {
+            Some(why) => Err(why),
+            None if config.engine.process => workers().map(|_| format!("{kind}, in worker processes")),
+            None => Ok(kind.clone()),
+        };
+        note("engine", engine);
     }
     match read_running(&at.paths()) {
         Err(_) => {

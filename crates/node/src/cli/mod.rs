@@ -27,7 +27,7 @@ use w3bstream_wallet_file::Passphrase;
 
 pub(crate) use receipt::proofs;
 
-use crate::{Admin, Config, NodeBuilder, Paths, Registry, demo, setup};
+use crate::{Admin, Config, NodeBuilder, Paths, Registry, demo, setup, workers};
 
 /// Exit code of a command that did not do what it was asked for.
 const FAILED: u8 = 1;
@@ -135,6 +135,9 @@ enum Command {
     /// Measurements.
     #[command(subcommand)]
     Bench(bench::Command),
+    /// Runs the engine for a node that has started this process.
+    #[command(hide = true)]
+    EngineWorker(workers::Worker),
     /// Completions for a shell.
     Completions {
         /// The shell.
@@ -226,6 +229,10 @@ enum ConfigCommand {
 #[must_use]
 pub fn main(registry: Registry) -> ExitCode {
     let cli = Cli::parse();
+    if let Command::EngineWorker(worker) = &cli.command {
+        // Before anything is opened or started that is not the worker's.
+        return workers::work(&registry, worker);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => return failed(&anyhow::anyhow!("cannot start: {e}"), cli.json),
@@ -291,7 +298,7 @@ async fn dispatch(registry: Registry, command: Command, json: bool) -> anyhow::R
         Command::Mqtt(command) => mqtt::run(command, json),
         Command::Applet(command) => applet::run(&registry, command, json).await,
         // Its program's exit code is this process's.
-        Command::Wasi(_) => Ok(()),
+        Command::Wasi(_) | Command::EngineWorker(_) => Ok(()),
         Command::Keys(command) => keys::run(command, json).await,
         Command::Config(command) => config(&command),
         Command::Doctor(at) => doctor::run(&registry, &at, json).await,

@@ -76,6 +76,13 @@ pub(crate) enum Command {
     },
     /// Remove a project for ever: it takes no messages any more; what it has attested is finished, and stays to be read.
     Remove(remove::RemoveArgs),
+    /// Let a project that was halted go on, with what it stopped at, when the node starts next.
+    Resume {
+        #[command(flatten)]
+        at: Where,
+        /// The project.
+        name: ProjectName,
+    },
     /// How a project is doing, what it waits for, and its last versions.
     Status {
         #[command(flatten)]
@@ -132,6 +139,16 @@ pub(crate) async fn run(registry: Registry, command: Command, json: bool) -> any
                 print_value(&account)
             } else {
                 print(account["account"].as_str().unwrap_or("-"))
+            }
+            Ok(())
+        }
+        Command::Resume { at, name } => {
+            let lifted = at.admin()?.post(&format!("/v1/projects/{name}/resume"), vec![]).await?;
+            if json {
+                print_value(&lifted);
+            } else {
+                let why = lifted["halted"].as_str().unwrap_or_default();
+                print(format!("{name} goes on when the node starts next. It was halted: {why}"));
             }
             Ok(())
         }

@@ -100,7 +100,11 @@ impl SqlValue {
         [vec![kind], value].concat()
     }
 
-    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
+    /// Reads what [`Self::to_bytes`] has written.
+    ///
+    /// # Errors
+    /// [`Malformed`] if there is no such kind, or the value is none of it.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
         let bad = || Malformed::new(SqlStatement::DOMAIN, "has a value of no kind");
         let (kind, value) = bytes.split_first().ok_or_else(bad)?;
         let eight = || <[u8; 8]>::try_from(value).map_err(|_| bad());

@@ -29,6 +29,9 @@ pub(super) fn seeds(seeds: &mut Seeds) {
     files(seeds);
     certificates(seeds);
     settings(seeds);
+    w3bstream_engine_worker::fuzzing::samples()
+        .into_iter()
+        .for_each(|frame| seeds.put("worker_frame", frame));
 }
 
 fn transaction(to: Option<Address>) -> SignedTransaction {
