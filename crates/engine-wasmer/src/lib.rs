@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use w3bstream_engine::abi::{self, Program};
 use w3bstream_engine::tools::{Cache, Places};
-use w3bstream_engine::{Call, Engine, Error, ErrorKind, HostState, Module, Outcome};
+use w3bstream_engine::{Call, Engine, Error, ErrorKind, HostState, Module, Outcome, Uses};
 use w3bstream_types::Digest;
 use wasmer::sys::{Cranelift, EngineBuilder, NativeEngineExt as _};
 
@@ -124,6 +124,10 @@ impl Module for Loaded {
 
     fn handlers(&self) -> Vec<String> {
         self.program.handlers().iter().cloned().collect()
+    }
+
+    fn uses(&self) -> Uses {
+        self.program.uses()
     }
 
     fn call(&self, call: Call<'_>, state: &mut dyn HostState) -> Result<Outcome, Error> {

@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use w3bstream_engine::abi::{self, Program};
 use w3bstream_engine::tools::{Cache, Places};
-use w3bstream_engine::{Call, Engine, Error, ErrorKind, HostState, Module, Outcome};
+use w3bstream_engine::{Call, Engine, Error, ErrorKind, HostState, Module, Outcome, Uses};
 use w3bstream_types::Digest;
 
 pub use settings::{NATIVE_STACK_BYTES, WasmtimeConfig};
@@ -125,6 +125,10 @@ impl Module for Loaded {
 
     fn handlers(&self) -> Vec<String> {
         self.program.handlers().iter().cloned().collect()
+    }
+
+    fn uses(&self) -> Uses {
+        self.program.uses()
     }
 
     fn call(&self, call: Call<'_>, state: &mut dyn HostState) -> Result<Outcome, Error> {

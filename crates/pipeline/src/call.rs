@@ -160,10 +160,11 @@ impl Frame<'_> {
     }
 }
 
-/// A guest's view of the state: what this block has written already, then what was there before.
+/// A guest's view of the state: what was written already, then what was there before the block.
 pub(crate) struct GuestView<'a> {
     pub(crate) applet: &'a AppletName,
-    pub(crate) writes: &'a Writes,
+    /// What its lane has written, and what the block wrote before.
+    pub(crate) writes: [&'a Writes; 2],
     pub(crate) state: &'a mut dyn StateReader,
     /// The project's database, as the manifest declares it.
     pub(crate) database: Option<&'a Database>,
@@ -202,7 +203,7 @@ impl HostState for GuestView<'_> {
 
     fn kv_get(&mut self, name: &[u8]) -> Result<Option<Vec<u8>>, w3bstream_engine::Error> {
         let key = key::guest(self.applet, &[], name);
-        if let Some(written) = self.writes.get(&key) {
+        if let Some(written) = self.writes.iter().find_map(|writes| writes.get(&key)) {
             return Ok(written.clone());
         }
         self.state.get(&key).map_err(|e| {

@@ -218,12 +218,15 @@ pub(crate) async fn compute(
             project,
             time,
             image: &image,
-            engine: &*shared.parts.engine,
-            caps: &shared.parts.options.guest_caps,
+            engine: shared.parts.engine.clone(),
+            caps: shared.parts.options.guest_caps,
             state: &mut state,
             trial,
         };
+        let entries = Arc::new(entries);
         let effects = applier.apply(height, &entries)?;
+        // Nobody else has them any more.
+        let entries = Arc::try_unwrap(entries).unwrap_or_else(|shared| shared.to_vec());
         Ok((effects, state.contracts, entries))
     };
     let joined = tokio::task::spawn_blocking(work).await;

@@ -287,9 +287,17 @@ impl Manifest {
     /// none does, all that name `default`.
     #[must_use]
     pub fn routes(&self, event_type: &EventType) -> Vec<(&Applet, &Route)> {
-        let matching = |wanted: &str| -> Vec<(&Applet, &Route)> {
-            let pairs = self.applets.iter().flat_map(|a| a.routes.iter().map(move |r| (a, r)));
-            pairs.filter(|(_, r)| r.event_type.as_str() == wanted).collect()
+        let applet = |(a, r): (usize, usize)| self.applets.get(a).and_then(|a| Some((a, a.routes.get(r)?)));
+        self.routes_at(event_type).into_iter().filter_map(applet).collect()
+    }
+
+    /// As [`Self::routes`], by their places: the applet's among the applets, and the route's among its routes.
+    #[must_use]
+    pub fn routes_at(&self, event_type: &EventType) -> Vec<(usize, usize)> {
+        let matching = |wanted: &str| -> Vec<(usize, usize)> {
+            let applets = self.applets.iter().enumerate();
+            let pairs = applets.flat_map(|(i, a)| a.routes.iter().enumerate().map(move |(j, r)| (i, j, r)));
+            pairs.filter(|(_, _, r)| r.event_type.as_str() == wanted).map(|(i, j, _)| (i, j)).collect()
         };
         let named = matching(event_type.as_str());
         if named.is_empty() { matching("default") } else { named }

@@ -11,7 +11,7 @@ use wasmi::{
 
 use crate::abi::{self, Guest, HostFunction, Machine, Program, Stopped, Value};
 use crate::instrument::{Reserved, ValueType};
-use crate::{Call, Engine, Error, ErrorKind, HostState, Module, Outcome};
+use crate::{Call, Engine, Error, ErrorKind, HostState, Module, Outcome, Uses};
 
 /// The engine.
 #[derive(Clone, Debug)]
@@ -69,6 +69,10 @@ impl Module for Loaded {
 
     fn handlers(&self) -> Vec<String> {
         self.program.handlers().iter().cloned().collect()
+    }
+
+    fn uses(&self) -> Uses {
+        self.program.uses()
     }
 
     fn call(&self, call: Call<'_>, state: &mut dyn HostState) -> Result<Outcome, Error> {
