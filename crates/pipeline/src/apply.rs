@@ -16,6 +16,7 @@ use w3bstream_wallet::DeviceStatus;
 
 use crate::Error;
 use crate::call::{Traced, Trial};
+use crate::crew::{self, Hands};
 use crate::lanes;
 use crate::registry::{Draft, Image};
 use crate::segment::{LaneDone, Modules, Runner, Segment};
@@ -30,6 +31,9 @@ pub(crate) trait StateReader {
     fn sql(&mut self) -> Result<&mut dyn SqlSession, Error>;
     /// Ends the use of the database and gives what was done to it.
     fn finish_sql(&mut self) -> Result<SqlBlock, Error>;
+    /// Another reader of the same state, without the database, for another thread. `None` if what is read must be read in
+    /// the block's order.
+    fn fork(&self) -> Option<Box<dyn StateReader + Send>>;
 }
 
 /// Everything that an application needs.
@@ -44,6 +48,8 @@ pub(crate) struct Applier<'a> {
     pub(crate) state: &'a mut dyn StateReader,
     /// What is tried beside it.
     pub(crate) trial: Trial,
+    /// Who runs it.
+    pub(crate) hands: Hands,
 }
 
 /// What the block did.
@@ -263,7 +269,7 @@ impl Work<'_> {
         entries: &Arc<Vec<(Entry, Resolved)>>,
         accepted: &[usize],
     ) -> Result<LaneDone, Error> {
-        let segment = Segment {
+        let mut segment = Segment {
             time: self.base.time,
             manifest,
             engine: self.base.engine.clone(),
@@ -275,8 +281,24 @@ impl Work<'_> {
             whole: true,
             stop: usize::MAX.into(),
         };
-        let lane = lanes::whole(&segment, accepted)?;
-        let done = Runner::new(&segment, self.base.state).run(&lane, &mut || {})?;
+        let (state, hands) = (&mut *self.base.state, &self.base.hands);
+        let reader = if hands.helpers.any() { state.fork() } else { None };
+        let lanes = match &reader {
+            Some(_) => lanes::split(&segment, accepted, (state, &hands.pace))?,
+            None => None,
+        };
+        let (segment, done) = match lanes.zip(reader) {
+            Some((lanes, reader)) => {
+                segment.whole = false;
+                let (segment, done) = crew::run(segment, lanes, (state, reader), hands)?;
+                (segment, LaneDone::join(done))
+            }
+            None => {
+                let lane = lanes::whole(&segment, accepted)?;
+                let done = Runner::new(&segment, state).run(&lane, &mut || {})?;
+                (segment, done)
+            }
+        };
         self.writes = segment.written;
         Ok(done)
     }

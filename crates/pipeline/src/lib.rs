@@ -25,6 +25,7 @@ mod chains;
 mod compare;
 mod control;
 mod counters;
+mod crew;
 mod error;
 mod events;
 mod handover;

@@ -55,6 +55,10 @@ pub(crate) struct Segment {
 pub(crate) struct Lane {
     /// By rising index.
     pub(crate) items: Vec<Item>,
+    /// Whether the project's database is used.
+    pub(crate) database: bool,
+    /// How many nanoseconds it will take, as far as one can tell.
+    pub(crate) weight: u64,
 }
 
 /// The calls of a lane with one message.
@@ -96,6 +100,23 @@ pub(crate) struct LaneDone {
     pub(crate) writes: Writes,
     /// How long calls took and how many they were, by the applet's place in the manifest.
     pub(crate) spent: BTreeMap<usize, (Duration, u64)>,
+}
+
+impl LaneDone {
+    /// What all lanes did, in the block's order.
+    pub(crate) fn join(all: Vec<Self>) -> Self {
+        let mut joined = Self::default();
+        for done in all {
+            joined.pieces.extend(done.pieces);
+            debug_assert!(
+                done.writes.keys().all(|key| !joined.writes.contains_key(key)),
+                "two lanes wrote one key"
+            );
+            joined.writes.extend(done.writes);
+        }
+        joined.pieces.sort_unstable_by_key(|piece| piece.place);
+        joined
+    }
 }
 
 impl Modules {
