@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use w3bstream_types::{Applet, AppletName, Digest, GuestLimits, Malformed, ProjectName, Route};
+use w3bstream_types::{Applet, AppletName, Digest, GuestLimits, Malformed, Partition, ProjectName, Route};
 use w3bstream_wire::legacy::{Channel, event_type_of, fold_name};
 
 use crate::{Plan, store::Ids};
@@ -175,7 +175,13 @@ impl Project {
         env.sort();
         let applet = |m: &Module| {
             let (name, program) = (m.label.clone(), m.program);
-            Ok(Applet { name, program, routes: m.routes()?, limits: GuestLimits::default() })
+            Ok(Applet {
+                name,
+                program,
+                routes: m.routes()?,
+                limits: GuestLimits::default(),
+                partition: Partition::None,
+            })
         };
         let applets: Result<_, Malformed> = self.applets.iter().filter(|m| m.runs()).map(applet).collect();
         let database = self.database.as_ref().map(crate::database::read).transpose()?.flatten();

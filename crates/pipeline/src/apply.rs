@@ -181,6 +181,9 @@ impl Work<'_> {
         {
             return Ok(Err(format!("version {} must be above {}", next.version, current.version)));
         }
+        if let Some(Err(e)) = current.map(|current| next.keeps_partitions(current)) {
+            return Ok(Err(e.to_string()));
+        }
         let before = current.and_then(|m| m.database.as_ref());
         if let Err(why) = follows(before, next.database.as_ref()) {
             return Ok(Err(why));
@@ -289,7 +292,8 @@ impl Work<'_> {
         };
         let (segment, done) = match lanes.zip(reader) {
             Some((lanes, reader)) => {
-                segment.whole = false;
+                let (lanes, whole) = lanes;
+                segment.whole = whole;
                 let (segment, done) = crew::run(segment, lanes, (state, reader), hands)?;
                 (segment, LaneDone::join(done))
             }

@@ -66,6 +66,8 @@ pub(crate) struct Lane {
 pub(crate) struct Item {
     /// The message's index in the block.
     pub(crate) index: usize,
+    /// Whose part of an applet's state it sees, if the state of an applet is split.
+    pub(crate) part: Option<Digest>,
     pub(crate) hops: Vec<Hop>,
 }
 
@@ -181,6 +183,8 @@ pub(crate) struct Runner<'a> {
 struct About<'a> {
     /// The message and its resource id: its place in the block, from 1. Itself, or what caused the event.
     message: (i32, &'a Record),
+    /// The message's part of states that are split.
+    part: &'a [u8],
     /// The event; `None` for the message itself.
     event: Option<&'a Event>,
     /// Which of the calls with the message, or with the event, this is.
@@ -210,11 +214,12 @@ impl<'a> Runner<'a> {
         let segment = self.segment;
         let rid = i32::try_from(item.index + 1).unwrap_or(i32::MAX);
         let message = (rid, segment.record(item.index)?);
+        let part = item.part.as_ref().map_or(&[][..], |part| part.as_bytes());
         let (mut chain, mut last) = (Chain::default(), 0);
         for Hop { call, calls, route } in &item.hops {
             self.at = (item.index, *call);
             last = *call;
-            let about = About { message, event: None, call: *call, calls: *calls };
+            let about = About { message, part, event: None, call: *call, calls: *calls };
             self.call(*route, &about, &mut chain)?;
             between();
         }
@@ -224,7 +229,8 @@ impl<'a> Runner<'a> {
             for (call, route) in (0..).zip(routes) {
                 last += 1;
                 self.at = (item.index, last);
-                self.call(route, &About { message, event: Some(&event), call, calls }, &mut chain)?;
+                let about = About { message, part, event: Some(&event), call, calls };
+                self.call(route, &about, &mut chain)?;
                 between();
             }
         }
@@ -244,6 +250,7 @@ impl<'a> Runner<'a> {
             event: about.event,
             caused: chain.caused(about.event),
             applet: &applet.name,
+            partition: if applet.partition.is_none() { &[] } else { about.part },
             handler: &route.handler,
             limits: applet.limits.capped_by(&segment.caps),
             manifest,
@@ -252,9 +259,11 @@ impl<'a> Runner<'a> {
         };
         let mut view = GuestView {
             applet: &applet.name,
+            partition: frame.partition,
             writes: [&self.done.writes, &segment.written],
             state: &mut *self.state,
-            database: manifest.database.as_ref(),
+            // Its statements would have to run in the block's order, whatever part they are of.
+            database: manifest.database.as_ref().filter(|_| applet.partition.is_none()),
             in_sql: false,
         };
         let mut outcome = module.call(frame.call(), &mut view)?;
@@ -302,9 +311,9 @@ impl<'a> Runner<'a> {
         let (target, data) = (message.0.as_bytes().to_vec(), result.to_canonical());
         let mut outputs = outcome.outputs;
         outputs.insert(0, Output { kind: OutputKind::Result, chain_id: 0, target, data });
-        let keyed = outcome.writes.into_iter().map(|(k, v)| (key::guest(applet, &[], &k), Some(v)));
-        self.done.writes.extend(keyed);
-        let removed = outcome.removed.into_iter().map(|k| (key::guest(applet, &[], &k), None));
+        let key = |name: Vec<u8>| key::guest(applet, frame.partition, &name);
+        self.done.writes.extend(outcome.writes.into_iter().map(|(k, v)| (key(k), Some(v))));
+        let removed = outcome.removed.into_iter().map(|k| (key(k), None));
         self.done.writes.extend(removed);
         let (applet, logs) = (applet.clone(), outcome.logs);
         self.done.pieces.push(Piece { place: self.at, applet, outputs, logs, traced });
