@@ -39,7 +39,7 @@ fn entry() -> impl Strategy<Value = Given> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_block_does_the_same_on_one_two_and_eight_threads(
@@ -212,6 +212,8 @@ fn a_project_that_keeps_all_helpers_busy_does_not_keep_another_one_waiting() {
 
 #[test]
 fn a_partition_cannot_change_under_an_applet() {
+    let runtime = runtime();
+    let _entered = runtime.enter();
     let world = World::new(&[("counts", false, vec![READING]), ("counts", false, vec![READING])], false);
     let mut next = manifest(2, &[("counts", true, vec![READING])], false);
     assert!(next.keeps_partitions(&world.manifest).is_err());

@@ -127,7 +127,7 @@ impl Module for Word {
         }
         if (self.has("events") || self.has("lies")) && call.source.caused.depth < 3 && mixed[2] % 2 == 0 {
             let to = if mixed[3] % 2 == 0 { "left" } else { "right" };
-            outcome.outputs.push(output(OutputKind::Event, to, &mixed[..1]));
+            outcome.outputs.push(output(OutputKind::Event, to, &[mixed[0] % 200]));
             outcome.outputs.push(output(OutputKind::Event, "nobodys", b""));
         }
         if mixed[4] % 7 == 0 {
