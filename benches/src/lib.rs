@@ -6,6 +6,7 @@
 //! | the same | wasmtime alone with its pools; one instance of it, reused | the same |
 //! | the same on wasmer in a worker process | in this process | the same |
 //! | [`engines`]: host call, warm start, cached load, runaways, the instrumentation pass | limits; the same module as it was written | the same |
+//! | [`parallel`]: a block's execution on more threads | the same on one | `cargo run --release -p w3bstream-benches -- parallel` |
 //! | a batch's append, durable | SQLite alone, same batches, bytes and fsyncs | `cargo run --release -p w3bstream-storage-sqlite --example append` |
 //! | ingest over MQTT | Mosquitto | `scripts/bench-endpoints` |
 //! | ingest over HTTP and gRPC | [`bare`]: axum and tonic alone | `scripts/bench-endpoints` |
@@ -17,4 +18,5 @@
 pub mod bare;
 pub mod engines;
 pub mod handler;
+pub mod parallel;
 pub mod readings;

@@ -1,4 +1,4 @@
-//! `cargo run --release -p w3bstream-benches -- handler [ROUNDS] | bare ADDRESS | readings FOLDER`
+//! `cargo run --release -p w3bstream-benches -- handler [ROUNDS] | parallel [ROUNDS] | bare ADDRESS | readings FOLDER`
 #![allow(clippy::print_stdout, reason = "a program that prints tables")]
 
 use std::ffi::OsString;
@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use w3bstream_benches::{bare, engines, handler, readings};
+use w3bstream_benches::{bare, engines, handler, parallel, readings};
 
 /// The applet of the example, as it is committed.
 const APPLET: &[u8] = include_bytes!("../../artefacts/cold-chain.wasm");
@@ -34,6 +34,10 @@ fn run() -> anyhow::Result<()> {
         ["handler", rounds] => {
             compare_handlers(rounds.parse().with_context(|| format!("{rounds:?} is no number of rounds"))?)
         }
+        ["parallel"] => parallels(10),
+        ["parallel", rounds] => {
+            parallels(rounds.parse().with_context(|| format!("{rounds:?} is no number of blocks"))?)
+        }
         ["bare", address] => {
             let address =
                 address.parse().with_context(|| format!("{address:?} is no address with a port"))?;
@@ -41,8 +45,29 @@ fn run() -> anyhow::Result<()> {
             runtime.block_on(bare::serve(address, |bound| println!("http://{bound}")))
         }
         ["readings", folder] => readings::write(Path::new(folder)),
-        _ => bail!("say which: handler [ROUNDS], bare ADDRESS, or readings FOLDER"),
+        _ => bail!("say which: handler [ROUNDS], parallel [ROUNDS], bare ADDRESS, or readings FOLDER"),
     }
+}
+
+fn parallels(rounds: usize) -> anyhow::Result<()> {
+    const MESSAGES: usize = 256;
+    if cfg!(debug_assertions) {
+        println!("built without optimisation: these times say nothing");
+    }
+    println!(
+        "{rounds} blocks of {MESSAGES} messages of 32 devices on each side by turns; the median block's calls a second"
+    );
+    let runtime = tokio::runtime::Runtime::new()?;
+    for scenario in parallel::scenarios() {
+        let sides = runtime.block_on(parallel::compare(&scenario, &[1, 2], (rounds.max(1), MESSAGES)))?;
+        let one = sides.first().map_or(f64::NAN, |side| side.calls_per_second);
+        println!("{}", scenario.what);
+        for parallel::Side { threads, calls_per_second, median } in sides {
+            let (took, times) = (format!("{median:.1?}"), calls_per_second / one);
+            println!("  threads = {threads}{calls_per_second:>12.0} calls/s{took:>12} a block{times:>8.2}");
+        }
+    }
+    Ok(())
 }
 
 fn compare_handlers(rounds: usize) -> anyhow::Result<()> {

@@ -6,7 +6,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use w3bstream_types::{
-    Applet, AppletName, CronTrigger, Digest, GuestLimits, Malformed, Missed, ProjectName, Route, Trigger,
+    Applet, AppletName, CronTrigger, Digest, GuestLimits, Malformed, Missed, Partition, ProjectName, Route, Trigger,
     TriggerOn,
 };
 use w3bstream_wire::legacy::{Channel, event_type_of, fold_name};
@@ -209,7 +209,13 @@ impl Project {
         env.sort();
         let applet = |m: &Module| {
             let (name, program) = (m.label.clone(), m.program);
-            Ok(Applet { name, program, routes: m.routes()?, limits: GuestLimits::default() })
+            Ok(Applet {
+                name,
+                program,
+                routes: m.routes()?,
+                limits: GuestLimits::default(),
+                partition: Partition::None,
+            })
         };
         let applets: Result<_, Malformed> = self.applets.iter().filter(|m| m.runs()).map(applet).collect();
         let database = self.database.as_ref().map(crate::database::read).transpose()?.flatten();

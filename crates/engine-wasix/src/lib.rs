@@ -36,7 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use w3bstream_engine::tools::Cache;
-use w3bstream_engine::{Call, Engine, Error, ErrorKind, HostState, Module, Outcome};
+use w3bstream_engine::{Call, Engine, Error, ErrorKind, HostState, Module, Outcome, Uses};
 use w3bstream_types::Digest;
 
 pub use quota::Quota;
@@ -129,6 +129,11 @@ impl Module for Loaded {
 
     fn handlers(&self) -> Vec<String> {
         self.program.handlers.clone()
+    }
+
+    fn uses(&self) -> Uses {
+        // It imports no functions of ours: it is sent events, and sends none.
+        Uses::NOTHING
     }
 
     fn call(&self, call: Call<'_>, state: &mut dyn HostState) -> Result<Outcome, Error> {

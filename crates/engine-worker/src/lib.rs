@@ -36,7 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use w3bstream_engine::tools::Cache;
-use w3bstream_engine::{Call, Engine, Error, ErrorKind, HostState, Module, Outcome};
+use w3bstream_engine::{Call, Engine, Error, ErrorKind, HostState, Module, Outcome, Uses};
 use w3bstream_types::Digest;
 
 pub use child::run;
@@ -181,6 +181,10 @@ impl Module for Loaded {
 
     fn handlers(&self) -> Vec<String> {
         self.about.handlers.clone()
+    }
+
+    fn uses(&self) -> Uses {
+        self.about.uses
     }
 
     fn call(&self, call: Call<'_>, state: &mut dyn HostState) -> Result<Outcome, Error> {

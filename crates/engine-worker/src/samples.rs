@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Cursor;
 
-use w3bstream_engine::{Call, Caused, Error, ErrorKind, GuestError, LogLine, Outcome, Source};
+use w3bstream_engine::{Call, Caused, Error, ErrorKind, GuestError, LogLine, Outcome, Source, Uses};
 use w3bstream_types::{
     Address, ChainRule, ContractAnswer, ContractCall, CronTrigger, Did, Digest, Encoder, EventType,
     GuestLimits, Missed, Output, OutputKind, ProjectId, Settlement, SqlBudget, SqlOutcome, SqlRefusal,
@@ -128,7 +128,7 @@ pub(crate) fn told() -> Vec<Told> {
 
 /// All of them.
 pub(crate) fn frames() -> Vec<Vec<u8>> {
-    let about = About { program: Digest::ZERO, instrumented: Digest::of(b"i"), handlers: vec!["h".into()] };
+    let about = About { program: Digest::ZERO, instrumented: Digest::of(b"i"), handlers: vec!["h".into()], uses: Uses { events: false, database: true } };
     let mut all = vec![
         frame(Kind::Hello, |e| Terms { cache_entries: 64, memory_bytes: 1 << 32 }.put(e)),
         frame(Kind::Ready, |e| put_ready(e, "wasmer")),

@@ -86,6 +86,7 @@ impl<S: Read + Write> Server<S> {
             program: module.program(),
             instrumented: module.instrumented(),
             handlers: module.handlers(),
+            uses: module.uses(),
         };
         self.wire.put(Kind::Loaded, |e| about.put(e))
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use w3bstream_engine::{ABI_VERSION, Call, Caused, Error, ErrorKind, GuestError, LogLine, Outcome, Source};
+use w3bstream_engine::{ABI_VERSION, Call, Caused, Error, ErrorKind, GuestError, LogLine, Outcome, Source, Uses};
 use w3bstream_types::{
     Address, ChainRule, ContractAnswer, ContractCall, Decoder, Did, Digest, Encoder, EventType, GuestLimits,
     Malformed, ProjectId, Settlement, SqlBudget, SqlOutcome, SqlRefusal, SqlRows, SqlStatement, SqlValue,
@@ -79,6 +79,7 @@ pub(crate) struct About {
     pub(crate) program: Digest,
     pub(crate) instrumented: Digest,
     pub(crate) handlers: Vec<String>,
+    pub(crate) uses: Uses,
 }
 
 impl About {
@@ -87,11 +88,13 @@ impl About {
         e.list(&self.handlers, |e, name| {
             e.text(name);
         });
+        e.bool(self.uses.events).bool(self.uses.database);
     }
 
     pub(crate) fn read(d: &mut Decoder<'_>) -> Result<Self, Malformed> {
         let handlers = |d: &mut Decoder<'_>| d.list(|d| Ok(d.text()?.to_owned()));
-        Ok(Self { program: d.digest()?, instrumented: d.digest()?, handlers: handlers(d)? })
+        let uses = |d: &mut Decoder<'_>| Ok(Uses { events: d.bool()?, database: d.bool()? });
+        Ok(Self { program: d.digest()?, instrumented: d.digest()?, handlers: handlers(d)?, uses: uses(d)? })
     }
 }
 

@@ -236,6 +236,22 @@ pub trait Engine: Send + Sync + Debug {
     fn load(&self, program: &[u8]) -> Result<Arc<dyn Module>, Error>;
 }
 
+/// What a program can do that reaches beyond its own applet, by what it imports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Uses {
+    /// It may send events to handlers of the project.
+    pub events: bool,
+    /// It may ask the project's database.
+    pub database: bool,
+}
+
+impl Uses {
+    /// All of it.
+    pub const ALL: Self = Self { events: true, database: true };
+    /// Nothing of it.
+    pub const NOTHING: Self = Self { events: false, database: false };
+}
+
 /// A program that is ready to run.
 pub trait Module: Send + Sync + Debug {
     /// SHA-256 of the program as it was given.
@@ -246,6 +262,12 @@ pub trait Module: Send + Sync + Debug {
 
     /// The exported functions that can be handlers: of type `fn(i32) -> i32`, or, in a WASI program, `fn()`.
     fn handlers(&self) -> Vec<String>;
+
+    /// What the program can do that reaches beyond its own applet. Calls of programs that do nothing of it run at the same
+    /// time as those of other applets; whoever says less than the program does fails the block.
+    fn uses(&self) -> Uses {
+        Uses::ALL
+    }
 
     /// Runs a handler in a fresh instance. Blocks until it is done.
     ///

@@ -17,7 +17,7 @@
 //! | `POST /v1/programs` | uploads a module, gives its digest |
 //! | `POST /v1/control` | a signed control transaction, canonical bytes |
 //! | `GET /v1/projects/{name}/nonce` | the nonce of the next control transaction (0 for an unknown project) |
-//! | `GET /v1/projects/{name}/devices` · `/logs` · `/state/{applet}/{key}` | devices, guests' last lines, one value |
+//! | `GET /v1/projects/{name}/devices` · `/logs` · `/state/{applet}/{key}?of=DID` | devices, guests' last lines, one value |
 //! | `GET /v1/projects/{name}/sql?statement=TEXT` | rows of the project's database, as of its last block |
 //! | `GET /v1/messages/{id}` · `/results` | where a message and its settlements are, what its handlers answered |
 //! | `GET /v1/receipts/{id}?payload=true&settlements=false` | a receipt |
@@ -246,15 +246,24 @@ async fn logs(State(state): State<AdminState>, Path(name): Path<String>) -> Answ
     Ok(Json(lines.iter().map(show).collect()))
 }
 
+/// Whose part of a state that is split.
+#[derive(Deserialize)]
+struct PartQuery {
+    of: Option<String>,
+}
+
 async fn value(
     State(state): State<AdminState>,
     Path((name, applet, key)): Path<(String, String, String)>,
+    UrlQuery(query): UrlQuery<PartQuery>,
 ) -> Result<Response, Response> {
     let id = find(&state, &name)?;
-    let applet = applet.parse().map_err(|e: w3bstream_types::Malformed| {
-        problem(StatusCode::BAD_REQUEST, "malformed", &e.to_string())
-    })?;
-    let found = state.0.pipeline.applet_value(id, &applet, key.as_bytes()).await.map_err(fail)?;
+    let malformed =
+        |e: w3bstream_types::Malformed| problem(StatusCode::BAD_REQUEST, "malformed", &e.to_string());
+    let applet = applet.parse().map_err(malformed)?;
+    let of = query.of.map(|of| of.parse()).transpose().map_err(malformed)?;
+    let found =
+        state.0.pipeline.applet_value(id, (&applet, of.as_ref()), key.as_bytes()).await.map_err(fail)?;
     let bytes =
         found.ok_or_else(|| problem(StatusCode::NOT_FOUND, "not-found", "the applet has no such key"))?;
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response())

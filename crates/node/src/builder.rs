@@ -263,12 +263,14 @@ impl NodeBuilder {
     }
 
     fn options(&self) -> Options {
+        let defaults = Options::default();
         Options {
             admit: AdmitLimits { max_payload_bytes: self.config.limits.max_payload_bytes },
             guest_caps: self.config.guests.0,
             max_backlog: self.config.limits.max_backlog,
             canaries: self.config.limits.canaries(),
-            ..Options::default()
+            threads: self.config.engine.threads.unwrap_or(defaults.threads),
+            ..defaults
         }
     }
 }

@@ -99,6 +99,9 @@ pub struct EngineSettings {
     pub worker_memory_mib: u64,
     /// The program that is started, with its first arguments; this one if it is empty.
     pub worker_command: Vec<String>,
+    /// How many threads may run the handlers of one block; as many as there are cores if it is not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threads: Option<usize>,
     /// The engine's own settings, checked by it.
     #[serde(flatten)]
     pub settings: toml::Table,
@@ -114,10 +117,14 @@ impl Default for EngineSettings {
             worker_load_ms: 120_000,
             worker_memory_mib: 4_096,
             worker_command: Vec::new(),
+            threads: None,
             settings: toml::Table::new(),
         }
     }
 }
+
+/// Most threads that may run one block: each may be one that others want for what blocks.
+const MAX_THREADS: usize = 128;
 
 /// Consensus of new projects.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -334,6 +341,9 @@ impl Config {
         if !(1..=MAX_SESSION_SECONDS).contains(&life) {
             bail!("sessions.life-seconds is {life}, it must be 1 to {MAX_SESSION_SECONDS}, which is a day");
         }
+        if let Some(threads) = self.engine.threads.filter(|threads| !(1..=MAX_THREADS).contains(threads)) {
+            bail!("engine.threads is {threads}, it must be 1 to {MAX_THREADS}");
+        }
         Ok(())
     }
 }
@@ -435,6 +445,17 @@ mod tests {
         for life in [0, 86_401] {
             let error = parse(&format!("[sessions]\nlife-seconds = {life}\n")).unwrap_err().to_string();
             assert!(error.contains("1 to 86400"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_block_has_a_thread_and_not_too_many() {
+        assert_eq!(parse("").unwrap().engine.threads, None, "as many as there are cores");
+        let engine = parse("[engine]\nthreads = 2\ninstances = 5\n").unwrap().engine;
+        assert_eq!((engine.threads, engine.settings.len()), (Some(2), 1), "it is none of the engine's own");
+        for threads in [0, 129] {
+            let error = parse(&format!("[engine]\nthreads = {threads}\n")).unwrap_err().to_string();
+            assert!(error.contains("1 to 128"), "{error}");
         }
     }
 

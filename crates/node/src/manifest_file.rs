@@ -7,8 +7,9 @@ use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 use w3bstream_types::{
     AckMode, Address, Applet, AppletName, BatchRule, BlockRules, ChainRule, CronTrigger, Database, Did,
-    Digest, EventType, Field, GuestLimits, HeightTrigger, LogTrigger, Manifest, ProjectName, ProofRule,
-    Route, SentTrigger, Settlement, SettlementName, TransactionTrigger, Trigger, TriggerName, TriggerOn,
+    Digest, EventType, Field, GuestLimits, HeightTrigger, LogTrigger, Manifest, Partition, ProjectName,
+    ProofRule, Route, SentTrigger, Settlement, SettlementName, TransactionTrigger, Trigger, TriggerName,
+    TriggerOn,
 };
 
 use crate::config::explain;
@@ -177,6 +178,9 @@ pub struct AppletFile {
     /// Limits of each call.
     #[serde(default)]
     pub limits: GuestLimits,
+    /// Into what its state is split, so that its calls need not all run one after the other.
+    #[serde(default, skip_serializing_if = "Partition::is_none")]
+    pub partition: Partition,
 }
 
 const fn durable() -> AckMode {
@@ -276,6 +280,7 @@ impl ManifestFile {
             program: *program,
             routes: a.routes,
             limits: a.limits,
+            partition: a.partition,
         };
         let manifest = Manifest {
             name: self.name,

@@ -77,7 +77,7 @@ const CALLS: [Call; 27] = [
     get(
         "w3b_value",
         "/v1/projects/{project}/state/{applet}/{key}",
-        &["project", "applet", "key"],
+        &["project", "applet", "key", "of"],
         "One value of an applet, as base64.",
     ),
     get(

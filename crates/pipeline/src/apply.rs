@@ -1,23 +1,25 @@
 //! What a final block does: a pure function of the block, the messages and control transactions that it
 //! names, and the state before it. Every node of a subnet must find the same.
 
-use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
-use w3bstream_engine::{Engine, LogLine, Module, Outcome};
+use w3bstream_engine::{Engine, LogLine};
 use w3bstream_types::{
-    Applet, AppletName, Canonical, ContractAnswer, ContractCall, Control, ControlTx, Database,
-    DeviceRegistration, Digest, Entry, EventType, Form, GuestLimits, MAX_SESSION_LAG_MS, Manifest, MessageId,
-    Ordered, Output, OutputKind, ProjectId, Record, RefusalKind, ResultRecord, Route, SequenceWindow,
-    SessionMessage, SourceId, SqlBlock, Timestamp, TokenRegistration, Transcript, TriggerOn, WindowVerdict,
+    AppletName, Canonical, ContractAnswer, ContractCall, Control, ControlTx, Database, DeviceRegistration,
+    Digest, Entry, EventType, Form, GuestLimits, MAX_SESSION_LAG_MS, Manifest, MessageId, Ordered, Output,
+    OutputKind, ProjectId, Record, RefusalKind, SequenceWindow, SessionMessage, SourceId, SqlBlock,
+    Timestamp, TokenRegistration, Transcript, TriggerOn, WindowVerdict,
 };
 use w3bstream_vfs::{Applied, SqlSession, Writes, key};
 use w3bstream_wallet::DeviceStatus;
 
-use crate::call::{Frame, GuestView, Traced, Trial};
-use crate::events::{Chain, Event};
+use crate::Error;
+use crate::call::{Traced, Trial};
+use crate::crew::{self, Hands};
+use crate::lanes;
 use crate::registry::{Draft, Image};
-use crate::{Error, ErrorKind};
+use crate::segment::{LaneDone, Modules, Runner, Segment};
 
 /// Reads the state as it was before the block. Blocks.
 pub(crate) trait StateReader {
@@ -29,6 +31,9 @@ pub(crate) trait StateReader {
     fn sql(&mut self) -> Result<&mut dyn SqlSession, Error>;
     /// Ends the use of the database and gives what was done to it.
     fn finish_sql(&mut self) -> Result<SqlBlock, Error>;
+    /// Another reader of the same state, without the database, for another thread. `None` if what is read must be read in
+    /// the block's order.
+    fn fork(&self) -> Option<Box<dyn StateReader + Send>>;
 }
 
 /// Everything that an application needs.
@@ -37,12 +42,14 @@ pub(crate) struct Applier<'a> {
     /// The block's time.
     pub(crate) time: Timestamp,
     pub(crate) image: &'a Image,
-    pub(crate) engine: &'a dyn Engine,
+    pub(crate) engine: Arc<dyn Engine>,
     /// The operator's caps on guests.
-    pub(crate) caps: &'a GuestLimits,
+    pub(crate) caps: GuestLimits,
     pub(crate) state: &'a mut dyn StateReader,
     /// What is tried beside it.
     pub(crate) trial: Trial,
+    /// Who runs it.
+    pub(crate) hands: Hands,
 }
 
 /// What the block did.
@@ -64,13 +71,16 @@ struct Work<'a> {
     outputs: Vec<Output>,
     index: Vec<(MessageId, u64, u64)>,
     logs: Vec<(AppletName, MessageId, LogLine)>,
-    modules: BTreeMap<Digest, Arc<dyn Module>>,
+    modules: Arc<Modules>,
     calls: Vec<Traced>,
 }
 
+/// A message, and why the state does not allow it, if it does not.
+type Judged<'a> = (usize, &'a Record, Option<RefusalKind>);
+
 impl<'a> Applier<'a> {
     /// Applies a block. `entries` are its entries in order, resolved.
-    pub(crate) fn apply(self, height: u64, entries: &[(Entry, Resolved)]) -> Result<Effects, Error> {
+    pub(crate) fn apply(self, height: u64, entries: &Arc<Vec<(Entry, Resolved)>>) -> Result<Effects, Error> {
         let mut work = Work {
             base: self,
             height,
@@ -79,17 +89,19 @@ impl<'a> Applier<'a> {
             outputs: Vec::new(),
             index: Vec::new(),
             logs: Vec::new(),
-            modules: BTreeMap::new(),
+            modules: Arc::default(),
             calls: Vec::new(),
         };
-        for (place, (_, resolved)) in (1..).zip(entries) {
-            match resolved {
-                Resolved::Control(tx) => work.control(tx)?,
-                // What it says is asked for by the handlers.
-                Resolved::Transcript(_) => {}
-                Resolved::Message(ordered) => work.message(place, ordered.record())?,
+        let mut begin = 0;
+        for (end, (_, resolved)) in entries.iter().enumerate() {
+            if let Resolved::Control(tx) = resolved {
+                // It may change what the messages behind it meet.
+                work.messages(entries, begin..end)?;
+                work.control(tx)?;
+                begin = end + 1;
             }
         }
+        work.messages(entries, begin..entries.len())?;
         work.finish()
     }
 }
@@ -186,6 +198,9 @@ impl Work<'_> {
         {
             return Ok(Err(format!("version {} must be above {}", next.version, current.version)));
         }
+        if let Some(Err(e)) = current.map(|current| next.keeps_partitions(current)) {
+            return Ok(Err(e.to_string()));
+        }
         let before = current.and_then(|m| m.database.as_ref());
         if let Err(why) = follows(before, next.database.as_ref()) {
             return Ok(Err(why));
@@ -247,41 +262,89 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn message(&mut self, place: i32, record: &Record) -> Result<(), Error> {
-        let first = self.outputs.len() as u64;
-        match self.judge(record) {
-            Err(kind) => self.outputs.push(Output {
-                kind: OutputKind::Rejected,
-                chain_id: 0,
-                target: record.id().0.as_bytes().to_vec(),
-                data: kind.code().as_bytes().to_vec(),
-            }),
-            Ok(manifest) => self.handle((place, record), &manifest)?,
+    /// Runs a segment: first all messages are judged, which no handler has a part in, then their handlers run.
+    fn messages(&mut self, entries: &Arc<Vec<(Entry, Resolved)>>, range: Range<usize>) -> Result<(), Error> {
+        let (mut judged, mut accepted) = (Vec::<Judged<'_>>::new(), Vec::new());
+        for (index, (_, resolved)) in entries.iter().enumerate().take(range.end).skip(range.start) {
+            // What a transcript says is asked for by the handlers.
+            let Resolved::Message(ordered) = resolved else { continue };
+            let verdict = self.judge(ordered.record());
+            if verdict.is_ok() {
+                accepted.push(index);
+            }
+            judged.push((index, ordered.record(), verdict.err()));
         }
-        self.index.push((record.id(), first, self.outputs.len() as u64 - first));
+        let done = match self.manifest() {
+            Some(manifest) if !accepted.is_empty() => self.handle(manifest, entries, &accepted)?,
+            _ => LaneDone::default(),
+        };
+        self.keep(judged, done);
         Ok(())
     }
 
-    /// Runs a message's handlers, then those of the events that they sent, in the order in which they sent them.
-    fn handle(&mut self, message: (i32, &Record), manifest: &Arc<Manifest>) -> Result<(), Error> {
-        let (mut chain, mut event) = (Chain::default(), None);
-        loop {
-            let of = event.as_ref().map_or(message.1.event_type(), |event: &Event| &event.event_type);
-            let routes = manifest.routes(of);
-            let calls = routes.len() as u64;
-            for (call, route) in (0..).zip(routes) {
-                let about = About { message, event: event.as_ref(), call, calls };
-                self.run(route, &about, (manifest, &mut chain))?;
+    /// Runs the handlers of messages.
+    fn handle(
+        &mut self,
+        manifest: Arc<Manifest>,
+        entries: &Arc<Vec<(Entry, Resolved)>>,
+        accepted: &[usize],
+    ) -> Result<LaneDone, Error> {
+        let mut segment = Segment {
+            time: self.base.time,
+            manifest,
+            engine: self.base.engine.clone(),
+            caps: self.base.caps,
+            trial: self.base.trial.clone(),
+            entries: entries.clone(),
+            written: std::mem::take(&mut self.writes),
+            modules: self.modules.clone(),
+            whole: true,
+            stop: usize::MAX.into(),
+        };
+        let (state, hands) = (&mut *self.base.state, &self.base.hands);
+        let reader = if hands.helpers.any() { state.fork() } else { None };
+        let lanes = match &reader {
+            Some(_) => lanes::split(&segment, accepted, (state, &hands.pace))?,
+            None => None,
+        };
+        let (segment, done) = match lanes.zip(reader) {
+            Some((lanes, reader)) => {
+                let (lanes, whole) = lanes;
+                segment.whole = whole;
+                let (segment, done) = crew::run(segment, lanes, (state, reader), hands)?;
+                (segment, LaneDone::join(done))
             }
-            event = chain.next();
-            if event.is_none() {
-                return Ok(());
+            None => {
+                let lane = lanes::whole(&segment, accepted)?;
+                let done = Runner::new(&segment, state).run(&lane, &mut || {})?;
+                (segment, done)
             }
+        };
+        self.writes = segment.written;
+        Ok(done)
+    }
+
+    /// Takes over what a segment did, in the block's order.
+    fn keep(&mut self, judged: Vec<Judged<'_>>, done: LaneDone) {
+        let mut pieces = done.pieces.into_iter().peekable();
+        for (index, record, refused) in judged {
+            let (id, first) = (record.id(), self.outputs.len() as u64);
+            if let Some(kind) = refused {
+                let (target, data) = (id.0.as_bytes().to_vec(), kind.code().as_bytes().to_vec());
+                self.outputs.push(Output { kind: OutputKind::Rejected, chain_id: 0, target, data });
+            }
+            while let Some(piece) = pieces.next_if(|piece| piece.place.0 == index) {
+                self.outputs.extend(piece.outputs);
+                self.logs.extend(piece.logs.into_iter().map(|line| (piece.applet.clone(), id, line)));
+                self.calls.extend(piece.traced);
+            }
+            self.index.push((id, first, self.outputs.len() as u64 - first));
         }
+        self.writes.extend(done.writes);
     }
 
     /// Whether the state of this height allows the message. Admission asked the same of an earlier state.
-    fn judge(&mut self, record: &Record) -> Result<Arc<Manifest>, RefusalKind> {
+    fn judge(&mut self, record: &Record) -> Result<(), RefusalKind> {
         if self.removed().is_some() {
             return Err(RefusalKind::Removed);
         }
@@ -313,7 +376,7 @@ impl Work<'_> {
                 WindowVerdict::TooOld => return Err(RefusalKind::TooOld),
             }
         }
-        Ok(manifest)
+        Ok(())
     }
 
     /// Whether the project still takes sessions, and this one did not end long before the block. The time of receipt,
@@ -335,105 +398,6 @@ impl Work<'_> {
         }
         Ok(vec![trigger.event_type.clone()])
     }
-
-    fn module(&mut self, applet: &Applet) -> Result<Arc<dyn Module>, Error> {
-        if let Some(module) = self.base.trial.instead_of(&applet.name) {
-            return Ok(module.clone());
-        }
-        let digest = applet.program;
-        if let Some(module) = self.modules.get(&digest) {
-            return Ok(module.clone());
-        }
-        let program = self.base.state.program(digest)?;
-        let module = self.base.engine.load(&program).map_err(|e| {
-            Error::new(ErrorKind::Fatal, format!("program {digest} was deployed but does not load"))
-                .with_source(e)
-        })?;
-        self.modules.insert(digest, module.clone());
-        Ok(module)
-    }
-
-    fn run(
-        &mut self,
-        (applet, route): (&Applet, &Route),
-        about: &About<'_>,
-        (manifest, chain): (&Arc<Manifest>, &mut Chain),
-    ) -> Result<(), Error> {
-        let module = self.module(applet)?;
-        let (rid, record) = about.message;
-        let frame = Frame {
-            record,
-            rid,
-            event: about.event,
-            caused: chain.caused(about.event),
-            applet: &applet.name,
-            handler: &route.handler,
-            limits: applet.limits.capped_by(self.base.caps),
-            manifest,
-            device: record.of_device(),
-            block_time: self.base.time,
-        };
-        let mut view = GuestView {
-            applet: &applet.name,
-            writes: &self.writes,
-            state: &mut *self.base.state,
-            database: manifest.database.as_ref(),
-            in_sql: false,
-        };
-        let mut outcome = module.call(frame.call(), &mut view)?;
-        if view.in_sql {
-            self.base.state.sql()?.end_call(outcome.result.is_ok())?;
-        }
-        if self.base.trial.traces(&applet.name) {
-            self.calls.push(frame.traced(&outcome));
-        }
-        chain.take(&mut outcome.outputs, (frame.id(), about.event), (record, manifest))?;
-        self.keep(&frame, (&*module, about), outcome);
-        Ok(())
-    }
-
-    /// Takes over what a call did: its result, its outputs, its writes, its log.
-    fn keep(&mut self, frame: &Frame<'_>, (module, about): (&dyn Module, &About<'_>), outcome: Outcome) {
-        let (applet, message) = (frame.applet, frame.record.id());
-        let (code, error) = match outcome.result {
-            Ok(code) => (code, None),
-            Err(why) => (-1, Some(why.code().to_owned())),
-        };
-        let result = ResultRecord {
-            message,
-            applet: applet.clone(),
-            handler: frame.handler.to_owned(),
-            program: module.program(),
-            instrumented: module.instrumented(),
-            code,
-            error,
-            gas: outcome.gas,
-            call: about.call,
-            calls: about.calls,
-            outputs: outcome.outputs.len() as u64,
-            event: about.event.map(|event| event.id),
-        };
-        let (target, data) = (message.0.as_bytes().to_vec(), result.to_canonical());
-        self.outputs.push(Output { kind: OutputKind::Result, chain_id: 0, target, data });
-        self.outputs.extend(outcome.outputs);
-        let keyed = outcome.writes.into_iter().map(|(k, v)| (key::guest(applet, &[], &k), Some(v)));
-        self.writes.extend(keyed);
-        let removed = outcome.removed.into_iter().map(|k| (key::guest(applet, &[], &k), None));
-        self.writes.extend(removed);
-        self.logs.extend(outcome.logs.into_iter().map(|line| (applet.clone(), message, line)));
-    }
-}
-
-/// What a handler is called with.
-struct About<'a> {
-    /// The message and its place in the block: itself, or what caused the event.
-    message: (i32, &'a Record),
-    /// The event; `None` for the message itself.
-    event: Option<&'a Event>,
-    /// Which of the calls with the message, or with the event, this is.
-    call: u64,
-    /// How many they are.
-    calls: u64,
 }
 
 /// Whether the owner has signed a change: of the manifest in force, or of the first one.

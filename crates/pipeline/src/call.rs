@@ -82,6 +82,8 @@ pub(crate) struct Traced {
     pub(crate) event: Option<Event>,
     pub(crate) caused: Caused,
     pub(crate) applet: AppletName,
+    /// The part of the applet's state that it sees; empty if that is not split.
+    pub(crate) partition: Vec<u8>,
     pub(crate) handler: String,
     pub(crate) limits: GuestLimits,
     pub(crate) manifest: Arc<Manifest>,
@@ -104,6 +106,8 @@ pub(crate) struct Frame<'a> {
     /// What the message has set off so far.
     pub(crate) caused: Caused,
     pub(crate) applet: &'a AppletName,
+    /// The part of the applet's state that it sees; empty if that is not split.
+    pub(crate) partition: &'a [u8],
     pub(crate) handler: &'a str,
     pub(crate) limits: GuestLimits,
     pub(crate) manifest: &'a Arc<Manifest>,
@@ -152,6 +156,7 @@ impl Frame<'_> {
             event: self.event.cloned(),
             caused: self.caused,
             applet: self.applet.clone(),
+            partition: self.partition.to_vec(),
             handler: self.handler.to_owned(),
             limits: self.limits,
             manifest: self.manifest.clone(),
@@ -160,10 +165,12 @@ impl Frame<'_> {
     }
 }
 
-/// A guest's view of the state: what this block has written already, then what was there before.
+/// A guest's view of the state: what was written already, then what was there before the block.
 pub(crate) struct GuestView<'a> {
     pub(crate) applet: &'a AppletName,
-    pub(crate) writes: &'a Writes,
+    pub(crate) partition: &'a [u8],
+    /// What its lane has written, and what the block wrote before.
+    pub(crate) writes: [&'a Writes; 2],
     pub(crate) state: &'a mut dyn StateReader,
     /// The project's database, as the manifest declares it.
     pub(crate) database: Option<&'a Database>,
@@ -201,8 +208,8 @@ impl HostState for GuestView<'_> {
     }
 
     fn kv_get(&mut self, name: &[u8]) -> Result<Option<Vec<u8>>, w3bstream_engine::Error> {
-        let key = key::guest(self.applet, &[], name);
-        if let Some(written) = self.writes.get(&key) {
+        let key = key::guest(self.applet, self.partition, name);
+        if let Some(written) = self.writes.iter().find_map(|writes| writes.get(&key)) {
             return Ok(written.clone());
         }
         self.state.get(&key).map_err(|e| {

@@ -218,6 +218,9 @@ impl Pipeline {
             }
         }
         let manifest = self.0.manifest(project);
+        if let Some(before) = &manifest {
+            next.keeps_partitions(before).map_err(|e| refused(e.to_string()))?;
+        }
         let before = manifest.as_ref().and_then(|m| m.database.as_ref());
         crate::apply::follows(before, next.database.as_ref()).map_err(refused)?;
         if next.database.is_some() && before.is_none() {
@@ -235,6 +238,14 @@ impl Pipeline {
             let engine = self.0.parts.engine.clone();
             let module = tokio::task::spawn_blocking(move || engine.load(&program)).await;
             let module = module.map_err(|_| Error::new(ErrorKind::Fatal, "loading a program panicked"))??;
+            if !applet.partition.is_none() && module.uses().database {
+                let name = &applet.name;
+                return Err(refused(format!(
+                    "applet {name} has partition = \"device\", and its module imports ws_set_sql_db or ws_get_sql_db: \
+                     statements run in the order of the messages, so they cannot be split by device; take the line \
+                     `partition = \"device\"` of {name} away, or keep its data with ws_set_db"
+                )));
+            }
             let handlers = module.handlers();
             if let Some(route) = applet.routes.iter().find(|r| !handlers.contains(&r.handler)) {
                 let (name, wanted) = (&applet.name, &route.handler);

@@ -17,6 +17,7 @@ use w3bstream_types::{
 use w3bstream_wallet::{Role, Signer};
 
 use crate::counters::{Counters, Refusals};
+use crate::crew::Helpers;
 use crate::project::{Project, Resume};
 use crate::registry::{Image, Registries};
 use crate::replay::Replays;
@@ -44,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) resumed: AtomicBool,
     /// Why the whole node has to stop.
     pub(crate) fatal: watch::Sender<Option<String>>,
+    /// Threads that help projects to run blocks.
+    pub(crate) helpers: Helpers,
     /// Stages of the projects; stopped after the admission stage.
     pub(crate) stages: Tasks,
 }
@@ -142,7 +145,9 @@ impl Pipeline {
             let why = format!("there is no consensus backend {:?}", parts.default_consensus);
             return Err(Error::new(ErrorKind::Refused, why));
         }
+        let stages = Tasks::new("pipeline");
         let shared = Arc::new(Shared {
+            helpers: Helpers::new(parts.options.threads, stages.clone()),
             store: Store::new(parts.storage.clone()),
             registries: Registries::default(),
             refusals: Refusals::default(),
@@ -154,7 +159,7 @@ impl Pipeline {
             control: Mutex::default(),
             resumed: AtomicBool::new(false),
             fatal: watch::Sender::new(None),
-            stages: Tasks::new("pipeline"),
+            stages,
             parts,
         });
         Ok(Self(shared))

@@ -115,6 +115,8 @@ pub struct Options {
     pub log_lines: usize,
     /// Limits of canaries.
     pub canaries: CanaryLimits,
+    /// How many threads may run the handlers of one block, the project's own included. The others are shared by all projects.
+    pub threads: usize,
 }
 
 impl Default for Options {
@@ -141,6 +143,7 @@ impl Default for Options {
             max_backlog: 1_000_000,
             log_lines: 1000,
             canaries: CanaryLimits::default(),
+            threads: std::thread::available_parallelism().map_or(1, Into::into),
         }
     }
 }

@@ -11,6 +11,7 @@ use w3bstream_types::{AppletName, Genesis, MessageId, OperatorName, ProjectId, P
 
 use crate::canary::Canaries;
 use crate::counters::{Counters, Expected, GuestMetrics};
+use crate::crew::Pace;
 use crate::handover::Handover;
 use crate::recent::Recent;
 use crate::settle::FeeAccount;
@@ -64,6 +65,8 @@ pub(crate) struct Project {
     pub(crate) halted: watch::Sender<Option<String>>,
     /// What came last, for people who look.
     pub(crate) recent: Recent,
+    /// How long its applets take.
+    pub(crate) pace: Arc<Pace>,
     /// Modules that are tried beside its own.
     pub(crate) canaries: Canaries,
     /// How its triggers stand.
@@ -106,6 +109,7 @@ impl Project {
             waits: watch::Sender::default(),
             halted: watch::Sender::new(halted),
             recent: Recent::default(),
+            pace: Arc::default(),
             canaries: Canaries::default(),
             triggers: Board::default(),
             logs: Mutex::default(),

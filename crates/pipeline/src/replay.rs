@@ -293,8 +293,8 @@ async fn block(
         Error::new(ErrorKind::Refused, why).with_source(e)
     })?;
     let before = Arc::new(image.clone());
-    let on = |trial| Run { shared: shared.clone(), project: id, state: scratch.clone(), trial };
-    let answers = transcript_of(&entries);
+    let on = |trial| Run::on(shared, (id, scratch.clone()), trial);
+    let answers = Arc::new(transcript_of(&entries));
     let again = async |entries: Vec<(Entry, Resolved)>, trial| {
         let work = (entries, Contracts::Agreed(answers.clone()));
         let (effects, _, entries) = compute(on(trial), (&certified.block, before.clone()), work).await?;

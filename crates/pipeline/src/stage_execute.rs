@@ -15,6 +15,7 @@ use w3bstream_vfs::{SqlSession, Vfs};
 use crate::apply::{Applier, Effects, Resolved, StateReader};
 use crate::call::Trial;
 use crate::counters::Counters;
+use crate::crew::Hands;
 use crate::events::event_type;
 use crate::live;
 use crate::node::Shared;
@@ -72,7 +73,7 @@ async fn execute(shared: &Arc<Shared>, project: &Project, height: u64) -> Result
     parts.probe.at("execute.started");
     let image = shared.registries.image(project.id);
     let transcript = transcript_of(&entries);
-    let contracts = Contracts::Agreed(transcript.clone());
+    let contracts = Contracts::Agreed(Arc::new(transcript.clone()));
     let run = Run { trial: canary::trial(project), ..Run::live(shared, project.id) };
     let (effects, _, entries) = compute(run, (&certified.block, image), (entries, contracts)).await?;
     parts.probe.at("execute.ran");
@@ -194,13 +195,26 @@ pub(crate) struct Run {
     /// What holds the state before the block.
     pub(crate) state: Arc<dyn Vfs>,
     pub(crate) trial: Trial,
+    /// How many threads may run it.
+    pub(crate) hands: Hands,
 }
 
 impl Run {
     /// On the project's own state.
     pub(crate) fn live(shared: &Arc<Shared>, project: ProjectId) -> Self {
         let state = shared.parts.vfs.clone();
-        Self { shared: shared.clone(), project, state, trial: Trial::default() }
+        Self::on(shared, (project, state), Trial::default())
+    }
+
+    /// On another state.
+    pub(crate) fn on(
+        shared: &Arc<Shared>,
+        (project, state): (ProjectId, Arc<dyn Vfs>),
+        trial: Trial,
+    ) -> Self {
+        let pace = shared.project(project).map(|p| p.pace.clone()).unwrap_or_default();
+        let hands = Hands { helpers: shared.helpers.clone(), pace };
+        Self { shared: shared.clone(), project, state, trial, hands }
     }
 }
 
@@ -213,19 +227,23 @@ pub(crate) async fn compute(
     let runtime = tokio::runtime::Handle::current();
     let (height, time) = (block.header().height, block.header().time);
     let work = move || {
-        let Run { shared, project, state: vfs, trial } = run;
+        let Run { shared, project, state: vfs, trial, hands } = run;
         let programs = shared.parts.vfs.clone();
-        let mut state = VfsReader { runtime, vfs, programs, project, contracts, sql: None };
+        let mut state = VfsReader { runtime, vfs, programs, project, contracts, sql: None, forked: false };
         let applier = Applier {
             project,
             time,
             image: &image,
-            engine: &*shared.parts.engine,
-            caps: &shared.parts.options.guest_caps,
+            engine: shared.parts.engine.clone(),
+            caps: shared.parts.options.guest_caps,
             state: &mut state,
             trial,
+            hands,
         };
+        let entries = Arc::new(entries);
         let effects = applier.apply(height, &entries)?;
+        // Nobody else has them any more.
+        let entries = Arc::try_unwrap(entries).unwrap_or_else(|shared| shared.to_vec());
         Ok((effects, state.contracts, entries))
     };
     let joined = tokio::task::spawn_blocking(work).await;
@@ -235,7 +253,7 @@ pub(crate) async fn compute(
 /// Where contracts' answers come from.
 pub(crate) enum Contracts {
     /// From the block's transcript.
-    Agreed(Transcript),
+    Agreed(Arc<Transcript>),
     /// From the chains, for a block that is being built.
     Asking(Asking),
 }
@@ -248,6 +266,8 @@ struct VfsReader {
     project: ProjectId,
     contracts: Contracts,
     sql: Option<Box<dyn SqlSession>>,
+    /// Whether another one has the database.
+    forked: bool,
 }
 
 impl StateReader for VfsReader {
@@ -267,6 +287,10 @@ impl StateReader for VfsReader {
     }
 
     fn sql(&mut self) -> Result<&mut dyn SqlSession, Error> {
+        if self.forked {
+            let why = "a program that was said to use no database asks for it";
+            return Err(Error::new(ErrorKind::Fatal, why));
+        }
         let session = match self.sql.take() {
             Some(session) => session,
             None => self.runtime.block_on(self.vfs.sql(self.project))?,
@@ -276,6 +300,20 @@ impl StateReader for VfsReader {
 
     fn finish_sql(&mut self) -> Result<SqlBlock, Error> {
         Ok(self.sql.take().map(|session| session.finish()).transpose()?.unwrap_or_default())
+    }
+
+    fn fork(&self) -> Option<Box<dyn StateReader + Send>> {
+        // What a block may read of chains is bounded, so whoever asks first matters while it is asked.
+        let Contracts::Agreed(transcript) = &self.contracts else { return None };
+        Some(Box::new(Self {
+            runtime: self.runtime.clone(),
+            vfs: self.vfs.clone(),
+            programs: self.programs.clone(),
+            project: self.project,
+            contracts: Contracts::Agreed(transcript.clone()),
+            sql: None,
+            forked: true,
+        }))
     }
 }
 

@@ -5,9 +5,10 @@ use serde::Serialize;
 use w3bstream_endpoint::{MessageLife, Query};
 use w3bstream_types::{
     AckMode, Address, Did, Digest, HandlerResult, MessageId, MessageSettlement, MessageState, OperatorName,
-    Output, ProjectId, ProjectName, PublicKey, PublisherName, StateChange, Stored, Timestamp,
+    Output, ProjectId, ProjectName, PublicKey, PublisherName, SourceId, StateChange, Stored, Timestamp,
     receipt::{Receipt, ReceiptParts},
 };
+use w3bstream_vfs::key;
 use w3bstream_wallet::{DeviceStatus, Registry as _, TokenStatus};
 
 use crate::project::{GuestLog, Project};
@@ -203,17 +204,37 @@ impl Pipeline {
         self.0.project(project).map(|p| p.recent_logs(limit)).unwrap_or_default()
     }
 
-    /// The value of an applet's key.
+    /// The value of an applet's key. If the applet's state is split, `of` is whose part is meant.
     ///
     /// # Errors
-    /// [`Error`] if the state cannot be read.
+    /// [`ErrorKind::Refused`] if `of` is given and the state is not split, or the other way round; [`Error`] if the state
+    /// cannot be read.
     pub async fn applet_value(
         &self,
         project: ProjectId,
-        applet: &w3bstream_types::AppletName,
+        (applet, of): (&w3bstream_types::AppletName, Option<&SourceId>),
         name: &[u8],
     ) -> Result<Option<Vec<u8>>, Error> {
-        Ok(self.0.parts.vfs.get(project, &w3bstream_vfs::key::guest(applet, &[], name)).await?)
+        let refused = |why: String| Err(Error::new(ErrorKind::Refused, why));
+        let manifest = self.0.manifest(project);
+        let found = manifest.iter().flat_map(|m| &m.applets).find(|a| a.name == *applet);
+        let split = found.is_some_and(|a| !a.partition.is_none());
+        let key = match of {
+            None if split => {
+                return refused(format!(
+                    "the state of {applet} is split by device: add whose part is meant, such as ?of=did:key:z6Mk…, \
+                     ?of=publisher:NAME or ?of=trigger:NAME"
+                ));
+            }
+            Some(_) if !split => {
+                return refused(format!("the state of {applet} is not split: leave away `of`"));
+            }
+            of => {
+                let part = of.map(key::part_of);
+                key::guest(applet, part.as_ref().map_or(&[], |part| part.as_bytes()), name)
+            }
+        };
+        Ok(self.0.parts.vfs.get(project, &key).await?)
     }
 
     /// Settlements of a project by rising height and index, behind `after`, at most `limit`: those under way, or

@@ -48,8 +48,9 @@ use w3bstream_storage::{Filter, MemoryStorage, Storage as _};
 use w3bstream_types::{
     AckMode, Address, Algorithm, Applet, BlockRules, Canonical as _, Clock, ContractAnswer, ContractCall,
     Control, ControlTx, DeviceRegistration, Did, Digest, Draft, Form, GuestLimits, Manifest, MessageId,
-    MessageState, Output, OutputKind, Position, ProjectId, Received, Record, RefusalKind, Route, SecretKey,
-    Sequence, Submission, SystemClock, Timestamp, TokenRegistration, TransactionRequest, token_hash,
+    MessageState, Output, OutputKind, Partition, Position, ProjectId, Received, Record, RefusalKind, Route,
+    SecretKey, Sequence, Submission, SystemClock, Timestamp, TokenRegistration, TransactionRequest,
+    token_hash,
 };
 use w3bstream_vfs::{MemoryVfs, Vfs};
 use w3bstream_wallet::{MemorySigner, Role, Signer as _};
@@ -293,6 +294,7 @@ impl World {
             program: Digest::of(name.as_bytes()),
             routes: vec![Route { event_type: "default".parse().unwrap(), handler: "run".into() }],
             limits: GuestLimits::default(),
+            partition: Partition::None,
         };
         Manifest {
             name: "p".parse().unwrap(),
@@ -414,7 +416,8 @@ fn a_message_goes_through_every_room_and_its_receipt_verifies() {
         }
         let again = run.send(world.message(project, 3)).await.unwrap();
         assert!(again.duplicate && again.results[0].code == 3, "a repeat gets the first answer: {again:?}");
-        let count = run.pipeline.applet_value(project, &"counts".parse().unwrap(), b"count").await.unwrap();
+        let count =
+            run.pipeline.applet_value(project, (&"counts".parse().unwrap(), None), b"count").await.unwrap();
         assert_eq!(count, Some(vec![20]), "the repeat did not run");
         run.stop().await;
     });
@@ -448,7 +451,8 @@ fn a_message_that_was_accepted_is_a_repeat_even_when_it_is_below_the_window() {
             (RefusalKind::TooOld, Some(2)),
             "one that is new is too old"
         );
-        let count = run.pipeline.applet_value(project, &"counts".parse().unwrap(), b"count").await.unwrap();
+        let count =
+            run.pipeline.applet_value(project, (&"counts".parse().unwrap(), None), b"count").await.unwrap();
         assert_eq!(count, Some(vec![2]), "the repeat did not run");
         run.stop().await;
     });
@@ -562,7 +566,8 @@ fn everything_goes_on_after_a_restart() {
         }
         run.send(world.message(project, 50)).await.unwrap();
         run.reaches(world.message(project, 50).id(), MessageState::Attested).await;
-        let count = run.pipeline.applet_value(project, &"counts".parse().unwrap(), b"count").await.unwrap();
+        let count =
+            run.pipeline.applet_value(project, (&"counts".parse().unwrap(), None), b"count").await.unwrap();
         assert_eq!(count, Some(vec![51]));
         run.stop().await;
     });

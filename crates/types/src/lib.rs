@@ -65,7 +65,7 @@ pub use ids::{
 };
 pub use jws::{JWS_TYPE, Jws, MAX_JWS_BYTES};
 pub use key::{Address, Algorithm, PublicKey, SecretKey, keccak256};
-pub use manifest::{Applet, BlockRules, GuestLimits, MAX_APPLETS, MAX_ROUTES, Manifest, Route};
+pub use manifest::{Applet, BlockRules, GuestLimits, MAX_APPLETS, MAX_ROUTES, Manifest, Partition, Route};
 pub use message::{
     Draft, Envelope, Form, MAX_EVENT_ID_BYTES, MAX_PAYLOAD_BYTES, MessageHeader, Record, TokenMessage,
     check_event_id, payload_digest, token_hash,

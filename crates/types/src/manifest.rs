@@ -125,6 +125,37 @@ pub struct Route {
     pub handler: String,
 }
 
+/// Into what an applet's state is split.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Partition {
+    /// Nothing: all its calls see one state, and run in order.
+    #[default]
+    None,
+    /// A part for each device, and one for each publisher and trigger: a call sees the part of whom its message is from. Calls
+    /// of different parts may run at the same time.
+    Device,
+}
+
+impl Partition {
+    const ALL: [Self; 2] = [Self::None, Self::Device];
+
+    /// Whether there is nothing to split.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::None
+    }
+
+    /// Its name in a manifest.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Device => "device",
+        }
+    }
+}
+
 /// One applet of a project.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Applet {
@@ -136,6 +167,9 @@ pub struct Applet {
     pub routes: Vec<Route>,
     /// Limits of each call.
     pub limits: GuestLimits,
+    /// Into what its state is split.
+    #[serde(default)]
+    pub partition: Partition,
 }
 
 /// When a block is closed.
@@ -264,6 +298,27 @@ impl Manifest {
         Ok(())
     }
 
+    /// Whether this manifest can follow another one without hiding state: an applet's state lies under other keys if its
+    /// partition changes.
+    ///
+    /// # Errors
+    /// [`Malformed`] naming the applet, with what to write.
+    pub fn keeps_partitions(&self, before: &Self) -> Result<(), Malformed> {
+        for applet in &self.applets {
+            let Some(old) = before.applets.iter().find(|a| a.name == applet.name) else { continue };
+            if old.partition != applet.partition {
+                let (name, was, is) = (&applet.name, old.partition.name(), applet.partition.name());
+                let why = format!(
+                    "the applet {name} has partition = \"{was}\" and cannot get \"{is}\", since it would not find its \
+                     state any more: write partition = \"{was}\", or give the applet another name, under which it \
+                     begins without state"
+                );
+                return Err(Malformed::new("manifest", why));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether handlers may read contracts.
     #[must_use]
     pub fn reads(&self) -> bool {
@@ -287,9 +342,17 @@ impl Manifest {
     /// none does, all that name `default`.
     #[must_use]
     pub fn routes(&self, event_type: &EventType) -> Vec<(&Applet, &Route)> {
-        let matching = |wanted: &str| -> Vec<(&Applet, &Route)> {
-            let pairs = self.applets.iter().flat_map(|a| a.routes.iter().map(move |r| (a, r)));
-            pairs.filter(|(_, r)| r.event_type.as_str() == wanted).collect()
+        let applet = |(a, r): (usize, usize)| self.applets.get(a).and_then(|a| Some((a, a.routes.get(r)?)));
+        self.routes_at(event_type).into_iter().filter_map(applet).collect()
+    }
+
+    /// As [`Self::routes`], by their places: the applet's among the applets, and the route's among its routes.
+    #[must_use]
+    pub fn routes_at(&self, event_type: &EventType) -> Vec<(usize, usize)> {
+        let matching = |wanted: &str| -> Vec<(usize, usize)> {
+            let applets = self.applets.iter().enumerate();
+            let pairs = applets.flat_map(|(i, a)| a.routes.iter().enumerate().map(move |(j, r)| (i, j, r)));
+            pairs.filter(|(_, _, r)| r.event_type.as_str() == wanted).map(|(i, j, _)| (i, j)).collect()
         };
         let named = matching(event_type.as_str());
         if named.is_empty() { matching("default") } else { named }
@@ -313,18 +376,27 @@ impl Canonical for Route {
 impl Canonical for Applet {
     const DOMAIN: &'static str = "w3b/applet";
     const VERSION: u16 = 1;
-    const FIELDS: u64 = 4;
+    const FIELDS: u64 = 5;
 
     fn encode_fields(&self, e: &mut Encoder) {
         e.text(self.name.as_str()).digest(&self.program);
         e.list(&self.routes, |e, r| {
             e.item(r);
         });
-        e.item(&self.limits);
+        e.item(&self.limits).u64(self.partition as u64);
     }
 
     fn decode_fields(d: &mut Decoder<'_>) -> Result<Self, Malformed> {
-        Ok(Self { name: d.parse()?, program: d.digest()?, routes: d.list(|d| d.item())?, limits: d.item()? })
+        Ok(Self {
+            name: d.parse()?,
+            program: d.digest()?,
+            routes: d.list(|d| d.item())?,
+            limits: d.item()?,
+            partition: usize::try_from(d.u64()?)
+                .ok()
+                .and_then(|i| Partition::ALL.get(i).copied())
+                .ok_or_else(|| Malformed::new(Self::DOMAIN, "has an unknown partition"))?,
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Keys of a project's replicated state. The first byte is the namespace; the parts behind it are each
 //! preceded by their length, so that no two different names give one key.
 
-use w3bstream_types::{AppletName, Did, Digest, PublisherName};
+use w3bstream_types::{AppletName, Did, Digest, PublisherName, SourceId};
 
 /// Namespaces.
 const GUEST: u8 = 1;
@@ -25,10 +25,16 @@ fn key(namespace: u8, parts: &[&[u8]]) -> Vec<u8> {
     key
 }
 
-/// A guest's own key.
+/// A guest's own key. `partition` is empty, or [`part_of`] whom the message is from.
 #[must_use]
 pub fn guest(applet: &AppletName, partition: &[u8], name: &[u8]) -> Vec<u8> {
     key(GUEST, &[applet.as_str().as_bytes(), partition, name])
+}
+
+/// The part of the state of whom a message is from, in an applet whose state is split by device. As long for every DID.
+#[must_use]
+pub fn part_of(source: &SourceId) -> Digest {
+    Digest::tagged("w3b/partition/1", &[source.to_string().as_bytes()])
 }
 
 /// The manifest in force.

@@ -6,7 +6,7 @@ use w3bstream_types::Digest;
 
 use super::HostFunction;
 use crate::instrument::{Bounds, Instrumented, Signature, ValueType, instrument};
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, Uses};
 
 /// Whether a module is a WASI program and no applet: it imports nothing but WASI, exports no handler `fn(i32) -> i32`,
 /// and exports `_start` (a command), or imports something and exports another function without parameters and results
@@ -106,6 +106,13 @@ impl Program {
     #[must_use]
     pub fn functions(&self) -> &[&'static HostFunction] {
         &self.functions
+    }
+
+    /// What it can do that reaches beyond its own applet.
+    #[must_use]
+    pub fn uses(&self) -> Uses {
+        let imports = |names: &[&str]| self.functions.iter().any(|f| names.contains(&f.name));
+        Uses { events: imports(&["ws_send_event"]), database: imports(&["ws_set_sql_db", "ws_get_sql_db"]) }
     }
 
     /// The exported functions of type `fn(i32) -> i32`, sorted.

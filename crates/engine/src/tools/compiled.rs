@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use w3bstream_types::Digest;
 
 use crate::abi::{self, Machine, Program};
-use crate::{Call, Error, HostState, Module, Outcome};
+use crate::{Call, Error, HostState, Module, Outcome, Uses};
 
 /// What an engine makes instances of one program from.
 pub trait Template: Send + Sync + Debug {
@@ -47,6 +47,10 @@ impl<T: Template> Module for Compiled<T> {
 
     fn handlers(&self) -> Vec<String> {
         self.program.handlers().iter().cloned().collect()
+    }
+
+    fn uses(&self) -> Uses {
+        self.program.uses()
     }
 
     fn call(&self, call: Call<'_>, state: &mut dyn HostState) -> Result<Outcome, Error> {

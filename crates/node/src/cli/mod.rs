@@ -457,6 +457,7 @@ mod tests {
         let mut config = Config::default();
         config.http.tls_listen = at;
         (config.mqtt.tls_listen, config.mqtt.ws_listen, config.mqtt.wss_listen) = (at, at, at);
+        config.engine.threads = Some(1);
         let file = || Some(PathBuf::from("file"));
         let tls = &mut config.tls;
         (tls.certificate, tls.key, tls.client_authorities, tls.client_crl) = (file(), file(), file(), file());

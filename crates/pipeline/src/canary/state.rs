@@ -12,7 +12,7 @@ use w3bstream_types::{Record, Timestamp, Transcript};
 
 use crate::call::Traced;
 
-/// Keys of one applet with their values; `None` is not there.
+/// Keys of one applet, as the vfs has them, with their values; `None` is not there.
 pub(super) type Keys = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 /// The applet's calls of one block.

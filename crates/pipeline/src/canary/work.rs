@@ -36,7 +36,11 @@ pub(crate) async fn offer(
             canary.end(format!("the project has a database since block {}: {NO_DATABASE}", header.height));
             continue;
         }
-        let changed: BTreeSet<&Vec<u8>> = calls.iter().flat_map(|call| call.done.writes.keys()).collect();
+        let full = |call: &&Traced| -> Vec<_> {
+            let names = call.done.writes.keys();
+            names.map(|name| key::guest(&call.applet, &call.partition, name)).collect()
+        };
+        let changed: BTreeSet<Vec<u8>> = calls.iter().flat_map(full).collect();
         let mut job = Job {
             height: header.height,
             time: header.time,
@@ -45,13 +49,13 @@ pub(crate) async fn offer(
             before: Keys::new(),
             after: Keys::new(),
         };
-        for name in changed {
-            let full = key::guest(&canary.applet, &[], name);
+        for full in changed {
             match shared.parts.vfs.get(project.id, &full).await {
-                Ok(value) => drop(job.before.insert(name.clone(), value)),
+                Ok(value) => drop(job.before.insert(full.clone(), value)),
                 Err(e) => canary.end(format!("the state before block {} cannot be read: {e}", header.height)),
             }
-            job.after.insert(name.clone(), writes.get(&full).cloned().flatten());
+            let after = writes.get(&full).cloned().flatten();
+            job.after.insert(full, after);
         }
         let records =
             calls.into_iter().filter_map(|call| Some((record(entries, call)?.clone(), call.clone())));
@@ -170,13 +174,14 @@ impl World {
             event: traced.event.as_ref(),
             caused: traced.caused,
             applet: &traced.applet,
+            partition: &traced.partition,
             handler: &traced.handler,
             limits: traced.limits,
             manifest: &traced.manifest,
             device: record.of_device(),
             block_time: job.time,
         };
-        let mut view = View { world: self, own, transcript: &job.transcript };
+        let mut view = View { world: self, traced, own, transcript: &job.transcript };
         let outcome = self.canary.module.call(frame.call(), &mut view)?;
         let done = Done::of(&outcome);
         self.canary.set(|status| {
@@ -196,27 +201,30 @@ impl World {
                 new,
             });
         }
-        own.extend(done.writes);
+        let full =
+            |(name, value): (Vec<u8>, _)| (key::guest(&traced.applet, &traced.partition, &name), value);
+        own.extend(done.writes.into_iter().map(full));
         Ok(())
     }
 
     /// What the project's state had before the block.
-    fn base(&self, name: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        let full = key::guest(&self.canary.applet, &[], name);
+    fn base(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         // In this order: see [`super::state`].
-        let newest = self.runtime.block_on(self.shared.parts.vfs.get(self.project, &full))?;
-        Ok(self.canary.queue().before(name).unwrap_or(newest))
+        let newest = self.runtime.block_on(self.shared.parts.vfs.get(self.project, key))?;
+        Ok(self.canary.queue().before(key).unwrap_or(newest))
     }
 
     /// What the canary's state had before the block.
-    fn before(&self, name: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        self.overlay.get(name).map_or_else(|| self.base(name), |value| Ok(value.clone()))
+    fn before(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        self.overlay.get(key).map_or_else(|| self.base(key), |value| Ok(value.clone()))
     }
 }
 
 /// What one call of the canary sees.
 struct View<'a> {
     world: &'a World,
+    /// The call as the applet made it.
+    traced: &'a Traced,
     /// What it has written in this block.
     own: &'a Keys,
     transcript: &'a Transcript,
@@ -228,9 +236,10 @@ fn state(e: Error) -> w3bstream_engine::Error {
 
 impl HostState for View<'_> {
     fn kv_get(&mut self, name: &[u8]) -> Result<Option<Vec<u8>>, w3bstream_engine::Error> {
-        match self.own.get(name) {
+        let key = key::guest(&self.traced.applet, &self.traced.partition, name);
+        match self.own.get(&key) {
             Some(value) => Ok(value.clone()),
-            None => self.world.before(name).map_err(state),
+            None => self.world.before(&key).map_err(state),
         }
     }
 

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::time::Instant;
 use w3bstream_prover::{Artefacts, Circuit, Job, JobState, PROOF_BYTES, Prover, signals};
-use w3bstream_types::{AppletName, Digest, ProjectId, ProofRule, Settlement};
+use w3bstream_types::{Digest, ProjectId, ProofRule, Settlement};
 use w3bstream_vfs::{Vfs, key};
 
+use super::record::Settlement as Asked;
 use crate::counters::Counters;
 use crate::node::Shared;
 use crate::{Error, ErrorKind};
@@ -54,7 +55,7 @@ impl Proofs {
         &mut self,
         (height, index): (u64, u64),
         (settlement, rule): (&Settlement, &ProofRule),
-        (applet, statement): (&AppletName, &[u8]),
+        (asked, statement): (&Asked, &[u8]),
     ) -> Result<Progress, Error> {
         let system = &rule.system;
         let prover = self.shared.parts.provers.get(system).cloned().ok_or_else(|| {
@@ -83,7 +84,7 @@ impl Proofs {
             self.forget_lost(&*prover).await?;
             return Ok(FULL);
         }
-        let job = self.job(id, (settlement, rule), (applet, statement)).await?;
+        let job = self.job(id, (settlement, rule), (asked, statement)).await?;
         let artefacts = Arc::new(Stored(self.shared.parts.vfs.clone()));
         match prover.submit(job, artefacts).await {
             Ok(()) => {
@@ -99,10 +100,12 @@ impl Proofs {
         &self,
         id: Digest,
         (settlement, rule): (&Settlement, &ProofRule),
-        (applet, statement): (&AppletName, &[u8]),
+        (asked, statement): (&Asked, &[u8]),
     ) -> Result<Job, Error> {
         let name = settlement.private_key(statement)?;
-        let place = key::guest(applet, &[], name.as_bytes());
+        let applet = &asked.applet;
+        let part = self.part(asked).await?;
+        let place = key::guest(applet, part.as_ref().map_or(&[], |part| part.as_bytes()), name.as_bytes());
         let private = self.shared.parts.vfs.get(self.project, &place).await?.ok_or_else(|| {
             Error::new(
                 ErrorKind::Refused,
@@ -112,6 +115,24 @@ impl Proofs {
         let (public, inputs) = signals(settlement, statement, &private)?;
         let circuit = Circuit { system: rule.system.clone(), witness: rule.witness, key: rule.key };
         Ok(Job { id, circuit, public, inputs })
+    }
+
+    /// The part of the applet's state in which the call was that asked, if the state is split.
+    async fn part(&self, asked: &Asked) -> Result<Option<Digest>, Error> {
+        let manifest = self.shared.manifest(self.project);
+        let split = |a: &&w3bstream_types::Applet| a.name == asked.applet && !a.partition.is_none();
+        let (Some(_), Some(id)) = (manifest.iter().flat_map(|m| &m.applets).find(split), asked.message)
+        else {
+            return Ok(None);
+        };
+        let stored = self.shared.store.get(&[id]).await?.into_iter().flatten().next();
+        let stored = stored.ok_or_else(|| {
+            Error::new(
+                ErrorKind::Refused,
+                format!("message {id}, whose part of the state has the inputs, is gone"),
+            )
+        })?;
+        Ok(Some(key::part_of(&stored.record().source())))
     }
 
     /// Drops jobs of which the prover knows nothing any more, so that they take no place.

@@ -192,7 +192,7 @@ impl Stage {
                 );
                 return Ok(());
             }
-            match self.proofs.poll(place, (&rule, proof), (&settlement.applet, &output.data)).await? {
+            match self.proofs.poll(place, (&rule, proof), (settlement, &output.data)).await? {
                 Progress::Waits(why) => {
                     settlement.reason = why.into_owned();
                     return Ok(());

@@ -27,7 +27,7 @@ impl Run {
     }
 
     async fn count(&self, project: ProjectId) -> u8 {
-        self.pipeline.applet_value(project, &applet(), b"count").await.unwrap().unwrap()[0]
+        self.pipeline.applet_value(project, (&applet(), None), b"count").await.unwrap().unwrap()[0]
     }
 }
 

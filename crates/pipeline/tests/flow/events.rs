@@ -84,7 +84,8 @@ fn events_run_behind_the_message_in_the_order_in_which_they_were_sent() {
             "right fails trap ",
         ];
         assert_eq!(shown, expected);
-        let noted = run.pipeline.applet_value(project, &"emits".parse().unwrap(), b"noted").await.unwrap();
+        let noted =
+            run.pipeline.applet_value(project, (&"emits".parse().unwrap(), None), b"noted").await.unwrap();
         let noted = String::from_utf8(noted.unwrap()).unwrap();
         // Depth, events and bytes as each call finds them: `left`, `nobodys` and `right` with a byte each are 19.
         assert_eq!(noted, "reading:A 0/0/0;left:1 1/3/19;right:3 1/4/25;right:4 2/4/25;");
@@ -105,7 +106,8 @@ fn events_run_behind_the_message_in_the_order_in_which_they_were_sent() {
         run.stop().await;
         let run = world.start().await;
         assert_eq!(run.send(record).await.unwrap().results, accepted.results);
-        let again = run.pipeline.applet_value(project, &"emits".parse().unwrap(), b"noted").await.unwrap();
+        let again =
+            run.pipeline.applet_value(project, (&"emits".parse().unwrap(), None), b"noted").await.unwrap();
         assert_eq!(again.unwrap(), noted.as_bytes());
         run.stop().await;
     });
@@ -119,7 +121,8 @@ fn the_next_message_of_a_block_sees_what_the_events_did() {
         let project = deploy(&world, &run).await;
         let (a, b) = tokio::join!(run.send(world.message(project, 65)), run.send(world.message(project, 66)));
         assert!(a.is_ok() && b.is_ok());
-        let noted = run.pipeline.applet_value(project, &"emits".parse().unwrap(), b"noted").await.unwrap();
+        let noted =
+            run.pipeline.applet_value(project, (&"emits".parse().unwrap(), None), b"noted").await.unwrap();
         let noted = String::from_utf8(noted.unwrap()).unwrap();
         let of =
             |letter: &str| format!("reading:{letter} 0/0/0;left:1 1/3/19;right:3 1/4/25;right:4 2/4/25;");

@@ -37,7 +37,11 @@ impl World {
     }
 
     async fn answer(&self, run: &Run, project: ProjectId) -> Vec<u8> {
-        run.pipeline.applet_value(project, &"reads".parse().unwrap(), b"answer").await.unwrap().unwrap()
+        run.pipeline
+            .applet_value(project, (&"reads".parse().unwrap(), None), b"answer")
+            .await
+            .unwrap()
+            .unwrap()
     }
 
     /// The transcripts of all blocks, by height.
@@ -101,7 +105,8 @@ async fn a_handler_reads_a_contract_and_the_block_keeps_the_answer() {
         assert_eq!(answer.unwrap().mode, AckMode::Executed);
     }
     assert_eq!(world.answer(&run, project).await, number(seen + 1));
-    let count = run.pipeline.applet_value(project, &"reads".parse().unwrap(), b"count").await.unwrap();
+    let count =
+        run.pipeline.applet_value(project, (&"reads".parse().unwrap(), None), b"count").await.unwrap();
     assert_eq!(count, Some(vec![39]), "nothing ran twice");
     run.stop().await;
 }

@@ -59,7 +59,8 @@ async fn a_replay_tells_what_another_module_would_have_done() {
 
     let after = run.pipeline.projects()[0].clone();
     assert_eq!((after.applied, after.attested), (before.applied, before.applied), "nothing was ordered");
-    let count = run.pipeline.applet_value(project, &"counts".parse().unwrap(), b"count").await.unwrap();
+    let count =
+        run.pipeline.applet_value(project, (&"counts".parse().unwrap(), None), b"count").await.unwrap();
     assert_eq!(count, Some(vec![6]));
     run.stop().await;
 }

@@ -97,7 +97,8 @@ async fn a_guests_transaction_is_sent_once_and_its_end_comes_back_as_an_event() 
     let (project, contract) = world.deploy_sending(&run, None).await;
     world.chain.fund(run.pipeline.fee_account(project).unwrap(), 10_u128.pow(19));
     run.send(world.asks(project, 1)).await.unwrap();
-    let id = run.pipeline.applet_value(project, &"sends".parse().unwrap(), b"id").await.unwrap().unwrap();
+    let id =
+        run.pipeline.applet_value(project, (&"sends".parse().unwrap(), None), b"id").await.unwrap().unwrap();
     let id = Digest::from_slice(&id).unwrap();
     let ended = run.sent(project, 1).await;
     let found = run.pipeline.transaction(project, id).await.unwrap().unwrap();

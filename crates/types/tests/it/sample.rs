@@ -194,6 +194,7 @@ pub(crate) fn manifest() -> Manifest {
             program: Digest::of(b"alarm.wasm"),
             routes: vec![route("temperature", "handle"), route("default", "other")],
             limits: GuestLimits::default(),
+            partition: w3bstream_types::Partition::Device,
         }],
         settlements: vec![Settlement {
             name: "day".parse().unwrap(),

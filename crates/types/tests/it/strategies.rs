@@ -10,9 +10,9 @@ use w3bstream_types::{
     Certificate, CertifiedBlock, ChainRule, ContractAnswer, ContractCall, ContractRead, Control, ControlTx,
     CronTrigger, DeviceRegistration, Did, Digest, Draft, Entry, Envelope, EventRecord, Form, Genesis,
     GuestLimits, HeightTrigger, Jws, LogTrigger, MAX_PAYLOAD_BYTES, MAX_SESSION_SECONDS, Manifest, Member,
-    MessageHeader, MessageId, Missed, Output, OutputKind, Place, ProjectId, ProofRule, PublicKey, Record,
-    ResultRecord, Route, SecretKey, SentTrigger, Sequence, SequenceWindow, SessionClaims, SessionMessage,
-    SessionToken, Settlement, Statement, Timestamp, TokenMessage, TokenRegistration, Topic,
+    MessageHeader, MessageId, Missed, Output, OutputKind, Partition, Place, ProjectId, ProofRule, PublicKey,
+    Record, ResultRecord, Route, SecretKey, SentTrigger, Sequence, SequenceWindow, SessionClaims,
+    SessionMessage, SessionToken, Settlement, Statement, Timestamp, TokenMessage, TokenRegistration, Topic,
     TransactionRequest, TransactionTrigger, Transcript, Trigger, TriggerHeader, TriggerMessage, TriggerOn,
     Word,
 };
@@ -342,10 +342,12 @@ pub(crate) fn route() -> impl Strategy<Value = Route> {
 }
 
 pub(crate) fn applet() -> impl Strategy<Value = Applet> {
-    (label(), digest(), vec(route(), 1..4), limits()).prop_map(|(name, program, mut routes, limits)| {
+    let partition = prop_oneof![Just(Partition::None), Just(Partition::Device)];
+    let fields = (label(), digest(), vec(route(), 1..4), limits(), partition);
+    fields.prop_map(|(name, program, mut routes, limits, partition)| {
         routes.sort_by(|a, b| (&a.event_type, &a.handler).cmp(&(&b.event_type, &b.handler)));
         routes.dedup();
-        Applet { name, program, routes, limits }
+        Applet { name, program, routes, limits, partition }
     })
 }
 
