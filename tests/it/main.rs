@@ -12,6 +12,7 @@ mod deploy;
 mod events;
 mod guests;
 mod kits;
+mod lanes;
 mod legacy;
 mod public;
 mod removed;

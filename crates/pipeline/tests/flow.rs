@@ -6,6 +6,8 @@
 mod canary;
 #[path = "flow/events.rs"]
 mod events;
+#[path = "flow/lanes.rs"]
+mod lanes;
 #[path = "flow/live.rs"]
 mod live;
 #[path = "flow/reading.rs"]
@@ -37,7 +39,7 @@ use w3bstream_chain::memory::{FlakyChain, Troubles};
 use w3bstream_chain_dev::{DevChain, Settings};
 use w3bstream_consensus::{ConsensusFactory, MemoryDisk, Solo, Wal, factory};
 use w3bstream_endpoint::{Answer, Feed, MemoryClient, MemoryEndpoint, Query as _};
-use w3bstream_engine::{Call, Engine, GuestError, HostState, Module, Outcome};
+use w3bstream_engine::{Call, Engine, GuestError, HostState, Module, Outcome, Uses};
 use w3bstream_journal::MemoryJournal;
 use w3bstream_pipeline::{
     CanaryLimits, ChainParts, NoProbe, OpenScratch, OpenWal, Options, Parts, Pipeline, Probe, ReceiptContent,
@@ -88,6 +90,10 @@ impl Module for NativeModule {
 
     fn handlers(&self) -> Vec<String> {
         vec!["run".into()]
+    }
+
+    fn uses(&self) -> Uses {
+        Uses { events: self.0 == "emits", database: self.0 == "asks" }
     }
 
     fn call(&self, call: Call<'_>, state: &mut dyn HostState) -> Result<Outcome, w3bstream_engine::Error> {

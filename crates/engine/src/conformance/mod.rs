@@ -122,6 +122,7 @@ properties! {
     limits::excesses_leave_the_next_calls_alone,
     program::bad_programs_are_named,
     program::handlers_are_those_of_the_right_type,
+    program::what_a_program_uses_is_what_it_imports,
     program::start_and_initialize_run_first,
     program::digests_are_of_program_and_instrumented_module,
     program::wasi_programs_run_or_are_unsupported,

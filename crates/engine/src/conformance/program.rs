@@ -7,7 +7,7 @@ use w3bstream_types::Digest;
 use super::Checked;
 use super::rig::{Rig, ensure, handler, module, same};
 use crate::instrument::{Bounds, instrument};
-use crate::{Engine, ErrorKind, GuestError};
+use crate::{Engine, ErrorKind, GuestError, Uses};
 
 const MEMORY: &str = r#"(memory (export "memory") 1)"#;
 
@@ -88,6 +88,23 @@ pub(super) fn handlers_are_those_of_the_right_type(engine: &Arc<dyn Engine>) -> 
     for name in ["start", "wide", "void", "two", "g", "t", "memory", "absent", "", "__w3b_gas"] {
         let outcome = rig.fails(name, GuestError::NoHandler)?;
         same("gas without a handler", &outcome.gas, &0)?;
+    }
+    Ok(())
+}
+
+pub(super) fn what_a_program_uses_is_what_it_imports(engine: &Arc<dyn Engine>) -> Checked {
+    let uses = |events, database| Uses { events, database };
+    let imports = [
+        ("", uses(false, false)),
+        (r#"(import "env" "ws_set_db" (func (param i32 i32 i32 i32) (result i32)))"#, uses(false, false)),
+        (r#"(import "env" "ws_send_event" (func (param i32 i32 i32 i32) (result i32)))"#, uses(true, false)),
+        (r#"(import "env" "ws_set_sql_db" (func (param i32 i32) (result i32)))"#, uses(false, true)),
+        (r#"(import "env" "ws_get_sql_db" (func (param i32 i32 i32 i32) (result i32)))"#, uses(false, true)),
+    ];
+    for (import, wanted) in imports {
+        let alloc = r#"(func (export "alloc") (param i32) (result i32) (i32.const 1024))"#;
+        let rig = Rig::bare(engine, &[import, MEMORY, alloc, &handler("h", "(i32.const 1)")].concat())?;
+        same(import, &rig.module.uses(), &wanted)?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use w3bstream_tasks::Tasks;
 use w3bstream_types::{Canonical as _, OutputKind, ResultRecord, SourceId};
-use w3bstream_vfs::key;
+use w3bstream_vfs::{Writes, key};
 
 use self::world::{Described, Given, World, did, manifest, shown};
 use crate::crew::Helpers;
@@ -57,6 +57,26 @@ proptest! {
             let more = shown(&world.apply(threads, &entries).unwrap());
             prop_assert!(one == more, "on {threads} threads:\n{more}\ninstead of:\n{one}");
         }
+    }
+
+    #[test]
+    fn a_block_does_what_its_entries_do_as_blocks_of_their_own(
+        (applets, given) in (applets(), proptest::collection::vec(entry(), 0..25)),
+    ) {
+        let runtime = runtime();
+        let _entered = runtime.enter();
+        let mut world = World::new(&applets, false);
+        let entries = world.entries(&given);
+        let whole = world.apply(3, &entries).unwrap().applied;
+        let (mut writes, mut outputs) = (Writes::new(), Vec::new());
+        for entry in entries.iter() {
+            let one = world.apply(1, &vec![entry.clone()].into()).unwrap();
+            writes.extend(one.applied.writes.clone());
+            outputs.extend(one.applied.outputs.clone());
+            world = world.after(one);
+        }
+        prop_assert_eq!(whole.writes, writes);
+        prop_assert_eq!(whole.outputs, outputs);
     }
 
     #[test]
@@ -118,6 +138,32 @@ fn two_lanes_are_inside_their_handlers_at_the_same_moment() {
         let calls = 2 * applets.iter().filter(|a| a.2.contains(&READING)).count();
         assert!(begun.elapsed() >= Duration::from_millis(100) * u32::try_from(calls).unwrap(), "{applets:?}");
     }
+}
+
+#[test]
+fn no_more_threads_than_are_set_are_in_handlers() {
+    let runtime = runtime();
+    let _entered = runtime.enter();
+    for threads in [1, 2, 3] {
+        let world = World::new(&[("counts", true, vec![READING])], false);
+        world.apply(threads, &world.entries(&many(203))).unwrap();
+        assert_eq!(world.engine.inside.lock().unwrap().1, threads);
+    }
+    // Two projects have a thread each, and one helper between them.
+    let helpers = Helpers::new(2, Tasks::new("test"));
+    let [a, mut b] = [0, 1].map(|_| World::new(&[("counts", true, vec![READING])], false));
+    b.engine = a.engine.clone();
+    let handle = runtime.handle().clone();
+    std::thread::scope(|scope| {
+        for world in [&a, &b] {
+            let (helpers, handle) = (helpers.clone(), handle.clone());
+            scope.spawn(move || {
+                let _entered = handle.enter();
+                world.apply_with(helpers, &world.entries(&many(203))).unwrap();
+            });
+        }
+    });
+    assert_eq!(a.engine.inside.lock().unwrap().1, 3);
 }
 
 #[test]

@@ -25,6 +25,8 @@ impl World {
         batch: Option<BatchRule>,
     ) -> (ProjectId, Address) {
         let mut manifest = self.manifest(AckMode::Durable, &["settles"]);
+        // Whose private inputs are a proof's stands in the message.
+        manifest.applets[0].partition = if prover.is_some() { Partition::Device } else { Partition::None };
         let (project, payer) = (manifest.project(), dev_key(0));
         let owner = Address::of_key(&payer.public()).unwrap();
         let create = |code| self.chain.transact(&payer, None, code).unwrap().created.unwrap();

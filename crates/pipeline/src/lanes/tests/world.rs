@@ -55,14 +55,22 @@ impl Word {
         self.text.split(' ').any(|w| w == word)
     }
 
+    fn enter(&self) {
+        let mut inside = self.inside.lock().unwrap();
+        inside.0 += 1;
+        inside.1 = inside.1.max(inside.0);
+    }
+
+    fn stay(&self, time: Duration) {
+        self.enter();
+        std::thread::sleep(time);
+        self.inside.lock().unwrap().0 -= 1;
+    }
+
     /// Waits until two calls are here at once, for ten seconds at most.
     fn meet(&self) {
         let begun = std::time::Instant::now();
-        {
-            let mut inside = self.inside.lock().unwrap();
-            inside.0 += 1;
-            inside.1 = inside.1.max(inside.0);
-        }
+        self.enter();
         while self.inside.lock().unwrap().1 < 2 && begun.elapsed() < Duration::from_secs(10) {
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -94,7 +102,7 @@ impl Module for Word {
             200 => return Err(state(&format!("{} {}", call.rid, call.handler))),
             201 => panic!("on purpose"),
             202 => self.meet(),
-            203 => std::thread::sleep(Duration::from_millis(100)),
+            203 => self.stay(Duration::from_millis(100)),
             n if n % 4 == 0 => std::thread::sleep(Duration::from_micros(50)),
             _ => std::thread::yield_now(),
         }
@@ -300,6 +308,19 @@ impl World {
         let state = Arc::new(before.collect());
         let rooms = Rooms { state, programs: Arc::new(programs.collect()), sql: None, forked: false };
         Self { manifest, engine: Arc::default(), rooms, image }
+    }
+
+    /// The project behind a block.
+    pub(super) fn after(mut self, effects: Effects) -> Self {
+        let state = Arc::make_mut(&mut self.rooms.state);
+        for (key, value) in effects.applied.writes {
+            match value {
+                Some(value) => state.insert(key, value),
+                None => state.remove(&key),
+            };
+        }
+        self.image.adopt(effects.draft);
+        self
     }
 
     /// Without one of the programs.
