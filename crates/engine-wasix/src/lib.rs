@@ -36,7 +36,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use w3bstream_engine::{Call, Engine, Error, ErrorKind, HostState, Module, Outcome};
+use w3bstream_engine::tools::Places;
+use w3bstream_engine::{Call, Engine, EngineStats, Error, ErrorKind, HostState, Module, Outcome};
 use w3bstream_types::Digest;
 
 pub use quota::Quota;
@@ -50,6 +51,8 @@ use program::WasiProgram;
 pub struct WasixConfig {
     /// How many compiled programs are kept. At least one is.
     pub cache_entries: usize,
+    /// How many programs run at the same time at most; further calls wait for their turn. At least one does.
+    pub instances: usize,
     /// How much an applet may keep in files.
     pub quota: Quota,
     /// How long a call may take before its guest is given up, which is an error of this node and no outcome. Gas ends a guest
@@ -59,7 +62,7 @@ pub struct WasixConfig {
 
 impl Default for WasixConfig {
     fn default() -> Self {
-        Self { cache_entries: 64, quota: Quota::default(), guard: Duration::from_secs(300) }
+        Self { cache_entries: 64, instances: 64, quota: Quota::default(), guard: Duration::from_secs(300) }
     }
 }
 
@@ -86,8 +89,9 @@ impl WasixEngine {
     /// # Errors
     /// [`ErrorKind::Host`] if the system gives nothing for a runtime.
     pub fn new(applets: Arc<dyn Engine>, engine: wasmer::Engine, config: WasixConfig) -> Result<Self, Error> {
-        let WasixConfig { cache_entries, quota, guard } = config;
-        let setup = Setup { closed: Arc::new(Closed::new(engine.clone())?), quota, guard };
+        let WasixConfig { cache_entries, instances, quota, guard } = config;
+        let places = Arc::new(Places::new(instances));
+        let setup = Setup { closed: Arc::new(Closed::new(engine.clone())?), places, quota, guard };
         Ok(Self { applets, engine, setup, cache_entries, cache: Mutex::new(VecDeque::new()) })
     }
 
@@ -129,6 +133,10 @@ impl Engine for WasixEngine {
         let loaded = Arc::new(Loaded { program, setup: self.setup.clone() });
         self.keep(digest, Arc::clone(&loaded));
         Ok(loaded)
+    }
+
+    fn stats(&self) -> EngineStats {
+        self.applets.stats() + self.setup.places.stats()
     }
 }
 

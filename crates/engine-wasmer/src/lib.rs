@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use w3bstream_engine::abi::{self, Program};
 use w3bstream_engine::tools::{Cache, Places};
-use w3bstream_engine::{Call, Engine, Error, ErrorKind, HostState, Module, Outcome};
+use w3bstream_engine::{Call, Engine, EngineStats, Error, ErrorKind, HostState, Module, Outcome};
 use w3bstream_types::Digest;
 use wasmer::sys::{Cranelift, EngineBuilder, NativeEngineExt as _};
 
@@ -102,6 +102,10 @@ impl Engine for WasmerEngine {
         let loaded = Arc::new(self.compile(program)?);
         lock().put(digest, Arc::clone(&loaded));
         Ok(loaded)
+    }
+
+    fn stats(&self) -> EngineStats {
+        self.places.stats()
     }
 }
 

@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use w3bstream_engine::abi::{self, Program};
 use w3bstream_engine::tools::{Cache, Places};
-use w3bstream_engine::{Call, Engine, Error, ErrorKind, HostState, Module, Outcome};
+use w3bstream_engine::{Call, Engine, EngineStats, Error, ErrorKind, HostState, Module, Outcome};
 use w3bstream_types::Digest;
 
 pub use settings::{NATIVE_STACK_BYTES, WasmtimeConfig};
@@ -103,6 +103,10 @@ impl Engine for WasmtimeEngine {
         let loaded = Arc::new(self.compile(program)?);
         lock().put(digest, Arc::clone(&loaded));
         Ok(loaded)
+    }
+
+    fn stats(&self) -> EngineStats {
+        self.shared.places.stats()
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use w3bstream_engine::{Engine, LogLine, Module, Outcome};
+use w3bstream_engine::{Cut, Engine, LogLine, Module, Outcome};
 use w3bstream_types::{
     Applet, AppletName, Canonical, ContractAnswer, ContractCall, Control, ControlTx, Database,
     DeviceRegistration, Digest, Entry, EventType, Form, GuestLimits, MAX_SESSION_LAG_MS, Manifest, MessageId,
@@ -51,6 +51,8 @@ pub(crate) struct Effects {
     pub(crate) applied: Applied,
     pub(crate) draft: Draft,
     pub(crate) logs: Vec<(AppletName, MessageId, LogLine)>,
+    /// What limits took away from calls without ending them.
+    pub(crate) cuts: Vec<(AppletName, Cut)>,
     /// Each call that was to be traced.
     pub(crate) calls: Vec<Traced>,
 }
@@ -63,6 +65,7 @@ struct Work<'a> {
     outputs: Vec<Output>,
     index: Vec<(MessageId, u64, u64)>,
     logs: Vec<(AppletName, MessageId, LogLine)>,
+    cuts: Vec<(AppletName, Cut)>,
     modules: BTreeMap<Digest, Arc<dyn Module>>,
     calls: Vec<Traced>,
 }
@@ -77,6 +80,7 @@ impl<'a> Applier<'a> {
             outputs: Vec::new(),
             index: Vec::new(),
             logs: Vec::new(),
+            cuts: Vec::new(),
             modules: BTreeMap::new(),
             calls: Vec::new(),
         };
@@ -117,7 +121,7 @@ impl Work<'_> {
         let manifest = self.manifest().map_or(Digest::ZERO, |m| m.digest());
         let (writes, outputs, index) = (self.writes, self.outputs, self.index);
         let applied = Applied { height, writes, outputs, manifest, index, sql };
-        Ok(Effects { applied, draft: self.draft, logs: self.logs, calls: self.calls })
+        Ok(Effects { applied, draft: self.draft, logs: self.logs, cuts: self.cuts, calls: self.calls })
     }
 
     fn control(&mut self, tx: &ControlTx) -> Result<(), Error> {
@@ -400,6 +404,9 @@ impl Work<'_> {
         self.writes.extend(keyed);
         let removed = outcome.removed.into_iter().map(|k| (key::guest(applet, &[], &k), None));
         self.writes.extend(removed);
+        if !outcome.cut.is_none() {
+            self.cuts.push((applet.clone(), outcome.cut));
+        }
         self.logs.extend(outcome.logs.into_iter().map(|line| (applet.clone(), message, line)));
     }
 }

@@ -27,6 +27,7 @@ mod control;
 mod counters;
 mod error;
 mod events;
+mod guest_counts;
 mod handover;
 mod live;
 mod node;

@@ -10,7 +10,8 @@ use w3bstream_engine::LogLine;
 use w3bstream_types::{AppletName, Genesis, MessageId, OperatorName, ProjectId, ProjectName, Stored};
 
 use crate::canary::Canaries;
-use crate::counters::{Counters, Expected, GuestMetrics};
+use crate::counters::{Counters, Expected};
+use crate::guest_counts::{GuestCounts, GuestMetrics};
 use crate::handover::Handover;
 use crate::recent::Recent;
 use crate::settle::FeeAccount;
@@ -42,6 +43,8 @@ pub(crate) struct Project {
     pub(crate) counters: Arc<Counters>,
     /// What its guests submitted.
     pub(crate) guest_metrics: GuestMetrics,
+    /// How its guests failed, and what limits took away from them.
+    pub(crate) guest_counts: GuestCounts,
     /// Something was stored, or a control transaction accepted.
     pub(crate) arrived: Notify,
     /// To the consensus driver.
@@ -93,6 +96,7 @@ impl Project {
             genesis,
             counters: Arc::default(),
             guest_metrics: GuestMetrics::default(),
+            guest_counts: GuestCounts::default(),
             arrived: Notify::new(),
             driver,
             ordered_before: AtomicU64::new(0),
