@@ -124,8 +124,9 @@ pub(crate) fn run(
     let ended = served.map_err(|_| host::failed("the project's state panicked"))?.map_err(|e| match e {
         NoEnd::Silent => host::failed(format!("the thread of program {digest} ended without a word")),
         NoEnd::TooLong => host::failed(format!(
-            "program {digest} did not come to its end in {} s, though its gas would have; the WASI layer hangs",
-            setup.guard.as_secs()
+            "program {digest} did not come to its end in {} s, before its gas was used up: the WASI layer hangs, or this \
+             machine is slow; if so, raise `wasi-call-ms` under [engine] in node.toml",
+            setup.guard.as_secs_f64()
         )),
     })?;
     // It has said that it is done. A panic of its last steps was caught.
