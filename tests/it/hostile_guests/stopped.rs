@@ -31,7 +31,7 @@ pub(super) async fn each_harms_nobody(world: &World, guests: &[Guest]) {
     }
     let hostile = world.deploy("hostile", applets).await.unwrap();
     let other = world.deploy("other", vec![well]).await.unwrap();
-    let mut counter = 0;
+    let (mut counter, mut wrong, mut good) = (0, vec![], 0);
     for round in 1..=2 {
         for guest in guests {
             let name = guest.name;
@@ -42,9 +42,12 @@ pub(super) async fn each_harms_nobody(world: &World, guests: &[Guest]) {
                 Some(error) => Err(error.as_str()),
                 None => Ok(result.code),
             };
-            assert_eq!((ends, results.len()), (guest.ends, 0), "{name}: {result:?}");
             let answer = result.answer.as_ref().map(|a| a.as_bytes());
-            assert_eq!(answer, guest.answer, "{name}");
+            if (ends, results.len(), answer) != (guest.ends, 0, guest.answer) {
+                wrong.push(format!("{name}: {result:?} and {} more", results.len()));
+                counter += 1;
+                continue;
+            }
             if let Err(error) = guest.ends {
                 let labels = format!("project=\"hostile\",applet=\"{name}\",error=\"{error}\"");
                 assert_eq!(world.metric(&format!("w3b_handler_errors_total{{{labels}}}")), round, "{name}");
@@ -54,11 +57,12 @@ pub(super) async fn each_harms_nobody(world: &World, guests: &[Guest]) {
                 let results = results.unwrap_or_else(|why| panic!("after {name}: {why}"));
                 let given: Vec<(i32, Option<&str>)> =
                     results.iter().map(|r| (r.code, r.error.as_deref())).collect();
-                assert_eq!(given, [(i32::try_from(counter).unwrap(), None)], "after {name}");
+                assert_eq!(given, [(good, None)], "after {name}");
             }
-            counter += 1;
+            (counter, good) = (counter + 1, good + 1);
         }
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(!world.halted("hostile") && !world.halted("other"));
 }
 
@@ -268,7 +272,7 @@ fn recursions() -> Vec<Guest> {
             &format!(
                 r#"{MEMORY} (func (export "alloc") (param i32) (result i32) (call $f (local.get 0))) (func $f (param i32) (result i32) (call $get_data (local.get 0) (i32.const 16) (i32.const 20))) (func (export "run") (param i32) (result i32) (call $f (local.get 0)))"#
             ),
-            Ok(5),
+            Ok(0),
         ),
         // Sixteen to the power of eight calls, none of them deep.
         has(
@@ -391,7 +395,7 @@ fn floods() -> Vec<Guest> {
         does("resource-flood", "(loop $l (drop (call $set_data (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 0) (i32.const 5000))) (br $l)) (i32.const 0)", Err("kv-limit")),
         does("key-of-a-page", "(call $set_db (i32.const 0) (i32.const 65536) (i32.const 8) (i32.const 3))", Ok(-1)),
         text("sql-flood", r#"{"statement":"INSERT INTO t (v) VALUES (?)","params":[{"string":"x"}]}"#, &forever("(call $sql TEXT)"), Err("out-of-gas")),
-        text("sql-rows", &format!(r#"{{"statement":"INSERT INTO t (v) VALUES (?)","params":[{{"string":"{}"}}]}}"#, "x".repeat(60_000)), &forever("(call $sql TEXT)"), Err("out-of-gas")),
+        text("sql-rows", &format!(r#"{{"statement":"INSERT INTO t (v) VALUES (?)","params":[{{"string":"{}"}}]}}"#, "x".repeat(60_000)), &forever("(call $sql TEXT)"), Err("sql-limit")),
         text("sql-of-others", r#"{"statement":"ATTACH '/etc/passwd' AS p","params":[]}"#, "(call $sql TEXT)", Ok(-1)),
         text("sql-pragma", r#"{"statement":"PRAGMA writable_schema = 1","params":[]}"#, "(call $sql TEXT)", Ok(-1)),
         text("sql-nested", &format!(r#"{{"statement":"SELECT {}1{}","params":[]}}"#, "(".repeat(5_000), ")".repeat(5_000)), "(call $sql TEXT)", Ok(-1)),

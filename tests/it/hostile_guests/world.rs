@@ -34,12 +34,13 @@ pub(super) fn block_on<F: Future>(future: F) -> F::Output {
     runtime.unwrap().block_on(future)
 }
 
+/// A new log for each project. Nothing here is started twice.
 #[derive(Debug)]
-struct Disk(MemoryDisk);
+struct Logs;
 
-impl OpenWal for Disk {
+impl OpenWal for Logs {
     fn open(&self, _: ProjectId) -> Result<Box<dyn Wal>, w3bstream_consensus::Error> {
-        Ok(Box::new(self.0.open()?))
+        Ok(Box::new(MemoryDisk::new().open()?))
     }
 }
 
@@ -119,7 +120,7 @@ impl World {
             signer,
             consensus: BTreeMap::from([("solo".to_owned(), solo)]),
             default_consensus: "solo".into(),
-            wals: Arc::new(Disk(MemoryDisk::new())),
+            wals: Arc::new(Logs),
             chains: BTreeMap::new(),
             provers: BTreeMap::new(),
             settle_every: Duration::from_secs(3600),
@@ -156,7 +157,7 @@ impl World {
     pub(super) async fn put(&self, module: Vec<u8>) -> Result<Digest, String> {
         self.pipeline.put_program(module).await.map_err(|e| {
             assert_eq!(e.kind(), w3bstream_pipeline::ErrorKind::Refused, "{e}");
-            said(&e)
+            e.to_string()
         })
     }
 
@@ -192,7 +193,7 @@ impl World {
     async fn change(&self, project: &Project, change: Control) -> Result<(), String> {
         let nonce = self.pipeline.next_nonce(project.id).await.unwrap();
         let tx = ControlTx::sign(project.id, nonce, change, &self.owner);
-        self.pipeline.submit(tx).await.map(drop).map_err(|e| said(&e))
+        self.pipeline.submit(tx).await.map(drop).map_err(|e| e.to_string())
     }
 
     /// Sends the project's message number `counter`; its results, or why there are none.
@@ -218,10 +219,6 @@ impl World {
             Ok(Err(refusal)) => Err(refusal.to_string()),
             Err(_) => Err(format!("no answer\n{}", self.metrics())),
         }
-    }
-
-    pub(super) async fn value(&self, project: &Project, applet: &str, key: &[u8]) -> Option<Vec<u8>> {
-        self.pipeline.applet_value(project.id, &applet.parse().unwrap(), key).await.unwrap()
     }
 
     pub(super) fn metrics(&self) -> String {
@@ -252,17 +249,6 @@ impl Project {
         let name: ProjectName = name.parse().unwrap();
         Self { id: ProjectId::new(&Did::key(&owner.public()), &name), name }
     }
-}
-
-/// An error with all that it stands on.
-fn said(e: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = e.to_string();
-    let mut source = e.source();
-    while let Some(e) = source {
-        text = format!("{text}: {e}");
-        source = e.source();
-    }
-    text
 }
 
 /// One table `t` of texts.

@@ -223,14 +223,14 @@ fn wasi(dice: &mut Dice) -> String {
 /// A module with bytes flipped, put in, taken out or doubled.
 fn changed(mut bytes: Vec<u8>, dice: &mut Dice) -> Vec<u8> {
     // Often one alone: with more, hardly any is still a module.
-    for _ in 0..1 + dice.below(2) * dice.below(6) {
+    for _ in 0..1 + (dice.below(4) / 3) * dice.below(6) {
         let at = dice.below(bytes.len()).max(8);
         let Some(byte) = bytes.get_mut(at) else { break };
-        match dice.below(8) {
-            0..4 => *byte ^= 1 << dice.below(8),
-            4 => *byte = dice.byte(),
-            5 => bytes.insert(at, dice.byte()),
-            6 => drop(bytes.remove(at)),
+        match dice.below(12) {
+            0..8 => *byte ^= 1 << dice.below(8),
+            8 => *byte = dice.byte(),
+            9 => bytes.insert(at, dice.byte()),
+            10 => drop(bytes.remove(at)),
             _ => {
                 let part = bytes.get(at..bytes.len().min(at + 16)).unwrap_or(&[]).to_vec();
                 bytes.splice(at..at, part);
