@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
-use w3bstream_engine::{Call, Engine, Error, HostState, Module, Outcome, Source};
+use w3bstream_engine::{Call, Engine, Error, HostState, Module, Outcome};
 use w3bstream_engine_wasmer::{WasmerConfig, WasmerEngine};
 use w3bstream_engine_wasmtime::{WasmtimeConfig, WasmtimeEngine};
 use w3bstream_types::{EventType, GuestLimits};
@@ -192,19 +192,7 @@ pub(crate) fn called(
     rid: i32,
     (event_type, limits): (&EventType, &GuestLimits),
 ) -> Result<Outcome, Error> {
-    let call = Call {
-        handler,
-        event_type,
-        payload: PAYLOAD,
-        rid,
-        source: Source::default(),
-        env: &[],
-        settlements: &[],
-        chains: &[],
-        triggers: &[],
-        id: w3bstream_types::Digest::ZERO,
-        limits,
-    };
+    let call = Call { rid, ..Call::of(handler, event_type, PAYLOAD, limits) };
     module.call(call, &mut Empty)
 }
 

@@ -32,11 +32,10 @@ mod state;
 mod stdio;
 mod tree;
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use w3bstream_engine::tools::Places;
+use w3bstream_engine::tools::{Cache, Places};
 use w3bstream_engine::{Call, Engine, EngineStats, Error, ErrorKind, HostState, Module, Outcome};
 use w3bstream_types::Digest;
 
@@ -71,9 +70,7 @@ pub struct WasixEngine {
     applets: Arc<dyn Engine>,
     engine: wasmer::Engine,
     setup: Setup,
-    cache_entries: usize,
-    /// The programs used last, the latest at the end.
-    cache: Mutex<VecDeque<(Digest, Arc<Loaded>)>>,
+    cache: Cache<Arc<Loaded>>,
 }
 
 impl std::fmt::Debug for WasixEngine {
@@ -92,26 +89,7 @@ impl WasixEngine {
         let WasixConfig { cache_entries, instances, quota, guard } = config;
         let places = Arc::new(Places::new(instances));
         let setup = Setup { closed: Arc::new(Closed::new(engine.clone())?), places, quota, guard };
-        Ok(Self { applets, engine, setup, cache_entries, cache: Mutex::new(VecDeque::new()) })
-    }
-
-    /// A program that was used lately; it is the latest now.
-    fn kept(&self, digest: Digest) -> Option<Arc<Loaded>> {
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = cache.iter().position(|(kept, _)| *kept == digest)?;
-        let entry = cache.remove(place)?;
-        let loaded = Arc::clone(&entry.1);
-        cache.push_back(entry);
-        Some(loaded)
-    }
-
-    fn keep(&self, digest: Digest, loaded: Arc<Loaded>) {
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        cache.retain(|(kept, _)| *kept != digest);
-        cache.push_back((digest, loaded));
-        while cache.len() > self.cache_entries.max(1) {
-            cache.pop_front();
-        }
+        Ok(Self { applets, engine, setup, cache: Cache::new(cache_entries) })
     }
 }
 
@@ -122,7 +100,7 @@ impl Engine for WasixEngine {
 
     fn load(&self, program: &[u8]) -> Result<Arc<dyn Module>, Error> {
         let digest = Digest::of(program);
-        if let Some(loaded) = self.kept(digest) {
+        if let Some(loaded) = self.cache.get(&digest) {
             return Ok(loaded);
         }
         match self.applets.load(program) {
@@ -131,7 +109,7 @@ impl Engine for WasixEngine {
         }
         let program = Arc::new(WasiProgram::prepare(&self.engine, program)?);
         let loaded = Arc::new(Loaded { program, setup: self.setup.clone() });
-        self.keep(digest, Arc::clone(&loaded));
+        self.cache.put(digest, Arc::clone(&loaded));
         Ok(loaded)
     }
 

@@ -1,9 +1,11 @@
 //! One call's instance.
 
+use std::sync::Arc;
+
 use w3bstream_engine::Error;
 use w3bstream_engine::abi::{self, Guest, HostFunction, Machine, Program, Stopped, Value};
 use w3bstream_engine::instrument::{Reserved, ValueType};
-use w3bstream_engine::tools::{Place, Places};
+use w3bstream_engine::tools::{Place, Places, Template};
 use wasmer::sys::vm::TrapCode;
 use wasmer::{
     AsStoreMut, Extern, Function, FunctionEnv, FunctionEnvMut, FunctionType, Global, Instance, Memory,
@@ -14,17 +16,48 @@ use crate::host;
 
 /// What instances of a program are made from.
 #[derive(Debug)]
-pub(crate) struct Template {
+pub(crate) struct Instances {
     engine: wasmer::Engine,
     module: wasmer::Module,
     functions: Vec<(&'static HostFunction, FunctionType)>,
     alloc: Option<&'static str>,
+    places: Arc<Places>,
 }
 
-impl Template {
-    pub(crate) fn new(engine: &wasmer::Engine, module: wasmer::Module, program: &Program) -> Self {
+impl Instances {
+    pub(crate) fn new(
+        engine: &wasmer::Engine,
+        module: wasmer::Module,
+        program: &Program,
+        places: &Arc<Places>,
+    ) -> Self {
         let functions = program.functions().iter().map(|f| (*f, function_type(f))).collect();
-        Self { engine: engine.clone(), module, functions, alloc: program.alloc() }
+        Self { engine: engine.clone(), module, functions, alloc: program.alloc(), places: Arc::clone(places) }
+    }
+}
+
+impl Template for Instances {
+    type Running<'a> = Running<'a>;
+
+    fn instance(&self) -> Result<Running<'_>, Error> {
+        let place = self.places.take();
+        let mut store = Store::new(self.engine.clone());
+        let mut imports = Vec::with_capacity(self.functions.len());
+        let env = FunctionEnv::new(&mut store, Handles::default());
+        for (function, ty) in &self.functions {
+            imports.push(Extern::Function(link(&mut store, &env, function, ty)));
+        }
+        let instance = Instance::new_by_index(&mut store, &self.module, &imports)
+            .map_err(|e| host("wasmer cannot make an instance").with_source(e))?;
+        if !imports.is_empty() {
+            let exports = &instance.exports;
+            *env.as_mut(&mut store) = Handles {
+                memory: exports.get_memory("memory").ok().cloned(),
+                gas: exports.get_global(Reserved::Gas.name()).ok().cloned(),
+                alloc: self.alloc.and_then(|name| exports.get_function(name).ok()).cloned(),
+            };
+        }
+        Ok(Running { store, instance, _place: place })
     }
 }
 
@@ -56,28 +89,7 @@ pub(crate) struct Running<'a> {
     _place: Place<'a>,
 }
 
-impl<'a> Running<'a> {
-    pub(crate) fn new(template: &Template, places: &'a Places) -> Result<Self, Error> {
-        let place = places.take();
-        let mut store = Store::new(template.engine.clone());
-        let mut imports = Vec::with_capacity(template.functions.len());
-        let env = FunctionEnv::new(&mut store, Handles::default());
-        for (function, ty) in &template.functions {
-            imports.push(Extern::Function(link(&mut store, &env, function, ty)));
-        }
-        let instance = Instance::new_by_index(&mut store, &template.module, &imports)
-            .map_err(|e| host("wasmer cannot make an instance").with_source(e))?;
-        if !imports.is_empty() {
-            let exports = &instance.exports;
-            *env.as_mut(&mut store) = Handles {
-                memory: exports.get_memory("memory").ok().cloned(),
-                gas: exports.get_global(Reserved::Gas.name()).ok().cloned(),
-                alloc: template.alloc.and_then(|name| exports.get_function(name).ok()).cloned(),
-            };
-        }
-        Ok(Self { store, instance, _place: place })
-    }
-
+impl Running<'_> {
     fn global(&self, global: Reserved) -> Result<&Global, Error> {
         let found = self.instance.exports.get_global(global.name());
         found.map_err(|e| host(format!("global {} is missing", global.name())).with_source(e))

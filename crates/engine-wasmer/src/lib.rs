@@ -17,17 +17,17 @@ mod instance;
 mod memory;
 mod tunables;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use w3bstream_engine::abi::{self, Program};
-use w3bstream_engine::tools::{Cache, Places};
-use w3bstream_engine::{Call, Engine, EngineStats, Error, ErrorKind, HostState, Module, Outcome};
+use w3bstream_engine::abi::Program;
+use w3bstream_engine::tools::{Cache, Compiled, Places};
+use w3bstream_engine::{Engine, EngineStats, Error, ErrorKind, Module};
 use w3bstream_types::Digest;
 use wasmer::sys::{Cranelift, EngineBuilder, NativeEngineExt as _};
 
 pub use tunables::NATIVE_STACK_BYTES;
 
-use instance::{Running, Template};
+use instance::Instances;
 
 /// Settings of the engine.
 #[derive(Clone, Debug)]
@@ -48,7 +48,7 @@ impl Default for WasmerConfig {
 pub struct WasmerEngine {
     engine: wasmer::Engine,
     places: Arc<Places>,
-    cache: Mutex<Cache<Arc<Loaded>>>,
+    cache: Cache<Arc<Compiled<Instances>>>,
 }
 
 impl std::fmt::Debug for WasmerEngine {
@@ -65,7 +65,7 @@ impl WasmerEngine {
         let instances = config.instances.max(1);
         engine.set_tunables(tunables::Pooling::new(instances));
         let places = Arc::new(Places::new(instances));
-        Self { engine, places, cache: Mutex::new(Cache::new(config.cache_entries)) }
+        Self { engine, places, cache: Cache::new(config.cache_entries) }
     }
 
     /// wasmer's own engine with the stack that guests need, for whoever runs other programs on it.
@@ -74,15 +74,14 @@ impl WasmerEngine {
         self.engine.clone()
     }
 
-    fn compile(&self, program: &[u8]) -> Result<Loaded, Error> {
-        let mut program = Program::prepare(program)?;
+    fn compile(&self, program: &[u8]) -> Result<Arc<Compiled<Instances>>, Error> {
+        let program = Program::prepare(program)?;
         let compile = || wasmer::Module::from_binary(&self.engine, program.bytes());
         let module = std::panic::catch_unwind(std::panic::AssertUnwindSafe(compile))
             .map_err(|_| host(format!("the compiler panicked on program {}", program.program())))?
             .map_err(|e| host("wasmer refuses an instrumented module").with_source(e))?;
-        program.forget_bytes();
-        let template = Template::new(&self.engine, module, &program);
-        Ok(Loaded { template, program, places: Arc::clone(&self.places) })
+        let instances = Instances::new(&self.engine, module, &program, &self.places);
+        Ok(Arc::new(Compiled::new(program, instances)))
     }
 }
 
@@ -92,46 +91,11 @@ impl Engine for WasmerEngine {
     }
 
     fn load(&self, program: &[u8]) -> Result<Arc<dyn Module>, Error> {
-        let digest = Digest::of(program);
-        let lock = || self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = lock().get(&digest);
-        if let Some(loaded) = kept {
-            return Ok(loaded);
-        }
-        // Not under the lock: a large program must not keep others waiting. Two callers may compile the same.
-        let loaded = Arc::new(self.compile(program)?);
-        lock().put(digest, Arc::clone(&loaded));
-        Ok(loaded)
+        Ok(self.cache.get_or(Digest::of(program), || self.compile(program))?)
     }
 
     fn stats(&self) -> EngineStats {
         self.places.stats()
-    }
-}
-
-/// A compiled program.
-#[derive(Debug)]
-struct Loaded {
-    template: Template,
-    program: Program,
-    places: Arc<Places>,
-}
-
-impl Module for Loaded {
-    fn program(&self) -> Digest {
-        self.program.program()
-    }
-
-    fn instrumented(&self) -> Digest {
-        self.program.instrumented()
-    }
-
-    fn handlers(&self) -> Vec<String> {
-        self.program.handlers().iter().cloned().collect()
-    }
-
-    fn call(&self, call: Call<'_>, state: &mut dyn HostState) -> Result<Outcome, Error> {
-        abi::execute(&self.program, call, state, || Running::new(&self.template, &self.places))
     }
 }
 

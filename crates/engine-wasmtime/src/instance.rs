@@ -1,12 +1,13 @@
 //! One call's instance.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use w3bstream_engine::Error;
 use w3bstream_engine::abi::{self, Guest, HostFunction, Machine, Program, Stopped, Value};
 use w3bstream_engine::instrument::{Reserved, ValueType};
-use w3bstream_engine::tools::Place;
+use w3bstream_engine::tools::{Place, Template};
 use wasmtime::{
     Caller, Extern, FuncType, Global, Instance, InstancePre, Linker, Memory, ModuleExport, RefType, Store,
     Trap, TypedFunc, Val, ValType,
@@ -19,7 +20,8 @@ use crate::{Shared, failed, host};
 const MOST_PARAMS: usize = 9;
 
 /// What instances of a program are made from.
-pub(crate) struct Template {
+pub(crate) struct Instances {
+    shared: Arc<Shared>,
     source: Source,
     globals: [ModuleExport; Reserved::ALL.len()],
     memory: ModuleExport,
@@ -28,30 +30,54 @@ pub(crate) struct Template {
     imports: bool,
 }
 
-impl std::fmt::Debug for Template {
+impl std::fmt::Debug for Instances {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Template").finish_non_exhaustive()
+        f.debug_struct("Instances").finish_non_exhaustive()
     }
 }
 
-impl Template {
+impl Instances {
     pub(crate) fn new(
-        engine: &wasmtime::Engine,
+        shared: &Arc<Shared>,
         module: &wasmtime::Module,
         program: &Program,
     ) -> Result<Self, Error> {
-        let source = Source::new(engine, module, program.functions())?;
+        let source = Source::new(&shared.engine, module, program.functions())?;
         let export = |name: &str| {
             module.get_export_index(name).ok_or_else(|| host(format!("export {name} is missing")))
         };
         let [gas, stack, memory_limit, table_limit, reason] = Reserved::ALL.map(|g| export(g.name()));
         Ok(Self {
+            shared: Arc::clone(shared),
             source,
             globals: [gas?, stack?, memory_limit?, table_limit?, reason?],
             memory: export("memory")?,
             alloc: program.alloc().map(export).transpose()?,
             imports: !program.functions().is_empty(),
         })
+    }
+}
+
+impl Template for Instances {
+    type Running<'a> = Running<'a>;
+
+    fn instance(&self) -> Result<Running<'_>, Error> {
+        let place = self.shared.places.take();
+        let timed = self.shared.ticker.call();
+        let mut store = Store::new(&self.shared.engine, Handles::default());
+        store.set_epoch_deadline(self.shared.ticks);
+        let instance = self.source.instance(&mut store)?;
+        if self.imports {
+            let memory = instance.get_module_export(&mut store, &self.memory);
+            let gas = instance.get_module_export(&mut store, &self.globals[0]);
+            let alloc = self.alloc.as_ref().and_then(|a| instance.get_module_export(&mut store, a));
+            *store.data_mut() = Handles {
+                memory: memory.and_then(Extern::into_memory),
+                gas: gas.and_then(Extern::into_global),
+                alloc: alloc.and_then(Extern::into_func),
+            };
+        }
+        Ok(Running { store, instance, from: self, _timed: timed, _place: place })
     }
 }
 
@@ -153,35 +179,15 @@ pub(crate) struct Handles {
 pub(crate) struct Running<'a> {
     store: Store<Handles>,
     instance: Instance,
-    template: &'a Template,
+    from: &'a Instances,
     _timed: Timed,
     _place: Place<'a>,
 }
 
-impl<'a> Running<'a> {
-    pub(crate) fn new(template: &'a Template, shared: &'a Shared) -> Result<Self, Error> {
-        let place = shared.places.take();
-        let timed = shared.ticker.call();
-        let mut store = Store::new(&shared.engine, Handles::default());
-        store.set_epoch_deadline(shared.ticks);
-        let instance = template.source.instance(&mut store)?;
-        if template.imports {
-            let memory = instance.get_module_export(&mut store, &template.memory);
-            let gas = instance.get_module_export(&mut store, &template.globals[0]);
-            let alloc = template.alloc.as_ref().and_then(|a| instance.get_module_export(&mut store, a));
-            *store.data_mut() = Handles {
-                memory: memory.and_then(Extern::into_memory),
-                gas: gas.and_then(Extern::into_global),
-                alloc: alloc.and_then(Extern::into_func),
-            };
-        }
-        Ok(Self { store, instance, template, _timed: timed, _place: place })
-    }
-
+impl Running<'_> {
     fn global(&mut self, global: Reserved) -> Result<Global, Error> {
-        let template = self.template;
         let place = Reserved::ALL.iter().position(|g| *g == global);
-        let export = place.and_then(|p| template.globals.get(p));
+        let export = place.and_then(|p| self.from.globals.get(p));
         let found = export.and_then(|e| self.instance.get_module_export(&mut self.store, e));
         let found = found.and_then(Extern::into_global);
         found.ok_or_else(|| host(format!("global {} is missing", global.name())))

@@ -19,24 +19,24 @@ mod instance;
 mod settings;
 mod ticker;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use w3bstream_engine::abi::{self, Program};
-use w3bstream_engine::tools::{Cache, Places};
-use w3bstream_engine::{Call, Engine, EngineStats, Error, ErrorKind, HostState, Module, Outcome};
+use w3bstream_engine::abi::Program;
+use w3bstream_engine::tools::{Cache, Compiled, Places};
+use w3bstream_engine::{Engine, EngineStats, Error, ErrorKind, Module};
 use w3bstream_types::Digest;
 
 pub use settings::{NATIVE_STACK_BYTES, WasmtimeConfig};
 pub use ticker::TICK;
 
-use instance::{Running, Template};
+use instance::Instances;
 use ticker::Ticker;
 
 /// The engine.
 #[derive(Debug)]
 pub struct WasmtimeEngine {
     shared: Arc<Shared>,
-    cache: Mutex<Cache<Arc<Loaded>>>,
+    cache: Cache<Arc<Compiled<Instances>>>,
 }
 
 /// What programs need of their engine, and keep alive.
@@ -72,18 +72,17 @@ impl WasmtimeEngine {
         let places = Places::new(config.instances as usize);
         let ticks = ticker::ticks(config.call_time);
         let shared = Arc::new(Shared { engine, places, ticker, ticks });
-        Ok(Self { shared, cache: Mutex::new(Cache::new(config.cache_entries)) })
+        Ok(Self { shared, cache: Cache::new(config.cache_entries) })
     }
 
-    fn compile(&self, program: &[u8]) -> Result<Loaded, Error> {
-        let mut program = Program::prepare(program)?;
+    fn compile(&self, program: &[u8]) -> Result<Arc<Compiled<Instances>>, Error> {
+        let program = Program::prepare(program)?;
         let compile = || wasmtime::Module::from_binary(&self.shared.engine, program.bytes());
         let module = std::panic::catch_unwind(std::panic::AssertUnwindSafe(compile))
             .map_err(|_| host(format!("the compiler panicked on program {}", program.program())))?
             .map_err(|e| failed("wasmtime refuses an instrumented module", e))?;
-        program.forget_bytes();
-        let template = Template::new(&self.shared.engine, &module, &program)?;
-        Ok(Loaded { template, program, shared: Arc::clone(&self.shared) })
+        let instances = Instances::new(&self.shared, &module, &program)?;
+        Ok(Arc::new(Compiled::new(program, instances)))
     }
 }
 
@@ -93,46 +92,11 @@ impl Engine for WasmtimeEngine {
     }
 
     fn load(&self, program: &[u8]) -> Result<Arc<dyn Module>, Error> {
-        let digest = Digest::of(program);
-        let lock = || self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = lock().get(&digest);
-        if let Some(loaded) = kept {
-            return Ok(loaded);
-        }
-        // Not under the lock: a large program must not keep others waiting. Two callers may compile the same.
-        let loaded = Arc::new(self.compile(program)?);
-        lock().put(digest, Arc::clone(&loaded));
-        Ok(loaded)
+        Ok(self.cache.get_or(Digest::of(program), || self.compile(program))?)
     }
 
     fn stats(&self) -> EngineStats {
         self.shared.places.stats()
-    }
-}
-
-/// A compiled program.
-#[derive(Debug)]
-struct Loaded {
-    template: Template,
-    program: Program,
-    shared: Arc<Shared>,
-}
-
-impl Module for Loaded {
-    fn program(&self) -> Digest {
-        self.program.program()
-    }
-
-    fn instrumented(&self) -> Digest {
-        self.program.instrumented()
-    }
-
-    fn handlers(&self) -> Vec<String> {
-        self.program.handlers().iter().cloned().collect()
-    }
-
-    fn call(&self, call: Call<'_>, state: &mut dyn HostState) -> Result<Outcome, Error> {
-        abi::execute(&self.program, call, state, || Running::new(&self.template, &self.shared))
     }
 }
 

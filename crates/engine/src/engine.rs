@@ -38,6 +38,32 @@ pub struct Call<'a> {
     pub limits: &'a GuestLimits,
 }
 
+impl<'a> Call<'a> {
+    /// A call with an event from nowhere, for which nothing is declared; its resource id is 1. What else it has is set by struct
+    /// update.
+    #[must_use]
+    pub fn of(
+        handler: &'a str,
+        event_type: &'a EventType,
+        payload: &'a [u8],
+        limits: &'a GuestLimits,
+    ) -> Self {
+        Self {
+            handler,
+            event_type,
+            payload,
+            rid: 1,
+            source: Source::default(),
+            env: &[],
+            settlements: &[],
+            chains: &[],
+            triggers: &[],
+            id: Digest::ZERO,
+            limits,
+        }
+    }
+}
+
 /// Where an event comes from, as the host knows it: not the payload's word.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Source<'a> {

@@ -261,19 +261,8 @@ fn a_state_that_cannot_be_read_is_no_outcome() {
     }
     let module = engine().load(&program("(drop (call $make 'f' 'x'))")).expect("a good program");
     let event_type = "reading".parse().expect("a label");
-    let call = w3bstream_engine::Call {
-        handler: "_start",
-        event_type: &event_type,
-        payload: b"",
-        rid: 1,
-        env: &[],
-        source: w3bstream_engine::Source::default(),
-        settlements: &[],
-        chains: &[],
-        triggers: &[],
-        id: w3bstream_types::Digest::ZERO,
-        limits: &GuestLimits::default(),
-    };
+    let limits = GuestLimits::default();
+    let call = w3bstream_engine::Call::of("_start", &event_type, b"", &limits);
     let e = module.call(call, &mut Unreadable).expect_err("no outcome");
     assert_eq!(e.kind(), ErrorKind::State);
 }

@@ -144,17 +144,10 @@ impl World {
     pub(crate) fn call(&self, module: &dyn Module, handler: &str) -> Result<Outcome, Error> {
         let event_type: EventType = "reading".parse().expect("a label");
         let call = Call {
-            handler,
-            event_type: &event_type,
-            payload: &self.payload,
-            rid: 1,
             env: &self.env,
             source: Source { block_time: BLOCK_TIME, time: 77, ..Source::default() },
-            settlements: &[],
-            chains: &[],
-            triggers: &[],
             id: self.id,
-            limits: &self.limits,
+            ..Call::of(handler, &event_type, &self.payload, &self.limits)
         };
         module.call(call, &mut Kept(&self.state))
     }

@@ -86,7 +86,7 @@ impl Program {
     }
 
     /// Gives up the module's bytes, which are of no use once it was compiled.
-    pub fn forget_bytes(&mut self) {
+    pub(crate) fn forget_bytes(&mut self) {
         self.instrumented.bytes = Vec::new();
     }
 

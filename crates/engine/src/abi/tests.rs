@@ -4,7 +4,7 @@ use w3bstream_types::{EventType, GuestLimits};
 
 use super::*;
 use crate::instrument::{Import, Reserved, Signature, ValueType};
-use crate::{Call, HostState, Outcome, Source};
+use crate::{Call, HostState, Outcome};
 
 /// One page of memory and gas.
 struct Fake {
@@ -90,19 +90,7 @@ fn run(
     let program = Program::prepare(&wat::parse_str(text).expect("text")).expect("a program");
     let event_type: EventType = "e".parse().expect("a label");
     let limits = GuestLimits::default();
-    let call = Call {
-        handler: "h",
-        event_type: &event_type,
-        payload: b"p",
-        rid: 7,
-        env: &[],
-        source: Source::default(),
-        settlements: &[],
-        chains: &[],
-        triggers: &[],
-        id: w3bstream_types::Digest::ZERO,
-        limits: &limits,
-    };
+    let call = Call { rid: 7, ..Call::of("h", &event_type, b"p", &limits) };
     execute(&program, call, state, || Ok(Closure(handler, 0)))
 }
 

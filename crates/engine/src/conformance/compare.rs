@@ -6,7 +6,7 @@ use w3bstream_types::{EventType, GuestLimits};
 
 use super::MemoryState;
 use super::generate::{Dice, program};
-use crate::{Call, Engine, ErrorKind, GuestError, Module, Outcome, Source};
+use crate::{Call, Engine, ErrorKind, GuestError, Module, Outcome};
 
 /// How much is compared.
 #[derive(Clone, Copy, Debug)]
@@ -130,19 +130,7 @@ pub(super) fn apply(
         table_elements: 2_000,
         ..GuestLimits::default()
     };
-    let call = Call {
-        handler: &event.handler,
-        event_type: &event_type,
-        payload: &event.payload,
-        rid: event.rid,
-        env: &[],
-        source: Source::default(),
-        settlements: &[],
-        chains: &[],
-        triggers: &[],
-        id: w3bstream_types::Digest::ZERO,
-        limits: &limits,
-    };
+    let call = Call { rid: event.rid, ..Call::of(&event.handler, &event_type, &event.payload, &limits) };
     let outcome = module.call(call, state).map_err(|e| format!("no outcome: {e}"))?;
     state.0.extend(outcome.writes.clone());
     Ok(outcome)

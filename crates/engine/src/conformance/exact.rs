@@ -7,7 +7,7 @@ use w3bstream_types::EventType;
 use super::Checked;
 use super::rig::{ALLOC, Rig, ensure, handler, same};
 use crate::abi::code;
-use crate::{Call, Engine, Error, ErrorKind, HostState, Source};
+use crate::{Call, Engine, Error, ErrorKind, HostState};
 
 pub(super) fn gas_is_exact(engine: &Arc<dyn Engine>) -> Checked {
     let fields = [
@@ -235,19 +235,7 @@ pub(super) fn unreadable_state_is_no_outcome(engine: &Arc<dyn Engine>) -> Checke
     ];
     let rig = Rig::bare(engine, &fields.concat())?;
     let event_type: EventType = "reading".parse().map_err(|e| format!("{e}"))?;
-    let call = |handler| Call {
-        handler,
-        event_type: &event_type,
-        payload: b"",
-        rid: 1,
-        env: &[],
-        source: Source::default(),
-        settlements: &[],
-        chains: &[],
-        triggers: &[],
-        id: w3bstream_types::Digest::ZERO,
-        limits: &rig.limits,
-    };
+    let call = |handler| Call::of(handler, &event_type, b"", &rig.limits);
     match rig.module.call(call("get"), &mut Unreadable) {
         Err(e) => same("kind of the error", &e.kind(), &ErrorKind::State)?,
         Ok(outcome) => return Err(format!("unreadable state gave the outcome {outcome:?}")),

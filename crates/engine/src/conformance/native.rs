@@ -4,12 +4,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use w3bstream_types::{Digest, EventType, GuestLimits};
+use w3bstream_types::{EventType, GuestLimits};
 
 use super::rig::{ensure, module, same};
 use super::{Checked, MemoryState};
 use crate::abi::MAX_STACK_SLOTS;
-use crate::{Call, Engine, Error, ErrorKind, GuestError, HostState, Module, Outcome, Source};
+use crate::{Call, Engine, Error, ErrorKind, GuestError, HostState, Module, Outcome};
 
 /// A program that reads its event, writes a key, grows, and traps on each tenth resource id.
 const BUSY: &str = r#"
@@ -41,19 +41,7 @@ pub fn call(
     state: &mut dyn HostState,
 ) -> Result<Outcome, Error> {
     let event_type: EventType = "reading".parse().map_err(|e| Error::new(ErrorKind::Host, format!("{e}")))?;
-    let call = Call {
-        handler: "h",
-        event_type: &event_type,
-        payload: b"21.5",
-        rid,
-        env: &[],
-        source: Source::default(),
-        settlements: &[],
-        chains: &[],
-        triggers: &[],
-        id: Digest::ZERO,
-        limits,
-    };
+    let call = Call { rid, ..Call::of("h", &event_type, b"21.5", limits) };
     module.call(call, state)
 }
 
@@ -129,12 +117,16 @@ impl Usage {
     }
 }
 
-/// Runs `calls` calls in turn and says what the process held before and after; a tenth more come first, which warm
-/// what is kept on purpose. Says something only in a process that does nothing else.
+/// Runs calls in turn, 5,000 or `W3B_INSTANCES`; a tenth more come first, which warm what is kept on purpose. The process
+/// holds no more afterwards. Says something only in a process that does nothing else: [`alone`].
 ///
 /// # Errors
-/// A call without the expected outcome.
-pub fn instances_in_turn(engine: &Arc<dyn Engine>, calls: i32) -> Result<(Usage, Usage), String> {
+/// What the process held before and after, or a call without the expected outcome.
+#[allow(clippy::print_stdout, reason = "a test tells its numbers")]
+pub fn instances_in_turn_leave_nothing_behind(engine: &Arc<dyn Engine>) -> Checked {
+    let calls = setting("W3B_INSTANCES")
+        .map_or(Ok(5_000), |n| n.parse())
+        .map_err(|e| format!("W3B_INSTANCES: {e}"))?;
     let module = load(engine, BUSY)?;
     let limits = GuestLimits::default();
     let round = |calls: i32| {
@@ -146,7 +138,94 @@ pub fn instances_in_turn(engine: &Arc<dyn Engine>, calls: i32) -> Result<(Usage,
     round(calls / 10)?;
     let before = Usage::now();
     round(calls)?;
-    Ok((before, Usage::now()))
+    let after = Usage::now();
+    println!("{calls} calls: {before:?} became {after:?}");
+    ensure(before.mappings > 0, || "this system tells nothing of processes".into())?;
+    // A mapping or a page per hundred calls would already be more.
+    let flat = after.mappings <= before.mappings + 8 && after.resident <= before.resident + (2 << 20);
+    ensure(flat && after.threads == before.threads, || format!("{before:?} became {after:?}"))
+}
+
+#[allow(clippy::disallowed_methods, reason = "tests take their numbers from the environment")]
+fn setting(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Checks something in a process of its own, whose numbers are then this check's alone: the test's file is started again
+/// for the one test `name`, a path as `module_path!` gives it.
+///
+/// # Errors
+/// What the other process said.
+#[allow(clippy::print_stdout, reason = "what the test in the other process prints")]
+pub fn alone(name: &str, check: impl FnOnce() -> Checked) -> Checked {
+    const INSIDE: &str = "W3B_TEST_ALONE";
+    if setting(INSIDE).is_some() {
+        return check();
+    }
+    let (_, name) = name.split_once("::").unwrap_or(("", name));
+    let this = std::env::current_exe().map_err(|e| e.to_string())?;
+    let run =
+        std::process::Command::new(this).args(["--exact", name, "--nocapture"]).env(INSIDE, "1").output();
+    let run = run.map_err(|e| format!("the test does not start again: {e}"))?;
+    let said = String::from_utf8_lossy(&run.stdout);
+    println!("{said}");
+    // None passes if the name is wrong.
+    let passed = run.status.success() && said.contains("1 passed");
+    ensure(passed, || format!("{said}{}", String::from_utf8_lossy(&run.stderr)))
+}
+
+/// Makes a test of each property of [`native`](crate::conformance::native). `$build` makes an engine from how many instances
+/// there are at once, and how many programs it keeps.
+#[macro_export]
+macro_rules! engine_native {
+    ($build:expr) => {
+        fn holds(checked: $crate::conformance::Checked) {
+            if let Err(why) = checked {
+                panic!("{why}");
+            }
+        }
+
+        fn build(instances: usize, cache_entries: usize) -> std::sync::Arc<dyn $crate::Engine> {
+            ($build)(instances, cache_entries)
+        }
+
+        #[test]
+        fn the_counted_stack_ends_before_the_native_one() {
+            holds($crate::conformance::native::the_counted_stack_ends_first(&build(64, 64)));
+        }
+
+        #[test]
+        fn instances_see_nothing_of_each_other() {
+            holds($crate::conformance::native::instances_see_nothing_of_each_other(&build(64, 64)));
+        }
+
+        #[test]
+        fn one_module_runs_on_many_threads() {
+            holds($crate::conformance::native::one_module_runs_on_many_threads(&build(64, 64)));
+        }
+
+        #[test]
+        fn calls_wait_for_an_instance() {
+            holds($crate::conformance::native::calls_wait_for_an_instance(&build(2, 64), 2));
+        }
+
+        #[test]
+        fn the_cache_keeps_what_was_used_last() {
+            holds($crate::conformance::native::the_cache_keeps_what_was_used_last(&build(64, 2)));
+        }
+
+        #[test]
+        fn a_panic_in_a_host_function_is_an_error_of_the_node() {
+            holds($crate::conformance::native::a_panic_of_the_host_is_no_outcome(&build(64, 64)));
+        }
+
+        #[test]
+        fn instances_in_turn_leave_nothing_behind() {
+            use $crate::conformance::native;
+            let name = concat!(module_path!(), "::instances_in_turn_leave_nothing_behind");
+            holds(native::alone(name, || native::instances_in_turn_leave_nothing_behind(&build(64, 64))));
+        }
+    };
 }
 
 /// One module on many threads gives each of them what it gives one.

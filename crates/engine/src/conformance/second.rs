@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use w3bstream_types::Digest;
 use wasmi::{
     AsContext, AsContextMut, Caller, Config, Extern, Func, FuncType, Global, Instance, Memory, Store,
     TrapCode, Val, ValType,
@@ -11,7 +10,8 @@ use wasmi::{
 
 use crate::abi::{self, Guest, HostFunction, Machine, Program, Stopped, Value};
 use crate::instrument::{Reserved, ValueType};
-use crate::{Call, Engine, Error, ErrorKind, HostState, Module, Outcome};
+use crate::tools::{Compiled, Template};
+use crate::{Engine, Error, ErrorKind, Module};
 
 /// The engine.
 #[derive(Clone, Debug)]
@@ -42,38 +42,23 @@ impl Engine for Interpreter {
     }
 
     fn load(&self, program: &[u8]) -> Result<Arc<dyn Module>, Error> {
-        let mut program = Program::prepare(program)?;
+        let program = Program::prepare(program)?;
         let module = wasmi::Module::new(&self.engine, program.bytes()).map_err(|e| {
             Error::new(ErrorKind::Host, "wasmi refuses an instrumented module").with_source(e)
         })?;
-        program.forget_bytes();
-        Ok(Arc::new(Loaded { engine: self.engine.clone(), module, program }))
+        let (functions, alloc) = (program.functions().to_vec(), program.alloc());
+        let instances = Instances { engine: self.engine.clone(), module, functions, alloc };
+        Ok(Arc::new(Compiled::new(program, instances)))
     }
 }
 
+/// What instances of a program are made from.
 #[derive(Debug)]
-struct Loaded {
+struct Instances {
     engine: wasmi::Engine,
     module: wasmi::Module,
-    program: Program,
-}
-
-impl Module for Loaded {
-    fn program(&self) -> Digest {
-        self.program.program()
-    }
-
-    fn instrumented(&self) -> Digest {
-        self.program.instrumented()
-    }
-
-    fn handlers(&self) -> Vec<String> {
-        self.program.handlers().iter().cloned().collect()
-    }
-
-    fn call(&self, call: Call<'_>, state: &mut dyn HostState) -> Result<Outcome, Error> {
-        abi::execute(&self.program, call, state, || Running::new(self))
-    }
+    functions: Vec<&'static HostFunction>,
+    alloc: Option<&'static str>,
 }
 
 /// What host functions need of the instance; known once there is one.
@@ -89,23 +74,26 @@ struct Running {
     instance: Instance,
 }
 
-impl Running {
-    fn new(loaded: &Loaded) -> Result<Self, Error> {
+impl Template for Instances {
+    type Running<'a> = Running;
+
+    fn instance(&self) -> Result<Running, Error> {
         let failed =
             |e: wasmi::Error| Error::new(ErrorKind::Host, "wasmi cannot make an instance").with_source(e);
-        let mut store = Store::new(&loaded.engine, Handles::default());
-        let imports: Vec<Extern> =
-            loaded.program.functions().iter().map(|f| Extern::Func(link(&mut store, f))).collect();
-        let instance = Instance::new(&mut store, &loaded.module, &imports).map_err(failed)?;
+        let mut store = Store::new(&self.engine, Handles::default());
+        let imports: Vec<Extern> = self.functions.iter().map(|f| Extern::Func(link(&mut store, f))).collect();
+        let instance = Instance::new(&mut store, &self.module, &imports).map_err(failed)?;
         let handles = Handles {
             memory: instance.get_memory(&store, "memory"),
             gas: instance.get_global(&store, Reserved::Gas.name()),
-            alloc: loaded.program.alloc().and_then(|name| instance.get_func(&store, name)),
+            alloc: self.alloc.and_then(|name| instance.get_func(&store, name)),
         };
         *store.data_mut() = handles;
-        Ok(Self { store, instance })
+        Ok(Running { store, instance })
     }
+}
 
+impl Running {
     fn global(&self, global: Reserved) -> Result<Global, Error> {
         let found = self.instance.get_global(&self.store, global.name());
         found.ok_or_else(|| Error::new(ErrorKind::Host, format!("global {} is missing", global.name())))

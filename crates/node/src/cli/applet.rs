@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail};
 use clap::Subcommand as ClapSubcommand;
 use serde_json::json;
-use w3bstream_engine::{Call, HostState, Outcome, Source};
+use w3bstream_engine::{Call, HostState, Outcome};
 use w3bstream_types::{EventType, GuestLimits};
 
 use super::{print, print_value, read_data};
@@ -80,19 +80,7 @@ fn alone(registry: &Registry, command: &Command, json: bool) -> anyhow::Result<(
     let mut env = env.clone();
     env.sort();
     let payload = read_data(input)?;
-    let call = Call {
-        handler,
-        event_type,
-        payload: &payload,
-        rid: 1,
-        env: &env,
-        source: Source::default(),
-        settlements: &[],
-        chains: &[],
-        triggers: &[],
-        id: w3bstream_types::Digest::ZERO,
-        limits: &limits,
-    };
+    let call = Call { env: &env, ..Call::of(handler, event_type, &payload, &limits) };
     let keys = kv.iter().map(|(k, v)| (k.clone().into_bytes(), v.clone().into_bytes()));
     let started = std::time::Instant::now();
     let outcome = module.call(call, &mut Memory(keys.collect()))?;
