@@ -65,10 +65,13 @@ impl Default for WasixConfig {
     }
 }
 
+/// Makes engines of wasmer's: a program has one of its own, which gives its code back.
+pub type Engines = Arc<dyn Fn() -> wasmer::Engine + Send + Sync>;
+
 /// An engine for WASI programs, around one for applets.
 pub struct WasixEngine {
     applets: Arc<dyn Engine>,
-    engine: wasmer::Engine,
+    engines: Engines,
     setup: Setup,
     cache: Cache<Arc<Loaded>>,
 }
@@ -80,16 +83,16 @@ impl std::fmt::Debug for WasixEngine {
 }
 
 impl WasixEngine {
-    /// WASI programs on `engine`, whose native stack must hold [`MAX_STACK_SLOTS`](w3bstream_engine::abi::MAX_STACK_SLOTS); all
+    /// WASI programs on what `engines` makes, whose native stack must hold [`MAX_STACK_SLOTS`](w3bstream_engine::abi::MAX_STACK_SLOTS); all
     /// other programs on `applets`.
     ///
     /// # Errors
     /// [`ErrorKind::Host`] if the system gives nothing for a runtime.
-    pub fn new(applets: Arc<dyn Engine>, engine: wasmer::Engine, config: WasixConfig) -> Result<Self, Error> {
+    pub fn new(applets: Arc<dyn Engine>, engines: Engines, config: WasixConfig) -> Result<Self, Error> {
         let WasixConfig { cache_entries, instances, quota, guard } = config;
         let places = Arc::new(Places::new(instances));
-        let setup = Setup { closed: Arc::new(Closed::new(engine.clone())?), places, quota, guard };
-        Ok(Self { applets, engine, setup, cache: Cache::new(cache_entries) })
+        let setup = Setup { closed: Arc::new(Closed::new(engines())?), places, quota, guard };
+        Ok(Self { applets, engines, setup, cache: Cache::new(cache_entries) })
     }
 }
 
@@ -107,7 +110,7 @@ impl Engine for WasixEngine {
             Err(e) if e.kind() == ErrorKind::Unsupported => {}
             other => return other,
         }
-        let program = Arc::new(WasiProgram::prepare(&self.engine, program)?);
+        let program = Arc::new(WasiProgram::prepare((self.engines)(), program)?);
         let loaded = Arc::new(Loaded { program, setup: self.setup.clone() });
         self.cache.put(digest, Arc::clone(&loaded));
         Ok(loaded)

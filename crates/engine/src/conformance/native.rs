@@ -117,7 +117,7 @@ impl Usage {
     }
 }
 
-/// Runs calls in turn, 5,000 or `W3B_INSTANCES`; a tenth more come first, which warm what is kept on purpose. The process
+/// Runs calls in turn, 100,000 or `W3B_INSTANCES`; a tenth more come first, which warm what is kept on purpose. The process
 /// holds no more afterwards. Says something only in a process that does nothing else: [`alone`].
 ///
 /// # Errors
@@ -125,7 +125,7 @@ impl Usage {
 #[allow(clippy::print_stdout, reason = "a test tells its numbers")]
 pub fn instances_in_turn_leave_nothing_behind(engine: &Arc<dyn Engine>) -> Checked {
     let calls = setting("W3B_INSTANCES")
-        .map_or(Ok(5_000), |n| n.parse())
+        .map_or(Ok(100_000), |n| n.parse())
         .map_err(|e| format!("W3B_INSTANCES: {e}"))?;
     let module = load(engine, BUSY)?;
     let limits = GuestLimits::default();
@@ -141,7 +141,7 @@ pub fn instances_in_turn_leave_nothing_behind(engine: &Arc<dyn Engine>) -> Check
     let after = Usage::now();
     println!("{calls} calls: {before:?} became {after:?}");
     ensure(before.mappings > 0, || "this system tells nothing of processes".into())?;
-    // A mapping or a page per hundred calls would already be more.
+    // A mapping for ten thousand calls, or a page for two hundred, would already be more.
     let flat = after.mappings <= before.mappings + 8 && after.resident <= before.resident + (2 << 20);
     ensure(flat && after.threads == before.threads, || format!("{before:?} became {after:?}"))
 }
