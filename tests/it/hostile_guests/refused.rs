@@ -14,10 +14,12 @@ fn wat(fields: &str) -> Vec<u8> {
     wat::parse_str(format!("(module {fields})")).unwrap_or_else(|e| panic!("{e}\n{fields}"))
 }
 
-/// Modules as text, with what is said of them.
-fn texts() -> Vec<(&'static str, String, &'static str)> {
+/// A name, a module as text, and what is said of it.
+type Row = (&'static str, String, &'static str);
+
+/// Memories and tables that are not as they must be.
+fn memories() -> Vec<Row> {
     let alone = |fields: &str| format!("{MEMORY} {fields} {RUN}");
-    let before = |import: &str| format!("{import} {MEMORY} {RUN}");
     let many = |n: usize, text: &str| text.repeat(n);
     vec![
         ("no memory", RUN.to_owned(), "does not export its memory as `memory`"),
@@ -52,6 +54,13 @@ fn texts() -> Vec<(&'static str, String, &'static str)> {
             "initial elements of tables: 4294967295",
         ),
         ("seventeen tables", alone(&many(17, "(table 1 funcref)")), "too many tables: 17"),
+    ]
+}
+
+/// Functions that there are not, and an `alloc` that is none.
+fn imports() -> Vec<Row> {
+    let before = |import: &str| format!("{import} {MEMORY} {RUN}");
+    vec![
         ("no alloc", before(GET_DATA), "imports ws_get_data, so it must export `alloc`"),
         (
             "an alloc of another type",
@@ -86,6 +95,13 @@ fn texts() -> Vec<(&'static str, String, &'static str)> {
             before(r#"(import "wasi" "thread-spawn" (func (param i32) (result i32)))"#),
             "wasi.thread-spawn",
         ),
+    ]
+}
+
+/// What is not admitted, and segments that lie.
+fn features() -> Vec<Row> {
+    let alone = |fields: &str| format!("{MEMORY} {fields} {RUN}");
+    vec![
         ("a reserved export", alone(r#"(global (export "__w3b_gas") (mut i64) (i64.const 0))"#), "reserved"),
         ("SIMD", alone("(func (drop (v128.const i64x2 0 0)))"), "SIMD"),
         ("atomics", alone("(func (drop (i32.atomic.load (i32.const 0))))"), "threads"),
@@ -99,6 +115,14 @@ fn texts() -> Vec<(&'static str, String, &'static str)> {
             alone("(table 1 funcref) (elem (i32.const 1) 0)"),
             "does not fit its table",
         ),
+    ]
+}
+
+/// Too much of something, and handlers that are none.
+fn sizes() -> Vec<Row> {
+    let alone = |fields: &str| format!("{MEMORY} {fields} {RUN}");
+    let many = |n: usize, text: &str| text.repeat(n);
+    vec![
         (
             "too many locals",
             alone(&format!("(func {})", many(4_097, "(local i64)"))),
@@ -173,8 +197,9 @@ fn what_cannot_be_an_applet_is_refused_by_name_and_nothing_changes() {
         let program = world.put(wat::parse_str(WELL).unwrap()).await.unwrap();
         let well = || applet("well", program, &[("check", "well")], GuestLimits::default());
         let project = world.deploy("hostile", vec![well()]).await.unwrap();
+        let texts = [memories(), imports(), features(), sizes()].into_iter().flatten();
         let all: Vec<(&str, Vec<u8>, &str)> =
-            texts().into_iter().map(|(name, text, said)| (name, wat(&text), said)).chain(bytes()).collect();
+            texts.map(|(name, text, said)| (name, wat(&text), said)).chain(bytes()).collect();
         let mut wrong = vec![];
         for (counter, (name, module, said)) in (0..).zip(all) {
             let why = match world.put(module).await {
