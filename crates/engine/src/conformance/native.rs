@@ -171,9 +171,11 @@ pub fn modules_in_turn_leave_nothing_behind(engine: &Arc<dyn Engine>) -> Checked
     let after = Usage::now();
     println!("{programs} programs: {before:?} became {after:?}");
     ensure(before.mappings > 0, || "this system tells nothing of processes".into())?;
-    // A page of each would be 2 MiB, a mapping of each 500.
-    let flat = after.mappings <= before.mappings + 16 && after.resident <= before.resident + (8 << 20);
-    ensure(flat && after.threads == before.threads, || format!("{before:?} became {after:?}"))
+    // A page of each would be 2 MiB, a mapping of each 500. Threads of the last compilations may still end.
+    let flat = after.mappings <= before.mappings + 16
+        && after.resident <= before.resident + (8 << 20)
+        && after.threads <= before.threads + 8;
+    ensure(flat, || format!("{before:?} became {after:?}"))
 }
 
 #[allow(clippy::disallowed_methods, reason = "tests take their numbers from the environment")]
