@@ -69,22 +69,18 @@ pub(crate) fn write_guest_counts(out: &mut String, projects: &[(ProjectName, &Gu
             }
         }
     }
-    let rows: [(&str, &str, fn(&OfApplet) -> u64); 2] = [
-        ("w3b_log_lines_cut_total", "Lines of applets that the log limit cut short or left away.", |of| {
-            of.log_lines
-        }),
-        ("w3b_events_refused_total", "Events of applets that were one too many.", |of| of.events),
-    ];
-    for (name, help, get) in rows {
+    let mut row = |name: &str, help: &str, get: fn(&OfApplet) -> u64| {
         head(out, name, help);
         for (project, counts) in projects {
-            for (applet, n) in
-                counts.lock().iter().map(|(applet, of)| (applet, get(of))).filter(|(_, n)| *n > 0)
-            {
+            let counts = counts.lock();
+            for (applet, n) in counts.iter().map(|(applet, of)| (applet, get(of))).filter(|(_, n)| *n > 0) {
                 let _ = writeln!(out, "{name}{{project=\"{project}\",applet=\"{applet}\"}} {n}");
             }
         }
-    }
+    };
+    let name = "w3b_log_lines_cut_total";
+    row(name, "Lines of applets that the log limit cut short or left away.", |of| of.log_lines);
+    row("w3b_events_refused_total", "Events of applets that were one too many.", |of| of.events);
 }
 
 /// The engine's numbers, in the Prometheus text format.
