@@ -44,6 +44,8 @@ pub(crate) struct Book {
     line: Vec<u8>,
     log_bytes: u64,
     log_full: bool,
+    /// Lines that were cut short or left away.
+    pub(crate) cut_lines: u64,
 }
 
 /// A book that the guest's files and its host functions share.
@@ -78,6 +80,7 @@ impl Book {
             line: Vec::new(),
             log_bytes: 0,
             log_full: false,
+            cut_lines: 0,
         }
     }
 
@@ -132,7 +135,8 @@ impl Book {
     pub(crate) fn print(&mut self, bytes: &[u8]) {
         for part in bytes.split_inclusive(|b| *b == b'\n') {
             if self.log_full {
-                return;
+                self.cut_lines += 1;
+                continue;
             }
             let room = self.limits.log_bytes.saturating_sub(self.log_bytes + self.line.len() as u64);
             // One byte more than there is room for, so that the log knows that something is missing.
@@ -156,6 +160,7 @@ impl Book {
     /// Logs a line, or as much of it as there is room for.
     pub(crate) fn log(&mut self, level: i32, mut text: String) {
         if self.log_full {
+            self.cut_lines += 1;
             return;
         }
         let room =
@@ -165,6 +170,7 @@ impl Book {
             text.truncate(end.unwrap_or(0));
             text.push_str(LOG_TRUNCATED);
             self.log_full = true;
+            self.cut_lines += 1;
         }
         self.log_bytes += text.len() as u64 + 1;
         self.logs.push(LogLine { level, text });

@@ -5,7 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use w3bstream_engine::{Call, Error, GuestError, HostState, Outcome};
+use w3bstream_engine::abi::count_dropped;
+use w3bstream_engine::tools::Places;
+use w3bstream_engine::{Call, Cut, Error, GuestError, HostState, Outcome};
 use w3bstream_types::{GuestLimits, Output, OutputKind};
 
 use crate::book::{Book, Shared};
@@ -28,6 +30,8 @@ const THREAD_STACK_BYTES: usize = 8 * 1024 * 1024;
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
     pub(crate) closed: Arc<Closed>,
+    /// For so many programs at once: each has a thread, a stack and a memory.
+    pub(crate) places: Arc<Places>,
     pub(crate) quota: Quota,
     pub(crate) guard: Duration,
 }
@@ -54,7 +58,7 @@ fn admit(program: &WasiProgram, handler: &str, limits: &GuestLimits) -> Result<(
 
 fn failed(error: GuestError, gas: u64) -> Outcome {
     let (writes, removed) = (BTreeMap::new(), BTreeSet::new());
-    Outcome { result: Err(error), gas, writes, removed, outputs: vec![], logs: vec![] }
+    Outcome { result: Err(error), gas, writes, removed, outputs: vec![], logs: vec![], cut: Cut::default() }
 }
 
 /// Arguments: the handler, which the layer puts first, and the event type.
@@ -98,6 +102,7 @@ pub(crate) fn run(
         let gas = if refused == GuestError::OutOfGas { limits.gas } else { 0 };
         return Ok(failed(refused, gas));
     }
+    let _place = setup.places.take();
     let book = Shared::new(Book::new(limits, call.id, call.source.block_time));
     let (asker, answerer) = channel::<Result<End, Error>>();
     let asker = Arc::new(asker);
@@ -119,8 +124,9 @@ pub(crate) fn run(
     let ended = served.map_err(|_| host::failed("the project's state panicked"))?.map_err(|e| match e {
         NoEnd::Silent => host::failed(format!("the thread of program {digest} ended without a word")),
         NoEnd::TooLong => host::failed(format!(
-            "program {digest} did not come to its end in {} s, though its gas would have; the WASI layer hangs",
-            setup.guard.as_secs()
+            "program {digest} did not come to its end in {} s, before its gas was used up: the WASI layer hangs, or this \
+             machine is slow; if so, raise `wasi-call-ms` under [engine] in node.toml",
+            setup.guard.as_secs_f64()
         )),
     })?;
     // It has said that it is done. A panic of its last steps was caught.
@@ -131,17 +137,19 @@ pub(crate) fn run(
 fn conclude(call: &Call<'_>, book: &Shared, files: &Files, end: &End, limit: u64) -> Outcome {
     let mut book = book.lock();
     book.flush();
-    let logs = std::mem::take(&mut book.logs);
+    let mut logs = std::mem::take(&mut book.logs);
+    let cut = Cut { log_lines: book.cut_lines, ..Cut::default() };
+    count_dropped(&mut logs, cut.log_lines);
     let output = std::mem::take(&mut book.output);
     drop(book);
     let gas = limit.saturating_sub(end.gas);
     if let Some(error) = end.error {
         let gas = if error == GuestError::OutOfGas { limit } else { gas };
-        return Outcome { logs, ..failed(error, gas) };
+        return Outcome { logs, cut, ..failed(error, gas) };
     }
     let (writes, removed) = files.changes();
     let target = call.handler.as_bytes().to_vec();
     let answer = Output { kind: OutputKind::Answer, chain_id: 0, target, data: output };
     let outputs = if answer.data.is_empty() { vec![] } else { vec![answer] };
-    Outcome { result: Ok(0), gas, writes, removed, outputs, logs }
+    Outcome { result: Ok(0), gas, writes, removed, outputs, logs, cut }
 }

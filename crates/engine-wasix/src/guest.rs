@@ -202,7 +202,7 @@ mod tests {
         let engine = wasmer::Engine::default();
         let closed = Arc::new(Closed::new(engine.clone()).expect("a runtime"));
         let module = wat::parse_str(text).expect("valid text");
-        let program = WasiProgram::prepare(&engine, &module).expect("a good program");
+        let program = WasiProgram::prepare(engine, &module).expect("a good program");
         for _ in 0..3 {
             let plan = plan();
             let watch = plan.files.watch();

@@ -35,8 +35,8 @@ mod tree;
 use std::sync::Arc;
 use std::time::Duration;
 
-use w3bstream_engine::tools::Cache;
-use w3bstream_engine::{Call, Engine, Error, ErrorKind, HostState, Module, Outcome, Uses};
+use w3bstream_engine::tools::{Cache, Places};
+use w3bstream_engine::{Call, Engine, EngineStats, Error, ErrorKind, HostState, Module, Outcome, Uses};
 use w3bstream_types::Digest;
 
 pub use quota::Quota;
@@ -50,6 +50,8 @@ use program::WasiProgram;
 pub struct WasixConfig {
     /// How many compiled programs are kept. At least one is.
     pub cache_entries: usize,
+    /// How many programs run at the same time at most; further calls wait for their turn. At least one does.
+    pub instances: usize,
     /// How much an applet may keep in files.
     pub quota: Quota,
     /// How long a call may take before its guest is given up, which is an error of this node and no outcome. Gas ends a guest
@@ -59,14 +61,17 @@ pub struct WasixConfig {
 
 impl Default for WasixConfig {
     fn default() -> Self {
-        Self { cache_entries: 64, quota: Quota::default(), guard: Duration::from_secs(300) }
+        Self { cache_entries: 64, instances: 64, quota: Quota::default(), guard: Duration::from_secs(300) }
     }
 }
+
+/// Makes engines of wasmer's: a program has one of its own, which gives its code back.
+pub type Engines = Arc<dyn Fn() -> wasmer::Engine + Send + Sync>;
 
 /// An engine for WASI programs, around one for applets.
 pub struct WasixEngine {
     applets: Arc<dyn Engine>,
-    engine: wasmer::Engine,
+    engines: Engines,
     setup: Setup,
     cache: Cache<Arc<Loaded>>,
 }
@@ -78,15 +83,16 @@ impl std::fmt::Debug for WasixEngine {
 }
 
 impl WasixEngine {
-    /// WASI programs on `engine`, whose native stack must hold [`MAX_STACK_SLOTS`](w3bstream_engine::abi::MAX_STACK_SLOTS); all
+    /// WASI programs on what `engines` makes, whose native stack must hold [`MAX_STACK_SLOTS`](w3bstream_engine::abi::MAX_STACK_SLOTS); all
     /// other programs on `applets`.
     ///
     /// # Errors
     /// [`ErrorKind::Host`] if the system gives nothing for a runtime.
-    pub fn new(applets: Arc<dyn Engine>, engine: wasmer::Engine, config: WasixConfig) -> Result<Self, Error> {
-        let WasixConfig { cache_entries, quota, guard } = config;
-        let setup = Setup { closed: Arc::new(Closed::new(engine.clone())?), quota, guard };
-        Ok(Self { applets, engine, setup, cache: Cache::new(cache_entries) })
+    pub fn new(applets: Arc<dyn Engine>, engines: Engines, config: WasixConfig) -> Result<Self, Error> {
+        let WasixConfig { cache_entries, instances, quota, guard } = config;
+        let places = Arc::new(Places::new(instances));
+        let setup = Setup { closed: Arc::new(Closed::new(engines())?), places, quota, guard };
+        Ok(Self { applets, engines, setup, cache: Cache::new(cache_entries) })
     }
 }
 
@@ -104,10 +110,14 @@ impl Engine for WasixEngine {
             Err(e) if e.kind() == ErrorKind::Unsupported => {}
             other => return other,
         }
-        let program = Arc::new(WasiProgram::prepare(&self.engine, program)?);
+        let program = Arc::new(WasiProgram::prepare((self.engines)(), program)?);
         let loaded = Arc::new(Loaded { program, setup: self.setup.clone() });
         self.cache.put(digest, Arc::clone(&loaded));
         Ok(loaded)
+    }
+
+    fn stats(&self) -> EngineStats {
+        self.applets.stats() + self.setup.places.stats()
     }
 }
 

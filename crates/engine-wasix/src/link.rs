@@ -132,7 +132,11 @@ fn run(
         }
         Rule::Layer(check) => match before(view, check, args)? {
             errno::SUCCESS => {
-                let answer = hand_on(view, layer, args)?;
+                let answer = match hand_on(view, layer, args)? {
+                    // The layer has numbers of its own behind preview 1's.
+                    errno::LAYERS_MEMORY => errno::FAULT,
+                    answer => answer,
+                };
                 if answer == errno::SUCCESS {
                     after(view, check, args);
                 }

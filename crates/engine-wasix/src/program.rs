@@ -13,8 +13,9 @@ const INITIALIZE: &str = "_initialize";
 /// A program after instrumentation, compiled.
 #[derive(Debug)]
 pub(crate) struct WasiProgram {
-    pub(crate) engine: wasmer::Engine,
     pub(crate) module: wasmer::Module,
+    /// Owns the module's code.
+    pub(crate) engine: wasmer::Engine,
     pub(crate) info: Instrumented,
     /// What it imports, in the module's order, with what becomes of it.
     pub(crate) rules: Vec<(String, Rule)>,
@@ -28,7 +29,7 @@ impl WasiProgram {
     /// # Errors
     /// [`ErrorKind::BadProgram`] for what is no WASI program, or imports what there is not, with the nearest that there
     /// is; [`ErrorKind::Host`] if the compiler fails.
-    pub(crate) fn prepare(engine: &wasmer::Engine, program: &[u8]) -> Result<Self, Error> {
+    pub(crate) fn prepare(engine: wasmer::Engine, program: &[u8]) -> Result<Self, Error> {
         let mut info = instrument(program, &Bounds::default())?;
         let bad = |what: &str| Err(Error::new(ErrorKind::BadProgram, what));
         if !is_wasi(&info) {
@@ -43,7 +44,7 @@ impl WasiProgram {
             let rule = rule(name).ok_or_else(|| host::failed(format!("there is no rule for {name}")))?;
             rules.push((name.to_owned(), rule));
         }
-        let compile = || wasmer::Module::from_binary(engine, &info.bytes);
+        let compile = || wasmer::Module::from_binary(&engine, &info.bytes);
         let module = std::panic::catch_unwind(std::panic::AssertUnwindSafe(compile))
             .map_err(|_| host::failed(format!("the compiler panicked on program {}", info.program)))?
             .map_err(|e| host::failed("wasmer refuses an instrumented module").with_source(e))?;
@@ -58,7 +59,7 @@ impl WasiProgram {
         let mut handlers: Vec<String> =
             nullary.iter().filter(|name| **name != INITIALIZE).map(|name| (*name).to_owned()).collect();
         handlers.sort();
-        Ok(Self { engine: engine.clone(), module, info, rules, handlers, initialize })
+        Ok(Self { module, engine, info, rules, handlers, initialize })
     }
 
     /// What is called before a handler, in order.

@@ -10,6 +10,8 @@ pub(crate) mod errno {
     pub(crate) const NAMETOOLONG: i32 = 37;
     pub(crate) const NOSYS: i32 = 52;
     pub(crate) const NOTSUP: i32 = 58;
+    /// The WASI layer's own, for an address outside of memory. Preview 1 ends at 76.
+    pub(crate) const LAYERS_MEMORY: i32 = 78;
 }
 
 /// Most descriptors that a guest may have open.

@@ -17,8 +17,9 @@ use crate::host;
 /// What instances of a program are made from.
 #[derive(Debug)]
 pub(crate) struct Instances {
-    engine: wasmer::Engine,
     module: wasmer::Module,
+    /// Owns the module's code.
+    engine: wasmer::Engine,
     functions: Vec<(&'static HostFunction, FunctionType)>,
     alloc: Option<&'static str>,
     places: Arc<Places>,
@@ -26,13 +27,12 @@ pub(crate) struct Instances {
 
 impl Instances {
     pub(crate) fn new(
-        engine: &wasmer::Engine,
-        module: wasmer::Module,
+        (engine, module): (wasmer::Engine, wasmer::Module),
         program: &Program,
         places: &Arc<Places>,
     ) -> Self {
         let functions = program.functions().iter().map(|f| (*f, function_type(f))).collect();
-        Self { engine: engine.clone(), module, functions, alloc: program.alloc(), places: Arc::clone(places) }
+        Self { module, engine, functions, alloc: program.alloc(), places: Arc::clone(places) }
     }
 }
 

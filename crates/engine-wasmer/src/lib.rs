@@ -11,7 +11,8 @@
 //!   Should a guest reach its end anyway, that is an error of this node and no outcome.
 //! - A call ends: gas bounds what a guest runs, and every host function is paid for. There is no
 //!   wall-clock guard, since a guest that is slow here is as slow on every node.
-//! - Compiled modules are kept for the programs used last, as many as [`WasmerConfig::cache_entries`].
+//! - Compiled modules are kept for the programs used last, as many as [`WasmerConfig::cache_entries`]. The code of the others is
+//!   given back to the system.
 
 mod instance;
 mod memory;
@@ -21,13 +22,14 @@ use std::sync::Arc;
 
 use w3bstream_engine::abi::Program;
 use w3bstream_engine::tools::{Cache, Compiled, Places};
-use w3bstream_engine::{Engine, Error, ErrorKind, Module};
+use w3bstream_engine::{Engine, EngineStats, Error, ErrorKind, Module};
 use w3bstream_types::Digest;
 use wasmer::sys::{Cranelift, EngineBuilder, NativeEngineExt as _};
 
 pub use tunables::NATIVE_STACK_BYTES;
 
 use instance::Instances;
+use memory::Pool;
 
 /// Settings of the engine.
 #[derive(Clone, Debug)]
@@ -44,9 +46,22 @@ impl Default for WasmerConfig {
     }
 }
 
+/// Makes engines of wasmer's that share what is used again. A program has one of its own: the code that one of them has compiled
+/// is given back with the whole of it, and not before.
+type Engines = Arc<dyn Fn() -> wasmer::Engine + Send + Sync>;
+
+fn engines(instances: usize) -> Engines {
+    let pool = Pool::new(instances);
+    Arc::new(move || {
+        let mut engine: wasmer::Engine = EngineBuilder::new(Cranelift::default()).engine().into();
+        engine.set_tunables(tunables::Pooling::new(Arc::clone(&pool)));
+        engine
+    })
+}
+
 /// The engine.
 pub struct WasmerEngine {
-    engine: wasmer::Engine,
+    engines: Engines,
     places: Arc<Places>,
     cache: Cache<Arc<Compiled<Instances>>>,
 }
@@ -61,26 +76,25 @@ impl WasmerEngine {
     /// A new engine with an empty cache.
     #[must_use]
     pub fn new(config: &WasmerConfig) -> Self {
-        let mut engine: wasmer::Engine = EngineBuilder::new(Cranelift::default()).engine().into();
         let instances = config.instances.max(1);
-        engine.set_tunables(tunables::Pooling::new(instances));
         let places = Arc::new(Places::new(instances));
-        Self { engine, places, cache: Cache::new(config.cache_entries) }
+        Self { engines: engines(instances), places, cache: Cache::new(config.cache_entries) }
     }
 
-    /// wasmer's own engine with the stack that guests need, for whoever runs other programs on it.
+    /// Makes wasmer's own engines with the stack that guests need, for whoever runs other programs on them.
     #[must_use]
-    pub fn shared(&self) -> wasmer::Engine {
-        self.engine.clone()
+    pub fn shared(&self) -> Arc<dyn Fn() -> wasmer::Engine + Send + Sync> {
+        Arc::clone(&self.engines)
     }
 
     fn compile(&self, program: &[u8]) -> Result<Arc<Compiled<Instances>>, Error> {
         let program = Program::prepare(program)?;
-        let compile = || wasmer::Module::from_binary(&self.engine, program.bytes());
+        let engine = (self.engines)();
+        let compile = || wasmer::Module::from_binary(&engine, program.bytes());
         let module = std::panic::catch_unwind(std::panic::AssertUnwindSafe(compile))
             .map_err(|_| host(format!("the compiler panicked on program {}", program.program())))?
             .map_err(|e| host("wasmer refuses an instrumented module").with_source(e))?;
-        let instances = Instances::new(&self.engine, module, &program, &self.places);
+        let instances = Instances::new((engine.clone(), module), &program, &self.places);
         Ok(Arc::new(Compiled::new(program, instances)))
     }
 }
@@ -92,6 +106,10 @@ impl Engine for WasmerEngine {
 
     fn load(&self, program: &[u8]) -> Result<Arc<dyn Module>, Error> {
         Ok(self.cache.get_or(Digest::of(program), || self.compile(program))?)
+    }
+
+    fn stats(&self) -> EngineStats {
+        self.places.stats()
     }
 }
 

@@ -26,10 +26,10 @@ pub(crate) struct Pooling {
 }
 
 impl Pooling {
-    /// Keeps the memories of at most `instances` instances.
-    pub(crate) fn new(instances: usize) -> Self {
+    /// Takes memories from `pool`.
+    pub(crate) fn new(pool: Arc<Pool>) -> Self {
         let config = VMConfig { wasm_stack_size: Some(NATIVE_STACK_BYTES) };
-        Self { base: BaseTunables::new(), config, pool: Pool::new(instances) }
+        Self { base: BaseTunables::new(), config, pool }
     }
 }
 

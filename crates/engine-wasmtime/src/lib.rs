@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use w3bstream_engine::abi::Program;
 use w3bstream_engine::tools::{Cache, Compiled, Places};
-use w3bstream_engine::{Engine, Error, ErrorKind, Module};
+use w3bstream_engine::{Engine, EngineStats, Error, ErrorKind, Module};
 use w3bstream_types::Digest;
 
 pub use settings::{NATIVE_STACK_BYTES, WasmtimeConfig};
@@ -93,6 +93,10 @@ impl Engine for WasmtimeEngine {
 
     fn load(&self, program: &[u8]) -> Result<Arc<dyn Module>, Error> {
         Ok(self.cache.get_or(Digest::of(program), || self.compile(program))?)
+    }
+
+    fn stats(&self) -> EngineStats {
+        self.shared.places.stats()
     }
 }
 

@@ -36,7 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use w3bstream_engine::tools::Cache;
-use w3bstream_engine::{Call, Engine, Error, ErrorKind, HostState, Module, Outcome, Uses};
+use w3bstream_engine::{Call, Engine, EngineStats, Error, ErrorKind, HostState, Module, Outcome, Uses};
 use w3bstream_types::Digest;
 
 pub use child::run;
@@ -129,6 +129,10 @@ impl Engine for WorkerEngine {
             Ok::<_, Error>(Arc::new(Loaded { program, about, pool }))
         };
         Ok(self.cache.get_or(digest, load)?)
+    }
+
+    fn stats(&self) -> EngineStats {
+        self.pool.stats()
     }
 }
 

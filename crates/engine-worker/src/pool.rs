@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use w3bstream_engine::Error;
+use w3bstream_engine::{EngineStats, Error};
 use w3bstream_types::Digest;
 
 use crate::WorkerConfig;
@@ -64,6 +64,8 @@ pub(crate) struct Pool {
     config: WorkerConfig,
     state: Mutex<State>,
     freed: Condvar,
+    /// Calls that found all workers busy.
+    waited: AtomicU64,
     starts: AtomicU64,
     ended: [AtomicU64; Reason::ALL.len()],
 }
@@ -71,7 +73,8 @@ pub(crate) struct Pool {
 impl Pool {
     pub(crate) fn new(config: WorkerConfig) -> Self {
         let ended = [const { AtomicU64::new(0) }; Reason::ALL.len()];
-        Self { config, state: Mutex::default(), freed: Condvar::new(), starts: AtomicU64::new(0), ended }
+        let (waited, starts) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { config, state: Mutex::default(), freed: Condvar::new(), waited, starts, ended }
     }
 
     pub(crate) const fn config(&self) -> &WorkerConfig {
@@ -96,10 +99,17 @@ impl Pool {
         Ok(name)
     }
 
+    /// Calls under way, and those that have waited.
+    pub(crate) fn stats(&self) -> EngineStats {
+        let state = self.lock();
+        let running = state.taken.saturating_sub(state.idle.len()) as u64;
+        EngineStats { running, waited: self.waited.load(Ordering::Relaxed) }
+    }
+
     /// A worker for one call; if possible one that has the program. Waits while all have work, and before a start if many
     /// have ended lately.
     pub(crate) fn take(&self, program: &Digest) -> Result<Leased<'_>, Error> {
-        let mut tries = 0;
+        let (mut tries, mut waits) = (0, false);
         let mut state = self.lock();
         loop {
             let place = state.idle.iter().rposition(|worker| worker.has(program));
@@ -114,6 +124,9 @@ impl Pool {
                 continue;
             }
             if state.taken >= self.config.workers.max(1) {
+                if !std::mem::replace(&mut waits, true) {
+                    self.waited.fetch_add(1, Ordering::Relaxed);
+                }
                 state = self.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Cursor;
 
-use w3bstream_engine::{Call, Caused, Error, ErrorKind, GuestError, LogLine, Outcome, Source, Uses};
+use w3bstream_engine::{Call, Caused, Cut, Error, ErrorKind, GuestError, LogLine, Outcome, Source, Uses};
 use w3bstream_types::{
     Address, ChainRule, ContractAnswer, ContractCall, CronTrigger, Did, Digest, Encoder, EventType,
     GuestLimits, Missed, Output, OutputKind, ProjectId, Settlement, SqlBudget, SqlOutcome, SqlRefusal,
@@ -32,10 +32,11 @@ pub(crate) fn outcomes() -> [Outcome; 2] {
         removed: BTreeSet::from([b"gone".to_vec()]),
         outputs: vec![output(OutputKind::Mqtt), output(OutputKind::Answer)],
         logs: vec![LogLine { level: -1, text: "é".into() }, LogLine { level: 4, text: String::new() }],
+        cut: Cut { log_lines: 3, events: 1 },
     };
     let (writes, removed) = (BTreeMap::new(), BTreeSet::new());
     let result = Err(GuestError::OutOfGas);
-    [full, Outcome { result, gas: 0, writes, removed, outputs: vec![], logs: vec![] }]
+    [full, Outcome { result, gas: 0, writes, removed, outputs: vec![], logs: vec![], cut: Cut::default() }]
 }
 
 /// Calls `with` for a call that has everything, and for one that has nothing.

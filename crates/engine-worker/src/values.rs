@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use w3bstream_engine::{ABI_VERSION, Call, Caused, Error, ErrorKind, GuestError, LogLine, Outcome, Source, Uses};
+use w3bstream_engine::{ABI_VERSION, Call, Caused, Cut, Error, ErrorKind, GuestError, LogLine, Outcome, Source, Uses};
 use w3bstream_types::{
     Address, ChainRule, ContractAnswer, ContractCall, Decoder, Did, Digest, Encoder, EventType, GuestLimits,
     Malformed, ProjectId, Settlement, SqlBudget, SqlOutcome, SqlRefusal, SqlRows, SqlStatement, SqlValue,
@@ -204,7 +204,8 @@ impl OwnedCall {
 }
 
 pub(crate) fn put_outcome(e: &mut Encoder, outcome: &Outcome) {
-    let Outcome { result, gas, writes, removed, outputs, logs } = outcome;
+    let Outcome { result, gas, writes, removed, outputs, logs, cut } = outcome;
+    e.u64(cut.log_lines).u64(cut.events);
     match result {
         Ok(code) => e.u64(0).i64(i64::from(*code)),
         Err(why) => e.u64(1).text(why.code()),
@@ -226,6 +227,7 @@ pub(crate) fn put_outcome(e: &mut Encoder, outcome: &Outcome) {
 }
 
 pub(crate) fn outcome(d: &mut Decoder<'_>) -> Result<Outcome, Malformed> {
+    let cut = Cut { log_lines: d.u64()?, events: d.u64()? };
     let result = match d.u64()? {
         0 => Ok(int(d)?),
         1 => {
@@ -258,7 +260,7 @@ pub(crate) fn outcome(d: &mut Decoder<'_>) -> Result<Outcome, Malformed> {
         pair(d)?;
         Ok(LogLine { level: int(d)?, text: d.text()?.to_owned() })
     })?;
-    Ok(Outcome { result, gas, writes, removed, outputs, logs })
+    Ok(Outcome { result, gas, writes, removed, outputs, logs, cut })
 }
 
 const KINDS: [ErrorKind; 5] =

@@ -218,6 +218,42 @@ pub struct Outcome {
     pub outputs: Vec<Output>,
     /// What it logged, up to its limit, also if it failed.
     pub logs: Vec<LogLine>,
+    /// What limits took away without ending the call.
+    pub cut: Cut,
+}
+
+/// What the limits of a call took away without ending it, for who looks. Not part of what a subnet agrees on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cut {
+    /// Lines that were not logged since the log was full, and the one that was cut short.
+    pub log_lines: u64,
+    /// Events that were not sent.
+    pub events: u64,
+}
+
+impl Cut {
+    /// Whether nothing was taken away.
+    #[must_use]
+    pub const fn is_none(&self) -> bool {
+        self.log_lines == 0 && self.events == 0
+    }
+}
+
+/// Numbers about an engine since it was made, for who looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EngineStats {
+    /// Calls that have an instance now.
+    pub running: u64,
+    /// Calls that found all instances in use, and waited for one.
+    pub waited: u64,
+}
+
+impl std::ops::Add for EngineStats {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { running: self.running + other.running, waited: self.waited + other.waited }
+    }
 }
 
 /// A way to run WebAssembly.
@@ -234,6 +270,11 @@ pub trait Engine: Send + Sync + Debug {
     /// not admitted, no `memory` export, no `alloc` although an import needs it, an unknown import with the
     /// nearest known one. [`crate::ErrorKind::Host`] if the compiler fails on what it should take.
     fn load(&self, program: &[u8]) -> Result<Arc<dyn Module>, Error>;
+
+    /// Numbers about it. An engine that counts nothing gives zeros.
+    fn stats(&self) -> EngineStats {
+        EngineStats::default()
+    }
 }
 
 /// What a program can do that reaches beyond its own applet, by what it imports.

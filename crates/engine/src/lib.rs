@@ -22,7 +22,9 @@ mod error;
 pub mod instrument;
 pub mod tools;
 
-pub use engine::{Call, Caused, Engine, GuestError, HostState, LogLine, Module, Outcome, Source, Uses};
+pub use engine::{
+    Call, Caused, Cut, Engine, EngineStats, GuestError, HostState, LogLine, Module, Outcome, Source, Uses,
+};
 pub use error::{Error, ErrorKind};
 
 /// Version of the guest ABI together with the gas table and the version of SQLite. Part of a subnet's genesis.

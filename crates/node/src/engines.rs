@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::anyhow;
 use serde::Deserialize;
@@ -18,12 +19,14 @@ use crate::registry::EngineFactory;
 struct Wasmer {
     cache_entries: usize,
     instances: usize,
+    wasi_call_ms: u64,
 }
 
 impl Default for Wasmer {
     fn default() -> Self {
         let WasmerConfig { cache_entries, instances } = WasmerConfig::default();
-        Self { cache_entries, instances }
+        let wasi_call_ms = u64::try_from(WasixConfig::default().guard.as_millis()).unwrap_or(u64::MAX);
+        Self { cache_entries, instances, wasi_call_ms }
     }
 }
 
@@ -33,10 +36,11 @@ fn read<T: DeserializeOwned>(settings: &toml::Table) -> anyhow::Result<T> {
 
 /// Applets on wasmer, and WASI programs beside them.
 fn wasmer(settings: &toml::Table) -> anyhow::Result<Arc<dyn Engine>> {
-    let Wasmer { cache_entries, instances } = read(settings)?;
+    let Wasmer { cache_entries, instances, wasi_call_ms } = read(settings)?;
     let applets = WasmerEngine::new(&WasmerConfig { cache_entries, instances });
     let shared = applets.shared();
-    let config = WasixConfig { cache_entries, ..WasixConfig::default() };
+    let guard = Duration::from_millis(wasi_call_ms);
+    let config = WasixConfig { cache_entries, instances, guard, ..WasixConfig::default() };
     Ok(Arc::new(WasixEngine::new(Arc::new(applets), shared, config)?))
 }
 
@@ -102,7 +106,10 @@ mod tests {
     #[test]
     fn settings_choose_the_engine_and_are_checked_by_it() {
         assert_eq!(made("").unwrap(), "wasmer");
-        assert_eq!(made("kind = 'wasmer'\ninstances = 2\ncache-entries = 3").unwrap(), "wasmer");
+        assert_eq!(
+            made("kind = 'wasmer'\ninstances = 2\ncache-entries = 3\nwasi-call-ms = 1000").unwrap(),
+            "wasmer"
+        );
         let why = made("instances = 2\ncall-millis = 3").unwrap_err();
         assert!(why.contains("[engine] of node.toml") && why.contains("call-millis"), "{why}");
         let why = made("kind = 'wasmtim'").unwrap_err();

@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use w3bstream_engine::{Engine, LogLine};
+use w3bstream_engine::{Cut, Engine, LogLine};
 use w3bstream_types::{
     AppletName, Canonical, ContractAnswer, ContractCall, Control, ControlTx, Database, DeviceRegistration,
     Digest, Entry, EventType, Form, GuestLimits, MAX_SESSION_LAG_MS, Manifest, MessageId, Ordered, Output,
@@ -58,6 +58,8 @@ pub(crate) struct Effects {
     pub(crate) applied: Applied,
     pub(crate) draft: Draft,
     pub(crate) logs: Vec<(AppletName, MessageId, LogLine)>,
+    /// What limits took away from calls without ending them.
+    pub(crate) cuts: Vec<(AppletName, Cut)>,
     /// Each call that was to be traced.
     pub(crate) calls: Vec<Traced>,
 }
@@ -71,6 +73,7 @@ struct Work<'a> {
     outputs: Vec<Output>,
     index: Vec<(MessageId, u64, u64)>,
     logs: Vec<(AppletName, MessageId, LogLine)>,
+    cuts: Vec<(AppletName, Cut)>,
     modules: Arc<Modules>,
     calls: Vec<Traced>,
 }
@@ -90,6 +93,7 @@ impl<'a> Applier<'a> {
             index: Vec::new(),
             logs: Vec::new(),
             modules: Arc::default(),
+            cuts: Vec::new(),
             calls: Vec::new(),
         };
         let mut begin = 0;
@@ -136,7 +140,7 @@ impl Work<'_> {
         let manifest = self.manifest().map_or(Digest::ZERO, |m| m.digest());
         let (writes, outputs, index) = (self.writes, self.outputs, self.index);
         let applied = Applied { height: self.height, writes, outputs, manifest, index, sql };
-        Ok(Effects { applied, draft: self.draft, logs: self.logs, calls: self.calls })
+        Ok(Effects { applied, draft: self.draft, logs: self.logs, cuts: self.cuts, calls: self.calls })
     }
 
     fn control(&mut self, tx: &ControlTx) -> Result<(), Error> {
@@ -335,6 +339,9 @@ impl Work<'_> {
             }
             while let Some(piece) = pieces.next_if(|piece| piece.place.0 == index) {
                 self.outputs.extend(piece.outputs);
+                if !piece.cut.is_none() {
+                    self.cuts.push((piece.applet.clone(), piece.cut));
+                }
                 self.logs.extend(piece.logs.into_iter().map(|line| (piece.applet.clone(), id, line)));
                 self.calls.extend(piece.traced);
             }

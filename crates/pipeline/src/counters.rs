@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use w3bstream_types::{
-    AppletName, Canonical as _, Output, OutputKind, ProjectName, RefusalKind, ResultRecord,
-};
+use w3bstream_types::{ProjectName, RefusalKind};
 
 /// Counts of one project since the node started.
 #[derive(Debug, Default)]
@@ -129,93 +127,6 @@ impl Refusals {
     }
 }
 
-/// The most metrics of one project's guests, and the longest name of one.
-const MAX_GUEST_METRICS: usize = 200;
-const MAX_GUEST_METRIC_NAME: usize = 64;
-
-/// Numbers that a project's guests submitted with `ws_submit_metrics`, by applet and name: the last of each.
-#[derive(Debug, Default)]
-pub(crate) struct GuestMetrics(Mutex<Submitted>);
-
-#[derive(Debug, Default)]
-struct Submitted {
-    last: BTreeMap<(AppletName, String), f64>,
-    dropped: u64,
-}
-
-impl GuestMetrics {
-    /// Takes the metrics among a message's outputs: of each object its members that are numbers or truth values. What is
-    /// beyond the limits is counted and not kept, so that a guest cannot fill the node's metrics.
-    pub(crate) fn take(&self, outputs: &[Output]) {
-        if outputs.iter().all(|output| output.kind != OutputKind::Metric) {
-            return;
-        }
-        let mut applet = None;
-        for output in outputs {
-            match output.kind {
-                // A call's result stands before what the call put out.
-                OutputKind::Result => {
-                    applet = ResultRecord::from_canonical(&output.data).ok().map(|r| r.applet)
-                }
-                OutputKind::Metric => {
-                    if let Some(applet) = &applet {
-                        self.set(applet, &output.data);
-                    }
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn set(&self, applet: &AppletName, json: &[u8]) {
-        let Ok(object) = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(json) else {
-            return;
-        };
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for (name, value) in object {
-            let known = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
-            let fits = known && !name.is_empty() && name.len() <= MAX_GUEST_METRIC_NAME;
-            let number = value.as_f64().or_else(|| value.as_bool().map(f64::from));
-            let key = (applet.clone(), name);
-            match number
-                .filter(|_| fits && (all.last.len() < MAX_GUEST_METRICS || all.last.contains_key(&key)))
-            {
-                Some(number) => drop(all.last.insert(key, number)),
-                None => all.dropped += 1,
-            }
-        }
-    }
-
-    fn write(&self, out: &mut String, project: &ProjectName) {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for ((applet, name), value) in &all.last {
-            let labels = format!("project=\"{project}\",applet=\"{applet}\",name=\"{name}\"");
-            let _ = writeln!(out, "w3b_guest_metric{{{labels}}} {value}");
-        }
-    }
-
-    fn dropped(&self) -> u64 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).dropped
-    }
-}
-
-/// What guests submitted, in the Prometheus text format.
-pub(crate) fn write_guest_metrics(out: &mut String, projects: &[(ProjectName, &GuestMetrics)]) {
-    let _ = writeln!(
-        out,
-        "# HELP w3b_guest_metric What an applet submitted last.\n# TYPE w3b_guest_metric gauge"
-    );
-    projects.iter().for_each(|(name, metrics)| metrics.write(out, name));
-    let name = "w3b_guest_metrics_dropped_total";
-    let _ = writeln!(
-        out,
-        "# HELP {name} Metrics of applets over the limits, or no numbers.\n# TYPE {name} counter"
-    );
-    for (project, metrics) in projects {
-        let _ = writeln!(out, "{name}{{project=\"{project}\"}} {}", metrics.dropped());
-    }
-}
-
 /// All projects' counters in the Prometheus text format.
 pub(crate) fn write_metrics(out: &mut String, projects: &[(ProjectName, std::sync::Arc<Counters>)]) {
     let Some((_, first)) = projects.first() else { return };
@@ -228,36 +139,18 @@ pub(crate) fn write_metrics(out: &mut String, projects: &[(ProjectName, std::syn
     }
 }
 
+/// Which projects are halted, in the Prometheus text format.
+pub(crate) fn write_halted(out: &mut String, projects: &[(ProjectName, bool)]) {
+    let name = "w3b_project_halted";
+    let _ = writeln!(out, "# HELP {name} 1 if the project is halted.\n# TYPE {name} gauge");
+    for (project, halted) in projects {
+        let _ = writeln!(out, "{name}{{project=\"{project}\"}} {}", u8::from(*halted));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_guest_cannot_fill_the_metrics() {
-        let metrics = GuestMetrics::default();
-        let applet: AppletName = "a".parse().unwrap();
-        metrics.set(
-            &applet,
-            br#"{"door_open": true, "t.max": 21.5, "text": "x", "a b": 1, "": 2, "deep": {"x": 1}}"#,
-        );
-        let shown = |metrics: &GuestMetrics| {
-            let mut out = String::new();
-            write_guest_metrics(&mut out, &[("p".parse().unwrap(), metrics)]);
-            out
-        };
-        let out = shown(&metrics);
-        assert!(out.contains("w3b_guest_metric{project=\"p\",applet=\"a\",name=\"door_open\"} 1\n"), "{out}");
-        assert!(out.contains("w3b_guest_metric{project=\"p\",applet=\"a\",name=\"t.max\"} 21.5\n"), "{out}");
-        assert!(out.contains("w3b_guest_metrics_dropped_total{project=\"p\"} 4\n"), "{out}");
-        for n in 0..300 {
-            metrics.set(&applet, format!("{{\"n{n}\": 1, \"{}\": 1}}", "x".repeat(65)).as_bytes());
-        }
-        metrics.set(&applet, br#"{"t.max": 7}"#);
-        let out = shown(&metrics);
-        assert_eq!(out.matches("w3b_guest_metric{").count(), MAX_GUEST_METRICS);
-        assert!(out.contains("name=\"t.max\"} 7\n"), "a known one goes on: {out}");
-        assert!(out.contains(&format!("}} {}\n", 4 + 300 + 300 - (MAX_GUEST_METRICS - 2))), "{out}");
-    }
 
     /// The ordering stage may see a message in the store before whoever stored it hears so.
     #[test]

@@ -28,6 +28,7 @@ mod counters;
 mod crew;
 mod error;
 mod events;
+mod guest_counts;
 mod handover;
 mod lanes;
 mod live;

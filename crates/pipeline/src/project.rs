@@ -10,8 +10,9 @@ use w3bstream_engine::LogLine;
 use w3bstream_types::{AppletName, Genesis, MessageId, OperatorName, ProjectId, ProjectName, Stored};
 
 use crate::canary::Canaries;
-use crate::counters::{Counters, Expected, GuestMetrics};
+use crate::counters::{Counters, Expected};
 use crate::crew::Pace;
+use crate::guest_counts::{GuestCounts, GuestMetrics};
 use crate::handover::Handover;
 use crate::recent::Recent;
 use crate::settle::FeeAccount;
@@ -43,6 +44,8 @@ pub(crate) struct Project {
     pub(crate) counters: Arc<Counters>,
     /// What its guests submitted.
     pub(crate) guest_metrics: GuestMetrics,
+    /// How its guests failed, and what limits took away from them.
+    pub(crate) guest_counts: GuestCounts,
     /// Something was stored, or a control transaction accepted.
     pub(crate) arrived: Notify,
     /// To the consensus driver.
@@ -98,6 +101,7 @@ impl Project {
             genesis,
             counters: Arc::default(),
             guest_metrics: GuestMetrics::default(),
+            guest_counts: GuestCounts::default(),
             arrived: Notify::new(),
             driver,
             leaving: AtomicBool::new(false),

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use w3bstream_engine::{Engine, LogLine, Module, Outcome};
+use w3bstream_engine::{Cut, Engine, LogLine, Module, Outcome};
 use w3bstream_types::{
     Applet, AppletName, Canonical, Digest, Entry, GuestLimits, Manifest, Output, OutputKind, Record,
     ResultRecord, Route, Timestamp,
@@ -90,6 +90,8 @@ pub(crate) struct Piece {
     /// Its result, and what it put out.
     pub(crate) outputs: Vec<Output>,
     pub(crate) logs: Vec<LogLine>,
+    /// What limits took away.
+    pub(crate) cut: Cut,
     /// If it was to be traced.
     pub(crate) traced: Option<Traced>,
 }
@@ -315,7 +317,7 @@ impl<'a> Runner<'a> {
         self.done.writes.extend(outcome.writes.into_iter().map(|(k, v)| (key(k), Some(v))));
         let removed = outcome.removed.into_iter().map(|k| (key(k), None));
         self.done.writes.extend(removed);
-        let (applet, logs) = (applet.clone(), outcome.logs);
-        self.done.pieces.push(Piece { place: self.at, applet, outputs, logs, traced });
+        let (applet, logs, cut) = (applet.clone(), outcome.logs, outcome.cut);
+        self.done.pieces.push(Piece { place: self.at, applet, outputs, logs, cut, traced });
     }
 }

@@ -77,7 +77,7 @@ async fn execute(shared: &Arc<Shared>, project: &Project, height: u64) -> Result
     let run = Run { trial: canary::trial(project), ..Run::live(shared, project.id) };
     let (effects, _, entries) = compute(run, (&certified.block, image), (entries, contracts)).await?;
     parts.probe.at("execute.ran");
-    let Effects { applied, draft, logs, calls } = effects;
+    let Effects { applied, draft, logs, cuts, calls } = effects;
     if !calls.is_empty() {
         // Before it is stored: what the state was is still there.
         let given = (&certified.block, &entries[..], &transcript);
@@ -91,6 +91,7 @@ async fn execute(shared: &Arc<Shared>, project: &Project, height: u64) -> Result
     crate::removal::applied(project, &entries, removed);
     let lines = logs.into_iter().map(|(applet, message, line)| GuestLog { number: 0, applet, message, line });
     project.log(lines, parts.options.log_lines);
+    cuts.iter().for_each(|(applet, cut)| project.guest_counts.cut(applet, cut));
     project.applied.send_replace(height);
     settle_waiters(shared, project, &outputs, &index);
     let records = entries.iter().filter_map(|(_, resolved)| match resolved {
@@ -334,6 +335,7 @@ fn settle_waiters(shared: &Shared, project: &Project, outputs: &[Output], index:
         Counters::add(&counters.executed, 1);
         let events = about.iter().filter(|o| o.kind == OutputKind::Event).count();
         Counters::add(&counters.events, events as u64);
+        project.guest_counts.failed(&results);
         Counters::add(&counters.failed_calls, results.iter().filter(|r| r.error.is_some()).count() as u64);
         Counters::add(&counters.gas, results.iter().map(|r| r.gas).sum());
         shared.waiters.reached(*id, AckMode::Executed, &results);

@@ -13,7 +13,9 @@ use w3bstream_wallet::{DeviceStatus, Registry as _, TokenStatus};
 
 use crate::project::{GuestLog, Project};
 use crate::settle::{self, Settlement};
-use crate::{Error, ErrorKind, GuestTransaction, Pipeline, TriggerStatus, counters, stage_execute};
+use crate::{
+    Error, ErrorKind, GuestTransaction, Pipeline, TriggerStatus, counters, guest_counts, stage_execute,
+};
 
 /// How many conflicts per project are searched for a message that is not stored.
 const CONFLICTS: usize = 1000;
@@ -534,7 +536,12 @@ impl Query for Pipeline {
         let projects: Vec<_> = all.iter().map(|p| (p.name.clone(), p.counters.clone())).collect();
         counters::write_metrics(&mut out, &projects);
         let guests: Vec<_> = all.iter().map(|p| (p.name.clone(), &p.guest_metrics)).collect();
-        counters::write_guest_metrics(&mut out, &guests);
+        guest_counts::write_guest_metrics(&mut out, &guests);
+        let counts: Vec<_> = all.iter().map(|p| (p.name.clone(), &p.guest_counts)).collect();
+        guest_counts::write_guest_counts(&mut out, &counts);
+        guest_counts::write_engine_stats(&mut out, self.0.parts.engine.stats());
+        let halted: Vec<_> = all.iter().map(|p| (p.name.clone(), p.halt_reason().is_some())).collect();
+        counters::write_halted(&mut out, &halted);
         self.0.refusals.write_metrics(&mut out);
         crate::canary::write_metrics(&mut out, &self.0);
         out

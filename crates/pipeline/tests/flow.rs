@@ -110,6 +110,7 @@ impl Module for NativeModule {
                 data: call.payload.to_vec(),
             }],
             logs: Vec::new(),
+            cut: w3bstream_engine::Cut::default(),
         };
         if let ("settles", Some(rule)) = (self.0.as_str(), call.settlements.first()) {
             let data = Digest::of(call.payload).as_bytes().to_vec();

@@ -282,3 +282,40 @@ fn a_guest_that_hangs_is_given_up() {
     let e = world.call(&*module, "_start").expect_err("no outcome");
     assert!(e.kind() == ErrorKind::Host && e.to_string().contains("did not come to its end"), "{e}");
 }
+
+#[test]
+fn programs_wait_for_a_place() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Tells how many calls are inside at once.
+    struct Counts<'a>(&'a AtomicUsize, &'a AtomicUsize);
+    impl w3bstream_engine::HostState for Counts<'_> {
+        fn kv_get(&mut self, _: &[u8]) -> Result<Option<Vec<u8>>, w3bstream_engine::Error> {
+            self.1.fetch_max(self.0.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            self.0.fetch_sub(1, Ordering::SeqCst);
+            Ok(None)
+        }
+    }
+    let applets =
+        w3bstream_engine_wasmer::WasmerEngine::new(&w3bstream_engine_wasmer::WasmerConfig::default());
+    let shared = applets.shared();
+    let config = w3bstream_engine_wasix::WasixConfig { instances: 2, ..Default::default() };
+    let engine = w3bstream_engine_wasix::WasixEngine::new(std::sync::Arc::new(applets), shared, config)
+        .expect("an engine");
+    let module = engine.load(&program("(drop (call $make 'f' 'x'))")).expect("a good program");
+    let (inside, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                let (event_type, limits) = ("reading".parse().expect("a label"), GuestLimits::default());
+                let call = w3bstream_engine::Call::of("_start", &event_type, b"", &limits);
+                let outcome = module.call(call, &mut Counts(&inside, &most)).expect("an outcome");
+                assert_eq!(outcome.result, Ok(0));
+            });
+        }
+    });
+    assert!(most.into_inner() <= 2);
+    let stats = engine.stats();
+    assert!(stats.waited >= 4 && stats.running == 0, "{stats:?}");
+}

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::context::count_dropped;
 use super::{Context, Program, Stop, scope};
 use crate::instrument::{Reason, Reserved};
-use crate::{Call, Error, ErrorKind, GuestError, HostState, Outcome};
+use crate::{Call, Cut, Error, ErrorKind, GuestError, HostState, Outcome};
 
 /// Most stack slots that a call gets, whatever its limits say: engines provide native stack for so many.
 pub const MAX_STACK_SLOTS: u64 = 256 * 1024;
@@ -144,6 +145,7 @@ fn conclude(mut context: Context<'_>, result: Result<i32, Stopped>, left: &Left)
     let limit = gas_limit(&context.call);
     context.flush(0);
     context.flush(1);
+    count_dropped(&mut context.logs, context.cut.log_lines);
     let error = match (context.stopped.take(), result) {
         (Some(Stop::Host(e)), _) | (None, Err(Stopped::Host(e))) => return Err(e),
         (Some(Stop::Guest(e)), _) => e,
@@ -158,9 +160,9 @@ fn conclude(mut context: Context<'_>, result: Result<i32, Stopped>, left: &Left)
         },
         (_, Ok(value)) => {
             let gas = limit.saturating_sub(left.gas.max(0).cast_unsigned());
-            let Context { writes, outputs, logs, .. } = context;
+            let Context { writes, outputs, logs, cut, .. } = context;
             let removed = BTreeSet::new();
-            return Ok(Outcome { result: Ok(value), gas, writes, removed, outputs, logs });
+            return Ok(Outcome { result: Ok(value), gas, writes, removed, outputs, logs, cut });
         }
     };
     let gas = if error == GuestError::OutOfGas {
@@ -168,10 +170,10 @@ fn conclude(mut context: Context<'_>, result: Result<i32, Stopped>, left: &Left)
     } else {
         limit.saturating_sub(left.gas.max(0).cast_unsigned())
     };
-    Ok(Outcome { logs: context.logs, ..failed(error, gas) })
+    Ok(Outcome { logs: context.logs, cut: context.cut, ..failed(error, gas) })
 }
 
 fn failed(error: GuestError, gas: u64) -> Outcome {
     let (writes, removed) = (BTreeMap::new(), BTreeSet::new());
-    Outcome { result: Err(error), gas, writes, removed, outputs: vec![], logs: vec![] }
+    Outcome { result: Err(error), gas, writes, removed, outputs: vec![], logs: vec![], cut: Cut::default() }
 }

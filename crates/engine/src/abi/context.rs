@@ -8,10 +8,19 @@ use w3bstream_types::{
 };
 
 use super::{Stop, code};
-use crate::{Call, Caused, Error, GuestError, HostState, LogLine};
+use crate::{Call, Caused, Cut, Error, GuestError, HostState, LogLine};
 
 /// Stands at the end of the last line that a guest could log before its limit was reached.
 pub const LOG_TRUNCATED: &str = " [log limit reached]";
+
+/// Says at the end of a log how many lines are not there beside the one that was cut short. `cut` is how many were cut or
+/// left away.
+pub fn count_dropped(logs: &mut [LogLine], cut: u64) {
+    if let (Some(last), 2..) = (logs.last_mut(), cut) {
+        last.text.push_str(&format!(" [{} more lines left away]", cut - 1));
+    }
+}
+
 /// Bytes that an output or a resource counts beside its own.
 const ENTRY_BYTES: u64 = 32;
 
@@ -32,6 +41,7 @@ pub(crate) struct Context<'a> {
     pub(super) writes: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(super) outputs: Vec<Output>,
     pub(super) logs: Vec<LogLine>,
+    pub(super) cut: Cut,
     /// What was written to standard output and error behind the last line's end.
     streams: [Vec<u8>; 2],
     /// What random numbers of this call come from, once one was drawn.
@@ -63,6 +73,7 @@ impl<'a> Context<'a> {
             writes: BTreeMap::new(),
             outputs: Vec::new(),
             logs: Vec::new(),
+            cut: Cut::default(),
             streams: [Vec::new(), Vec::new()],
             seed: None,
             drawn: 0,
@@ -141,20 +152,21 @@ impl<'a> Context<'a> {
     /// Why an event of so many bytes cannot be sent; `None` if it can.
     pub(super) fn refuse_event(&mut self, bytes: u64) -> Option<i32> {
         let (caused, limits) = (self.caused, self.call.limits);
-        if caused.depth >= limits.event_depth {
+        let (code, why) = if caused.depth >= limits.event_depth {
             let why = format!("no event is sent: {} events led here, the limit event-depth", caused.depth);
-            self.log(3, why.as_bytes(), false);
-            return Some(code::TOO_DEEP);
-        }
-        if caused.events >= limits.events || caused.bytes.saturating_add(bytes) > limits.event_bytes {
+            (code::TOO_DEEP, why)
+        } else if caused.events >= limits.events || caused.bytes.saturating_add(bytes) > limits.event_bytes {
             let why = format!(
                 "no event of {bytes} bytes is sent: the message has caused {} of {} events, {} of {} bytes",
                 caused.events, limits.events, caused.bytes, limits.event_bytes
             );
-            self.log(3, why.as_bytes(), false);
-            return Some(code::TOO_MANY);
-        }
-        None
+            (code::TOO_MANY, why)
+        } else {
+            return None;
+        };
+        self.cut.events += 1;
+        self.log(3, why.as_bytes(), false);
+        Some(code)
     }
 
     /// Sends an event that [`Self::refuse_event`] lets through.
@@ -223,6 +235,7 @@ impl<'a> Context<'a> {
     /// Logs a line, or as much of it as there is room for. `cut` says that `text` is only its beginning.
     pub(super) fn log(&mut self, level: i32, text: &[u8], cut: bool) {
         if self.log_full {
+            self.cut.log_lines += 1;
             return;
         }
         let room = usize::try_from(self.log_room()).unwrap_or(usize::MAX);
@@ -232,6 +245,7 @@ impl<'a> Context<'a> {
             text.truncate(end.unwrap_or(0));
             text.push_str(LOG_TRUNCATED);
             self.log_full = true;
+            self.cut.log_lines += 1;
         }
         // A line's end counts, so that empty lines have an end too.
         self.log_bytes += text.len() as u64 + 1;

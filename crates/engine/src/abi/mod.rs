@@ -41,7 +41,7 @@ mod wasi;
 mod ws;
 
 pub use call::{MAX_STACK_SLOTS, MAX_TABLE_ELEMENTS, Machine, Stopped, execute};
-pub use context::LOG_TRUNCATED;
+pub use context::{LOG_TRUNCATED, count_dropped};
 pub use functions::HostFunction;
 pub use program::{Program, is_wasi};
 

@@ -69,6 +69,7 @@ pub(super) fn events_become_outputs_within_what_a_message_may_cause(engine: &Arc
         let outcome = rig.returns("twice", answer).map_err(|e| format!("beyond the {what}: {e}"))?;
         let sent = if what == "number" || what == "bytes" { 1 } else { 0 };
         same(&format!("events beyond the {what}"), &outcome.outputs.len(), &sent)?;
+        same(&format!("events not sent beyond the {what}"), &outcome.cut.events, &(2 - sent as u64))?;
         let told = outcome.logs.iter().any(|line| line.text.starts_with("no event"));
         ensure(told, || format!("the log does not tell of the {what}"))?;
     }

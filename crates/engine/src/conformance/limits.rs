@@ -172,8 +172,12 @@ pub(super) fn logs_are_cut(engine: &Arc<dyn Engine>) -> Checked {
     rig.rid = 5;
     let outcome = rig.returns("log", 5)?;
     let got: Vec<&str> = outcome.logs.iter().map(|l| l.text.as_str()).collect();
-    same("log", got.as_slice(), &["12345678é", &format!("12345678{LOG_TRUNCATED}")])?;
-    let text = rig.returns("huge", 0)?.logs.into_iter().map(|l| l.text).collect::<String>();
+    let last = format!("12345678{LOG_TRUNCATED} [3 more lines left away]");
+    same("log", got.as_slice(), &["12345678é", &last])?;
+    same("lines that were cut", &outcome.cut.log_lines, &4)?;
+    let outcome = rig.returns("huge", 0)?;
+    same("lines that were cut", &outcome.cut.log_lines, &1)?;
+    let text = outcome.logs.into_iter().map(|l| l.text).collect::<String>();
     ensure(text.len() <= 20 + LOG_TRUNCATED.len() + 10, || format!("{} bytes were logged", text.len()))
 }
 
@@ -273,7 +277,8 @@ pub(super) fn excesses_leave_the_next_calls_alone(engine: &Arc<dyn Engine>) -> C
             None => bad.returns(name, 0)?,
         };
         let logged: usize = outcome.logs.iter().map(|l| l.text.len()).sum();
-        let most = usize::try_from(bad.limits.log_bytes).unwrap_or(usize::MAX) + LOG_TRUNCATED.len();
+        let marks = LOG_TRUNCATED.len() + " [49 more lines left away]".len();
+        let most = usize::try_from(bad.limits.log_bytes).unwrap_or(usize::MAX) + marks;
         ensure(logged <= most, || format!("{name} logged {logged} bytes"))?;
         same(&format!("the same program's next call after {name}"), &bad.call("well")?, &of_bad)?;
         same(&format!("another program's next call after {name}"), &other.call("well")?, &of_other)?;

@@ -3,7 +3,7 @@
 //! [`PROPERTIES`] are named functions, one property each; [`run_all`] runs them and names those that an engine
 //! violates; [`engine_conformance!`](crate::engine_conformance) makes a `#[test]` of each. [`compare`] runs generated
 //! programs on engines side by side and finds what they disagree on; [`agree`] runs many, on several threads, and
-//! compares roots. [`native`] is for engines that compile: stack, leaks, threads. [`second`] is an engine to compare with, and
+//! compares roots. [`native`] is for engines that compile: stack, leaks, threads. [`second`] is an engine to compare with, [`wild`] makes modules that mean harm, and
 //! [`broken`] holds engines that the kit must find out: whoever changes the kit can see that it still does.
 
 mod abi;
@@ -21,6 +21,7 @@ mod rig;
 pub mod second;
 mod sql;
 mod system;
+pub mod wild;
 
 use std::sync::Arc;
 

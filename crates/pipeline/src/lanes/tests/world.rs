@@ -128,6 +128,7 @@ impl Module for Word {
             removed: BTreeSet::new(),
             outputs: vec![output(OutputKind::Mqtt, "seen", &mixed[..8])],
             logs: vec![line],
+            cut: Cut::default(),
         };
         if first % 5 == 0 {
             outcome.writes.remove(&name);
