@@ -6,8 +6,8 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use w3bstream_types::{
-    Applet, AppletName, CronTrigger, Digest, GuestLimits, Malformed, Missed, Partition, ProjectName, Route, Trigger,
-    TriggerOn,
+    Applet, AppletName, CronTrigger, Digest, GuestLimits, Malformed, Missed, Partition, ProjectName, Route,
+    Trigger, TriggerOn,
 };
 use w3bstream_wire::legacy::{Channel, event_type_of, fold_name};
 

@@ -129,7 +129,12 @@ pub(crate) fn told() -> Vec<Told> {
 
 /// All of them.
 pub(crate) fn frames() -> Vec<Vec<u8>> {
-    let about = About { program: Digest::ZERO, instrumented: Digest::of(b"i"), handlers: vec!["h".into()], uses: Uses { events: false, database: true } };
+    let about = About {
+        program: Digest::ZERO,
+        instrumented: Digest::of(b"i"),
+        handlers: vec!["h".into()],
+        uses: Uses { events: false, database: true },
+    };
     let mut all = vec![
         frame(Kind::Hello, |e| Terms { cache_entries: 64, memory_bytes: 1 << 32 }.put(e)),
         frame(Kind::Ready, |e| put_ready(e, "wasmer")),

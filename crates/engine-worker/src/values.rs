@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use w3bstream_engine::{ABI_VERSION, Call, Caused, Cut, Error, ErrorKind, GuestError, LogLine, Outcome, Source, Uses};
+use w3bstream_engine::{
+    ABI_VERSION, Call, Caused, Cut, Error, ErrorKind, GuestError, LogLine, Outcome, Source, Uses,
+};
 use w3bstream_types::{
     Address, ChainRule, ContractAnswer, ContractCall, Decoder, Did, Digest, Encoder, EventType, GuestLimits,
     Malformed, ProjectId, Settlement, SqlBudget, SqlOutcome, SqlRefusal, SqlRows, SqlStatement, SqlValue,

@@ -14,8 +14,8 @@ use w3bstream_pipeline::{NoProbe, OpenScratch, OpenWal, Options, Parts, Pipeline
 use w3bstream_storage::MemoryStorage;
 use w3bstream_types::{
     AckMode, Algorithm, Applet, BlockRules, Control, ControlTx, Database, DeviceRegistration, Did, Digest,
-    Draft, Form, GuestLimits, HandlerResult, Manifest, ProjectId, ProjectName, Received, Record, Route,
-    SecretKey, Sequence, Submission, SystemClock, Timestamp,
+    Draft, Form, GuestLimits, HandlerResult, Manifest, Partition, ProjectId, ProjectName, Received, Record,
+    Route, SecretKey, Sequence, Submission, SystemClock, Timestamp,
 };
 use w3bstream_vfs::Vfs;
 use w3bstream_vfs_local::LocalVfs;
@@ -83,7 +83,13 @@ pub(super) fn applet(name: &str, program: Digest, routes: Routes<'_>, limits: Gu
         event_type: event_type.parse().unwrap(),
         handler: (*handler).to_owned(),
     };
-    Applet { name: name.parse().unwrap(), program, routes: routes.iter().map(route).collect(), limits }
+    Applet {
+        name: name.parse().unwrap(),
+        program,
+        routes: routes.iter().map(route).collect(),
+        limits,
+        partition: Partition::None,
+    }
 }
 
 /// Counts its calls under the key `n` and gives how many there were before.

@@ -2,9 +2,9 @@
 
 use std::thread::JoinHandle;
 
-use w3bstream_engine::{Engine, Uses};
 use w3bstream_engine::conformance::MemoryState;
 use w3bstream_engine::conformance::second::Interpreter;
+use w3bstream_engine::{Engine, Uses};
 use w3bstream_types::Encoder;
 
 use super::*;
@@ -146,8 +146,12 @@ fn a_worker_that_lies_is_found_out() {
         ("in place of", |w| {
             w.send(Kind::Unknown, &[]).unwrap();
             w.receive(|_| Some(MAX_FRAME_BYTES)).unwrap();
-            let about =
-                About { program: Digest::ZERO, instrumented: Digest::ZERO, handlers: vec!["h".into()], uses: Uses::ALL };
+            let about = About {
+                program: Digest::ZERO,
+                instrumented: Digest::ZERO,
+                handlers: vec!["h".into()],
+                uses: Uses::ALL,
+            };
             w.put(Kind::Loaded, |e| about.put(e)).unwrap();
         }),
     ];

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use w3bstream_engine::{Call, Engine, GuestError, HostState, LogLine, Module, Outcome, Uses};
+use w3bstream_engine::{Call, Cut, Engine, GuestError, HostState, LogLine, Module, Outcome, Uses};
 use w3bstream_tasks::Tasks;
 use w3bstream_types::{
     AckMode, Algorithm, Applet, Block, BlockRules, Canonical as _, ContractAnswer, ContractCall, Control,
