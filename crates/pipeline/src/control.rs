@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use w3bstream_journal::Write;
 use w3bstream_types::{
-    Canonical, Control, ControlTx, Digest, Manifest, OutputKind, ProjectId, ProjectName, SqlBudget,
+    Applet, Canonical, Control, ControlTx, Digest, Manifest, OutputKind, ProjectId, ProjectName, SqlBudget,
     SqlRefusal, SqlRows, SqlStatement,
 };
 
@@ -228,34 +228,40 @@ impl Pipeline {
             self.0.parts.vfs.sql(project).await.map_err(|e| refused(e.to_string()))?;
         }
         for applet in &next.applets {
-            let program = self
-                .0
-                .parts
-                .vfs
-                .program(applet.program)
-                .await
-                .map_err(|e| refused(format!("applet {}: upload its program first: {e}", applet.name)))?;
-            let engine = self.0.parts.engine.clone();
-            let module = tokio::task::spawn_blocking(move || engine.load(&program)).await;
-            let module = module.map_err(|_| Error::new(ErrorKind::Fatal, "loading a program panicked"))??;
-            if !applet.partition.is_none() && module.uses().database {
-                let name = &applet.name;
-                return Err(refused(format!(
-                    "applet {name} has partition = \"device\", and its module imports ws_set_sql_db or ws_get_sql_db: \
-                     statements run in the order of the messages, so they cannot be split by device; take the line \
-                     `partition = \"device\"` of {name} away, or keep its data with ws_set_db"
-                )));
-            }
-            let handlers = module.handlers();
-            if let Some(route) = applet.routes.iter().find(|r| !handlers.contains(&r.handler)) {
-                let (name, wanted) = (&applet.name, &route.handler);
-                return Err(refused(format!(
-                    "applet {name} exports no handler {wanted:?}; it exports {}",
-                    handlers.join(", ")
-                )));
-            }
+            self.check_applet(applet).await?;
         }
         crate::trigger::check_schedules(next)
+    }
+
+    /// Whether an applet's program is there, loads, and does what the manifest says of it.
+    async fn check_applet(&self, applet: &Applet) -> Result<(), Error> {
+        let program = self
+            .0
+            .parts
+            .vfs
+            .program(applet.program)
+            .await
+            .map_err(|e| refused(format!("applet {}: upload its program first: {e}", applet.name)))?;
+        let engine = self.0.parts.engine.clone();
+        let module = tokio::task::spawn_blocking(move || engine.load(&program)).await;
+        let module = module.map_err(|_| Error::new(ErrorKind::Fatal, "loading a program panicked"))??;
+        if !applet.partition.is_none() && module.uses().database {
+            let name = &applet.name;
+            return Err(refused(format!(
+                "applet {name} has partition = \"device\", and its module imports ws_set_sql_db or ws_get_sql_db: \
+                 statements run in the order of the messages, so they cannot be split by device; take the line \
+                 `partition = \"device\"` of {name} away, or keep its data with ws_set_db"
+            )));
+        }
+        let handlers = module.handlers();
+        if let Some(route) = applet.routes.iter().find(|r| !handlers.contains(&r.handler)) {
+            let (name, wanted) = (&applet.name, &route.handler);
+            return Err(refused(format!(
+                "applet {name} exports no handler {wanted:?}; it exports {}",
+                handlers.join(", ")
+            )));
+        }
+        Ok(())
     }
 
     /// Runs a statement that only reads on a project's database, as of its last applied block.
