@@ -134,12 +134,15 @@ impl Module for Word {
             outcome.writes.remove(&name);
             outcome.removed.insert(name);
         }
-        if (self.has("events") || self.has("lies")) && call.source.caused.depth < 3 && mixed[2] % 2 == 0 {
-            let to = if mixed[3] % 2 == 0 { "left" } else { "right" };
+        if (self.has("events") || self.has("lies"))
+            && call.source.caused.depth < 3
+            && mixed[2].is_multiple_of(2)
+        {
+            let to = if mixed[3].is_multiple_of(2) { "left" } else { "right" };
             outcome.outputs.push(output(OutputKind::Event, to, &[mixed[0] % 200]));
             outcome.outputs.push(output(OutputKind::Event, "nobodys", b""));
         }
-        if mixed[4] % 7 == 0 {
+        if mixed[4].is_multiple_of(7) {
             (outcome.writes, outcome.removed, outcome.outputs) = Default::default();
             outcome.result = Err(GuestError::Trap);
         }
@@ -375,7 +378,7 @@ impl World {
                 let record = self.record(project, (*source, event_type, *payload), n);
                 let entry = Entry::Message(record.id());
                 let stored = Stored::from_store(record, Trust::Signature, Timestamp(1), Position(n.into()));
-                let ordered = Ordered::new(stored, &Block::new(place.clone(), vec![entry]), 0).unwrap();
+                let ordered = Ordered::new(stored, &Block::new(place, vec![entry]), 0).unwrap();
                 (entry, Resolved::Message(Box::new(ordered)))
             }
             Given::Deploy => {
