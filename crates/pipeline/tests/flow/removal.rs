@@ -120,7 +120,8 @@ fn a_message_that_is_stored_too_late_is_rejected_and_a_forged_repeat_is_none() {
         let run = world.start().await;
         let states = run.reaches(late.id(), MessageState::Attested).await;
         assert!(states.contains(&MessageState::Rejected), "{states:?}");
-        let count = run.pipeline.applet_value(project, &"counts".parse().unwrap(), b"count").await.unwrap();
+        let counts = "counts".parse().unwrap();
+        let count = run.pipeline.applet_value(project, (&counts, None), b"count").await.unwrap();
         assert_eq!(count, Some(vec![1]));
         // The same message with a signature of somebody else says nothing about what is stored.
         let forged = World { device: key(9), ..World::new() }.message_named(project, &world.device, 0);

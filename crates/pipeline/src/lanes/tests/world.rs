@@ -432,7 +432,7 @@ impl World {
 
 /// All that a block did, to the byte.
 pub(super) fn shown(effects: &Effects) -> String {
-    let Effects { applied, logs, calls, draft } = effects;
+    let Effects { applied, logs, cuts, calls, draft } = effects;
     let windows: BTreeMap<_, _> = draft.windows.iter().map(|(did, w)| (did, w.to_canonical())).collect();
-    format!("{applied:#?}\n{logs:#?}\n{calls:#?}\n{windows:#?}\n{:?}", draft.nonce)
+    format!("{applied:#?}\n{logs:#?}\n{cuts:?}\n{calls:#?}\n{windows:#?}\n{:?}", draft.nonce)
 }
