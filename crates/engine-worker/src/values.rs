@@ -207,7 +207,6 @@ impl OwnedCall {
 
 pub(crate) fn put_outcome(e: &mut Encoder, outcome: &Outcome) {
     let Outcome { result, gas, writes, removed, outputs, logs, cut } = outcome;
-    e.u64(cut.log_lines).u64(cut.events);
     match result {
         Ok(code) => e.u64(0).i64(i64::from(*code)),
         Err(why) => e.u64(1).text(why.code()),
@@ -226,10 +225,10 @@ pub(crate) fn put_outcome(e: &mut Encoder, outcome: &Outcome) {
     e.list(logs, |e, line| {
         e.array(2).i64(i64::from(line.level)).text(&line.text);
     });
+    e.u64(cut.log_lines).u64(cut.events);
 }
 
 pub(crate) fn outcome(d: &mut Decoder<'_>) -> Result<Outcome, Malformed> {
-    let cut = Cut { log_lines: d.u64()?, events: d.u64()? };
     let result = match d.u64()? {
         0 => Ok(int(d)?),
         1 => {
@@ -262,6 +261,7 @@ pub(crate) fn outcome(d: &mut Decoder<'_>) -> Result<Outcome, Malformed> {
         pair(d)?;
         Ok(LogLine { level: int(d)?, text: d.text()?.to_owned() })
     })?;
+    let cut = Cut { log_lines: d.u64()?, events: d.u64()? };
     Ok(Outcome { result, gas, writes, removed, outputs, logs, cut })
 }
 
