@@ -337,8 +337,9 @@ mod tests {
                 files.iter().find(|(path, _)| *path == "w3bstream.toml").map(|(_, text)| text).unwrap();
             let read = ManifestFile::parse(manifest, "w3bstream.toml").unwrap();
             assert_eq!(read.applets[0].module, Path::new(&language.module("my-doors")));
-            // The SDK has braces of its own.
-            for (path, text) in files.iter().filter(|(path, _)| !path.starts_with("w3bstream-sdk/src/")) {
+            // The SDK and its attribute have braces of their own.
+            let ours = |path: &str| path.starts_with("w3bstream-sdk") && path.ends_with(".rs");
+            for (path, text) in files.iter().filter(|(path, _)| !ours(path)) {
                 for left in
                     ["{name}", "{lang}", "{module}", "{build}", "{test}", "{kit}", "{version}", EXAMPLE_KIT]
                 {
