@@ -235,6 +235,7 @@ fn modules_are_refused_or_end_and_harm_nobody() {
     native::alone(name, campaign).unwrap_or_else(|why| panic!("{why}"));
 }
 
+#[allow(clippy::print_stdout, reason = "a test tells its numbers")]
 fn campaign() -> Result<(), String> {
     static PANICS: AtomicUsize = AtomicUsize::new(0);
     let before = std::panic::take_hook();
