@@ -20,6 +20,9 @@ use crate::{Error, ErrorKind};
 
 /// How much work there must be for one more thread. Waking one takes some 10 µs here and there.
 const WORTH: Duration = Duration::from_micros(200);
+/// A call that takes less is worth no help. Most of it is making an instance and taking it down, which changes the addresses of the
+/// process, and that two cores do one after the other: blocks of such calls were slower on two threads than on one.
+const QUICK: Duration = Duration::from_micros(100);
 
 /// The node's helpers.
 #[derive(Clone, Debug)]
@@ -69,14 +72,16 @@ impl Pace {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// For the applets of a manifest, in its order. One that has never run is taken for slow.
+    /// What a call of each applet of a manifest is worth, in its order: nothing, if it is quick. One that has never run is taken
+    /// for slow.
     pub(crate) fn of(&self, manifest: &Manifest) -> Vec<u64> {
         let known = self.lock();
         let unknown = u64::try_from(WORTH.as_nanos()).unwrap_or(u64::MAX);
-        manifest.applets.iter().map(|a| known.get(&a.name).copied().unwrap_or(unknown)).collect()
+        let worth = |pace: u64| if u128::from(pace) < QUICK.as_nanos() { 0 } else { pace };
+        manifest.applets.iter().map(|a| known.get(&a.name).map_or(unknown, |pace| worth(*pace))).collect()
     }
 
-    fn learn(&self, manifest: &Manifest, done: &[LaneDone]) {
+    pub(crate) fn learn(&self, manifest: &Manifest, done: &[LaneDone]) {
         let mut known = self.lock();
         known.retain(|name, _| manifest.applets.iter().any(|a| a.name == *name));
         for (applet, (time, calls)) in done.iter().flat_map(|done| &done.spent) {
@@ -174,6 +179,8 @@ struct Caller<'a> {
     /// Makes readers for helpers.
     reader: Box<dyn StateReader + Send>,
     begun: Instant,
+    /// Calls since then, on this thread.
+    calls: u32,
     /// Whether it is time to look again.
     called: bool,
 }
@@ -200,7 +207,9 @@ impl Caller<'_> {
 
     /// Behind each call: it takes longer than it was thought.
     fn look(&mut self) {
-        if !self.called && self.begun.elapsed() >= WORTH {
+        self.calls = self.calls.saturating_add(1);
+        let spent = self.begun.elapsed();
+        if !self.called && spent >= WORTH && spent >= QUICK * self.calls {
             self.call(usize::MAX);
         }
     }
@@ -239,8 +248,14 @@ pub(crate) fn run(
     let inner =
         Inner { segment: Some(segment.clone()), waiting: lanes, helped: 0, done: Vec::new(), failed: None };
     let crew = Arc::new(Crew { inner: Mutex::new(inner), ended: Condvar::new() });
-    let mut caller =
-        Caller { crew: &crew, helpers: &hands.helpers, reader, begun: Instant::now(), called: false };
+    let mut caller = Caller {
+        crew: &crew,
+        helpers: &hands.helpers,
+        reader,
+        begun: Instant::now(),
+        calls: 0,
+        called: false,
+    };
     let wanted = rest / u64::try_from(WORTH.as_nanos()).unwrap_or(u64::MAX);
     if wanted > 0 {
         caller.call(usize::try_from(wanted).unwrap_or(usize::MAX));

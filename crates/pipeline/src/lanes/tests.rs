@@ -10,7 +10,8 @@ use w3bstream_types::{Canonical as _, OutputKind, ResultRecord, SourceId};
 use w3bstream_vfs::{Writes, key};
 
 use self::world::{Described, Given, World, did, manifest, shown};
-use crate::crew::Helpers;
+use crate::crew::{Helpers, Pace};
+use crate::segment::LaneDone;
 
 /// A runtime, whose threads help.
 fn runtime() -> tokio::runtime::Runtime {
@@ -272,4 +273,15 @@ fn a_partition_cannot_change_under_an_applet() {
     assert!(why.contains("a0 has partition = \"none\" and cannot get \"device\""), "{why}");
     let results = outputs.iter().filter(|o| o.kind == OutputKind::Result);
     assert_eq!(results.filter_map(|o| ResultRecord::from_canonical(&o.data).ok()).count(), 2);
+}
+
+#[test]
+fn quick_calls_are_worth_no_help_and_unknown_ones_are() {
+    let described = ["counts", "counts too", "counts"].map(|program| (program, false, vec!["reading"]));
+    let manifest = manifest(1, &described, false);
+    let pace = Pace::default();
+    let spent = |micros: u64| (Duration::from_micros(micros * 10), 10);
+    let done = LaneDone { spent: [(0, spent(30)), (1, spent(300))].into(), ..LaneDone::default() };
+    pace.learn(&manifest, &[done]);
+    assert_eq!(pace.of(&manifest), [0, 300_000, 200_000]);
 }
